@@ -1,0 +1,351 @@
+//! The composition root: from settings to a running gatepass. This is where the rooms meet.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::Registry;
+use tokio::time::{sleep, timeout};
+use tracing::{error, info, warn};
+
+use crate::config::Settings;
+use crate::drain::{self, Drain, DrainWatch};
+use crate::oauth::ClientCredentials;
+use crate::proxy::metrics::{ProxyMetrics, RouteMetrics};
+use crate::proxy::{self, Route, RouteTable};
+use crate::readiness::{Readiness, StartupGuard};
+use crate::runtime::{Worker, WorkerPanicked};
+use crate::server::{self, Intake};
+use crate::signal::{StopSignal, StopSignals};
+use crate::token::metrics::TokenMetrics;
+use crate::token::refresher::Refresher;
+use crate::token::{TokenReader, cell};
+use crate::{admin, oauth};
+
+/// Everything built and every address bound; nothing runs yet.
+pub struct Bound {
+    proxy: Vec<SocketAddr>,
+    admin: SocketAddr,
+    refreshers: Vec<Refresher>,
+    intakes: Vec<Intake>,
+    admin_listener: TcpListener,
+    table: Arc<RouteTable>,
+    unmatched: RouteMetrics,
+    connections: server::Settings,
+    grace: Duration,
+    registry: Registry,
+    readiness: Readiness,
+    listeners_starting: StartupGuard,
+}
+
+/// Puts everything together and binds the addresses.
+///
+/// # Errors
+///
+/// An address cannot be had, or something inside does not fit together.
+pub fn build(settings: Settings) -> Result<Bound, BuildError> {
+    let registry = Registry::new();
+    admin::register_process_metrics(&registry)?;
+    let token_metrics = TokenMetrics::register(&registry)?;
+    let proxy_metrics = ProxyMetrics::register(&registry)?;
+    let readiness = Readiness::default();
+
+    let mut readers = BTreeMap::new();
+    let mut refreshers = Vec::new();
+    for credential in settings.credentials {
+        let (refresher, reader) = credential_parts(credential, &token_metrics, &readiness)?;
+        readers.insert(reader.credential().to_owned(), reader);
+        refreshers.push(refresher);
+    }
+
+    let mut routes = Vec::new();
+    for route in settings.routes {
+        let token = match &route.credential {
+            None => None,
+            Some(name) => Some(readers.get(name).cloned().ok_or(BuildError::Credential {
+                route: route.name.to_string(),
+                credential: name.clone(),
+            })?),
+        };
+        let metrics = proxy_metrics.for_route(&route.name);
+        routes.push(Route::new(route, token, metrics));
+    }
+
+    let (admin, admin_listener) = bind("admin", settings.admin)?;
+    let mut proxy = Vec::new();
+    let mut listeners = Vec::new();
+    for address in settings.proxy.listen {
+        let (address, listener) = bind("proxy", address)?;
+        proxy.push(address);
+        listeners.push(listener);
+    }
+    let connections = settings.proxy.connections;
+    Ok(Bound {
+        proxy,
+        admin,
+        refreshers,
+        intakes: server::spread(
+            listeners,
+            settings.proxy.workers,
+            connections.max_connections,
+        ),
+        admin_listener,
+        table: Arc::new(RouteTable::new(routes)),
+        unmatched: proxy_metrics.for_unmatched(),
+        connections,
+        grace: settings.grace,
+        registry,
+        listeners_starting: readiness.startup("listeners"),
+        readiness,
+    })
+}
+
+/// A credential's loop, and where the routes find its token.
+fn credential_parts(
+    settings: oauth::Settings,
+    metrics: &TokenMetrics,
+    readiness: &Readiness,
+) -> Result<(Refresher, TokenReader), BuildError> {
+    let name = settings.credential.clone();
+    let subject = format!("credential \"{name}\"");
+    let (writer, reader) = cell::channel(&name);
+    let refresher = Refresher::new(
+        Box::new(ClientCredentials::new(settings)?),
+        writer,
+        metrics.for_credential(&name),
+        fastrand::Rng::new(),
+        readiness.startup(&format!("{subject}: first attempt to get a token")),
+    );
+    let state = reader.clone();
+    readiness.require(subject, move || match state.load().why_unusable() {
+        None => Ok(()),
+        Some(why) => Err(why),
+    });
+    Ok((refresher, reader))
+}
+
+fn bind(
+    listener: &'static str,
+    address: SocketAddr,
+) -> Result<(SocketAddr, TcpListener), BuildError> {
+    let bound = server::bind(address).and_then(|bound| Ok((bound.local_addr()?, bound)));
+    bound.map_err(|error| BuildError::Listen {
+        listener,
+        address,
+        error,
+    })
+}
+
+impl Bound {
+    /// Where callers are served.
+    pub fn proxy_addresses(&self) -> &[SocketAddr] {
+        &self.proxy
+    }
+
+    /// Where operators are served.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Runs until a signal asks to stop, then lets requests in flight finish within the grace
+    /// period. Must be called on the control plane's runtime.
+    ///
+    /// # Errors
+    ///
+    /// A worker could not be started, or panicked.
+    pub async fn run(self, mut signals: StopSignals) -> Result<Ended, RunError> {
+        for refresher in self.refreshers {
+            tokio::task::spawn_local(refresher.run_supervised());
+        }
+        // The admin listener outlives the data plane's drain, so that the drain can be watched.
+        let (_admin_drain, admin_watch) = drain::channel();
+        serve_admin(
+            self.admin_listener,
+            self.registry,
+            self.readiness.clone(),
+            admin_watch,
+        );
+        let (drain, watch) = drain::channel();
+        let mut workers = Vec::new();
+        for (index, intake) in self.intakes.into_iter().enumerate() {
+            let service = (Arc::clone(&self.table), self.unmatched.clone());
+            let (connections, watch) = (self.connections, watch.clone());
+            let worker = Worker::start(index, async move || {
+                let service = proxy::service(service.0, service.1);
+                server::serve(intake, service, connections, watch).await;
+            });
+            workers.push(worker.map_err(RunError::Worker)?);
+        }
+        drop(self.listeners_starting);
+        info!(
+            proxy = %Listed(&self.proxy),
+            admin = %self.admin,
+            version = env!("CARGO_PKG_VERSION"),
+            "listening"
+        );
+
+        let signal = tokio::select! {
+            signal = signals.next() => signal,
+            ended = all_ended(&mut workers) => {
+                ended?;
+                return Ok(Ended::Drained);
+            }
+        };
+        self.readiness.stop();
+        stop(signal, &mut signals, &drain, &mut workers, self.grace).await
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// As asked: what was in flight has finished, or its grace was over.
+    Drained,
+    /// A second signal asked to end at once.
+    AtOnce(StopSignal),
+}
+
+async fn stop(
+    signal: StopSignal,
+    signals: &mut StopSignals,
+    drain: &Drain,
+    workers: &mut [Worker],
+    grace: Duration,
+) -> Result<Ended, RunError> {
+    info!(
+        signal = signal.name(),
+        grace_seconds = grace.as_secs(),
+        "stopping: requests in flight may finish, a second signal ends them at once"
+    );
+    drain.begin();
+    let ended = tokio::select! {
+        ended = all_ended(workers) => {
+            ended?;
+            Ended::Drained
+        }
+        () = sleep(grace) => {
+            cut(drain, workers).await;
+            Ended::Drained
+        }
+        second = signals.next() => {
+            warn!(signal = second.name(), "a second signal: ending at once");
+            cut(drain, workers).await;
+            Ended::AtOnce(second)
+        }
+    };
+    info!("stopped");
+    Ok(ended)
+}
+
+/// Ends what is left. A worker that does not even react to that is left behind.
+async fn cut(drain: &Drain, workers: &mut [Worker]) {
+    drain.force();
+    if timeout(CUTTING, all_ended(workers)).await.is_err() {
+        error!("a worker did not end; the process ends without it");
+    }
+}
+
+async fn all_ended(workers: &mut [Worker]) -> Result<(), WorkerPanicked> {
+    for worker in workers {
+        worker.ended().await?;
+    }
+    Ok(())
+}
+
+fn serve_admin(listener: TcpListener, registry: Registry, readiness: Readiness, drain: DrainWatch) {
+    let service = admin::service(registry, readiness);
+    let settings = server::Settings {
+        max_connections: ADMIN_CONNECTIONS,
+        ..server::Settings::default()
+    };
+    for intake in server::spread(vec![listener], 1, settings.max_connections) {
+        let serving = server::serve(intake, service.clone(), settings, drain.clone());
+        tokio::task::spawn_local(serving);
+    }
+}
+
+/// Addresses side by side.
+struct Listed<'a>(&'a [SocketAddr]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, address) in self.0.iter().enumerate() {
+            let comma = if position > 0 { ", " } else { "" };
+            write!(f, "{comma}{address}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why gatepass could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// An address cannot be listened on.
+    #[error(
+        "the {listener} listener cannot use {address}: {error}{}",
+        listen_advice(listener, error)
+    )]
+    Listen {
+        /// Which listener.
+        listener: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system says.
+        error: io::Error,
+    },
+    /// A route names a credential that is not there.
+    #[error("route \"{route}\" needs credential \"{credential}\", which is not there")]
+    Credential {
+        /// The route.
+        route: String,
+        /// The credential.
+        credential: String,
+    },
+    /// The HTTP client for token endpoints could not be made.
+    #[error("the HTTP client for the token endpoint could not be made: {0}")]
+    HttpClient(#[from] reqwest::Error),
+    /// Two metrics have the same name.
+    #[error("the metrics do not fit together: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// What to do about an address that cannot be had.
+fn listen_advice(listener: &str, error: &io::Error) -> String {
+    let flag = if listener == "admin" {
+        "--admin-listen"
+    } else {
+        "--listen"
+    };
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "; another process listens there: stop it, or choose another address with {flag}"
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("; this machine does not have that address: choose another with {flag}")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("; ports below 1024 need a privilege: choose a higher one with {flag}")
+        }
+        _ => String::new(),
+    }
+}
+
+/// Why a running gatepass ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A worker could not be started.
+    #[error("a data plane worker could not be started: {0}")]
+    Worker(io::Error),
+    /// A worker panicked. There is no safe way to go on without it: a supervisor's restart is.
+    #[error(transparent)]
+    Panicked(#[from] WorkerPanicked),
+}
+
+/// Probes and scrapes; more at once is a mistake or an attack.
+const ADMIN_CONNECTIONS: usize = 100;
+
+/// How long workers may take to cut connections.
+const CUTTING: Duration = Duration::from_secs(1);

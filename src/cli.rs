@@ -1,0 +1,172 @@
+//! The command line: what can be asked, what is printed, and what the process's exit says.
+
+mod check;
+mod demo;
+mod run;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::app::{BuildError, RunError};
+use crate::config::{Flags, Problems};
+
+/// Reads the arguments, does what they ask, and returns the exit code.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let command = match CommandLine::try_parse_from(arguments) {
+        Ok(line) => line.command,
+        // Help and version come this way as well.
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { USAGE } else { DONE };
+        }
+    };
+    let outcome = match command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Check(arguments) => check::check(arguments),
+        Command::Demo(listeners) => demo::demo(listeners),
+    };
+    outcome.unwrap_or_else(|failure| {
+        let _ = writeln!(io::stderr(), "gatepass: {failure}");
+        failure.exit_code()
+    })
+}
+
+/// Keeps OAuth tokens current and adds them to the requests of applications that cannot.
+///
+/// The application calls gatepass in plain HTTP; gatepass adds `Authorization: Bearer …` and
+/// forwards the call to the upstream.
+#[derive(Debug, Parser)]
+#[command(name = "gatepass", version, after_help = EXIT_CODES)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy
+    ///
+    /// Reads the configuration, starts to fetch tokens and serves until SIGTERM or SIGINT; then
+    /// requests in flight may finish within [shutdown] grace. A configuration with a mistake
+    /// starts nothing.
+    Run(ConfigArguments),
+    /// Check a configuration without starting anything
+    ///
+    /// Prints every mistake at once, each with its place, what stands there and what should.
+    /// Nothing is sent and no port is bound.
+    Check(ConfigArguments),
+    /// Show gatepass at work, with nothing to configure
+    ///
+    /// Starts an authorization server whose tokens live for seconds, an upstream that checks them,
+    /// and gatepass between the two, all in this process and on this machine's loopback. Prints
+    /// each token and each request, and the commands to try.
+    Demo(Listeners),
+}
+
+#[derive(Debug, Args)]
+struct ConfigArguments {
+    /// The configuration file [default: gatepass.toml here, then /etc/gatepass/gatepass.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    #[command(flatten)]
+    listeners: Listeners,
+}
+
+#[derive(Debug, Args)]
+struct Listeners {
+    /// Where applications call gatepass; may be given more than once [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<String>,
+
+    /// Where metrics and probes are served [default: 127.0.0.1:9090]
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<String>,
+}
+
+impl From<Listeners> for Flags {
+    fn from(listeners: Listeners) -> Self {
+        Self {
+            listen: listeners.listen,
+            admin_listen: listeners.admin_listen,
+        }
+    }
+}
+
+/// Why a command could not do what it was asked.
+#[derive(Debug)]
+enum Failure {
+    /// The configuration is wrong.
+    Config(Problems),
+    /// gatepass could not be put together from it.
+    Build(BuildError),
+    /// It ended by itself.
+    Run(RunError),
+    /// The operating system refused something basic.
+    System(io::Error),
+}
+
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => CONFIG,
+            Self::Build(BuildError::Listen { .. }) | Self::System(_) => UNAVAILABLE,
+            Self::Build(_) | Self::Run(_) => OUR_FAULT,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(problems) => problems.fmt(f),
+            Self::Build(error) => error.fmt(f),
+            Self::Run(error) => error.fmt(f),
+            Self::System(error) => write!(f, "the operating system refused to start it: {error}"),
+        }
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self::Config(problems)
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        Self::Build(error)
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        Self::Run(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done
+  64  the command line is wrong
+  69  something that is needed could not be had, such as an address to listen on
+  70  a fault of gatepass
+  78  the configuration is wrong
+  128 + a signal's number: that signal came a second time and ended the process at once";
+
+/// The exit codes of sysexits.h that gatepass uses.
+const DONE: u8 = 0;
+const USAGE: u8 = 64;
+const UNAVAILABLE: u8 = 69;
+const OUR_FAULT: u8 = 70;
+const CONFIG: u8 = 78;

@@ -1,0 +1,95 @@
+//! `gatepass demo`: everything that a deployment has, in one process and on loopback.
+
+mod authorization_server;
+mod narration;
+mod upstream;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use tracing::Level;
+
+use super::run::serve;
+use super::{Failure, Listeners};
+use crate::config::{self, Layers};
+use crate::telemetry::{self, Format};
+use crate::{drain, server};
+use authorization_server::AuthorizationServer;
+use narration::Narration;
+use upstream::Upstream;
+
+pub(super) fn demo(listeners: Listeners) -> Result<u8, Failure> {
+    let _ = telemetry::start(telemetry::Settings {
+        level: Level::WARN,
+        format: Format::Text,
+    });
+    let (provider_address, provider_listener) = bind()?;
+    let (upstream_address, upstream_listener) = bind()?;
+    let secret = fastrand::u128(..).to_string();
+    let layers = Layers {
+        text: Some(configuration(provider_address, upstream_address, &secret)),
+        flags: listeners.into(),
+        ..Layers::default()
+    };
+    let settings = config::load(&layers)?;
+    serve(settings, |bound| {
+        let narration = Rc::new(Narration::begin(
+            bound.proxy_addresses(),
+            bound.admin_address(),
+            provider_address,
+            upstream_address,
+        ));
+        let provider = Rc::new(AuthorizationServer::new(secret, Rc::clone(&narration)));
+        let upstream = Upstream::new(Rc::clone(&provider), narration);
+        start(provider_listener, authorization_server::service(provider));
+        start(upstream_listener, upstream::service(upstream));
+        Ok(())
+    })
+}
+
+/// The configuration that a user would write for the same, but for the ports.
+fn configuration(provider: SocketAddr, upstream: SocketAddr, secret: &str) -> String {
+    format!(
+        r#"
+        [credentials.demo]
+        token_endpoint = "http://{provider}/token"
+        client_id = "demo"
+        client_secret = "{secret}"
+
+        [[routes]]
+        name = "demo"
+        path = "/"
+        upstream = "http://{upstream}"
+        credential = "demo"
+        "#
+    )
+}
+
+fn bind() -> io::Result<(SocketAddr, std::net::TcpListener)> {
+    let listener = server::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    Ok((listener.local_addr()?, listener))
+}
+
+/// Serves until the process ends.
+fn start<S>(listener: std::net::TcpListener, service: S)
+where
+    S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible>
+        + Clone
+        + 'static,
+{
+    let settings = server::Settings::default();
+    for intake in server::spread(vec![listener], 1, settings.max_connections) {
+        let service = service.clone();
+        tokio::task::spawn_local(async move {
+            let (_never_drained, watch) = drain::channel();
+            server::serve(intake, service, settings, watch).await;
+        });
+    }
+}

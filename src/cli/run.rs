@@ -1,0 +1,39 @@
+//! `gatepass run`
+
+use tracing::warn;
+
+use super::{ConfigArguments, DONE, Failure};
+use crate::app::{self, Ended};
+use crate::config::{self, Layers, Settings};
+use crate::signal::StopSignals;
+use crate::{runtime, telemetry};
+
+pub(super) fn run(arguments: ConfigArguments) -> Result<u8, Failure> {
+    let layers = Layers::from_process(arguments.config, arguments.listeners.into())?;
+    let settings = config::load(&layers)?;
+    // Logging that was started before can only be our own, and then it is on already.
+    let _ = telemetry::start(settings.log);
+    for credential in &settings.unused_credentials {
+        warn!(
+            credential,
+            "no route uses this credential: no token is fetched for it"
+        );
+    }
+    serve(settings, |_| Ok(()))
+}
+
+/// Builds, tells `before` what was built, and runs to the end.
+pub(super) fn serve(
+    settings: Settings,
+    before: impl FnOnce(&app::Bound) -> Result<(), Failure>,
+) -> Result<u8, Failure> {
+    runtime::control()?.block_on(async {
+        let signals = StopSignals::catch()?;
+        let bound = app::build(settings)?;
+        before(&bound)?;
+        Ok(match bound.run(signals).await? {
+            Ended::Drained => DONE,
+            Ended::AtOnce(signal) => signal.exit_code(),
+        })
+    })
+}

@@ -1,0 +1,68 @@
+//! From files, the environment and flags to what the rooms need, with every mistake found at once.
+//!
+//! [`layers`] gathers what was written (defaults < file < environment < flags), [`decode`] turns it
+//! into the [`raw`] types, [`resolve`] turns those into [`Settings`]. A mistake on the way becomes
+//! a [`Problem`] and the way goes on, so that an operator sees all of them.
+
+mod decode;
+mod layers;
+mod problem;
+mod raw;
+mod resolve;
+mod scalar;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub use layers::{Flags, Layers};
+pub use problem::{Problem, Problems};
+
+use crate::{oauth, proxy, server, telemetry};
+
+/// All that a configuration says, checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where callers are served.
+    pub proxy: Proxy,
+    /// Where operators are served.
+    pub admin: SocketAddr,
+    /// The credentials that routes need.
+    pub credentials: Vec<oauth::Settings>,
+    /// The routes.
+    pub routes: Vec<proxy::Settings>,
+    /// How long requests in flight may take to finish once gatepass is told to stop.
+    pub grace: Duration,
+    /// What is logged.
+    pub log: telemetry::Settings,
+    /// The names of credentials that no route uses. No token is fetched for them.
+    pub unused_credentials: Vec<String>,
+}
+
+/// The data plane's listeners and threads.
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    /// The addresses to listen on.
+    pub listen: Vec<SocketAddr>,
+    /// How many threads serve.
+    pub workers: usize,
+    /// The limits of the callers' connections.
+    pub connections: server::Settings,
+}
+
+/// Reads and checks a configuration. Nothing is bound and nothing is sent.
+///
+/// # Errors
+///
+/// Everything that is wrong with it.
+pub fn load(layers: &Layers) -> Result<Settings, Problems> {
+    let figment = layers.figment()?;
+    let (raw, mut report) = decode::decode(&figment, layers.main_source())?;
+    let settings = resolve::resolve(raw, &mut report);
+    match settings {
+        Some(settings) if report.is_clean() => Ok(settings),
+        _ => Err(report.into_problems()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

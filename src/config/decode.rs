@@ -1,0 +1,254 @@
+//! From layers to the raw types, and the book-keeping of what is wrong.
+//!
+//! serde stops at the first value that does not fit. So that all of them are reported, a value
+//! that does not fit is noted and taken out, and decoding starts again without it.
+
+use std::fmt;
+
+use figment::error::{Actual, Kind};
+use figment::value::{Dict, Tag, Value};
+use figment::{Figment, Profile, Provider, Source};
+
+use super::layers::{COMMAND_LINE, ENVIRONMENT};
+use super::problem::{Problem, Problems, near_miss};
+use super::raw;
+
+/// Decodes what the layers hold, without the values that do not fit; those are in the report.
+pub(super) fn decode(
+    figment: &Figment,
+    main_source: String,
+) -> Result<(raw::Config, Report), Problems> {
+    let whole = |found: String| {
+        Problems::one(Problem {
+            source: main_source.clone(),
+            key: String::new(),
+            found,
+            expected: "a configuration that can be decoded".into(),
+        })
+    };
+    let mut data = figment
+        .data()
+        .map_err(|_| whole("something that is not a table".into()))?;
+    let tree = Value::from(data.remove(&Profile::Default).unwrap_or_default());
+    let mut report = Report {
+        figment: figment.clone(),
+        main_source: main_source.clone(),
+        written: tree.clone(),
+        problems: Vec::new(),
+    };
+    let mut tree = tree;
+    // Each round takes at least one value out, so there are no more rounds than values.
+    loop {
+        let error = match tree.deserialize::<raw::Config>() {
+            Ok(config) => return Ok((config, report)),
+            Err(error) => error,
+        };
+        let path = Path(error.path.clone());
+        let (found, expected) = describe(&error.kind);
+        report.add(&path, found, expected);
+        if !take_out(&mut tree, &path.0) {
+            return Err(report.into_problems());
+        }
+    }
+}
+
+/// What is wrong so far, and where everything was written.
+pub(super) struct Report {
+    figment: Figment,
+    main_source: String,
+    written: Value,
+    problems: Vec<Problem>,
+}
+
+impl Report {
+    /// Notes a problem.
+    pub(super) fn add(
+        &mut self,
+        path: &Path,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) {
+        self.problems.push(Problem {
+            source: self.source_of(&path.0),
+            key: path.to_string(),
+            found: found.into(),
+            expected: expected.into(),
+        });
+    }
+
+    pub(super) fn is_clean(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// All that was noted.
+    pub(super) fn into_problems(self) -> Problems {
+        Problems::new(self.problems)
+    }
+
+    /// Whether a key is written anywhere, fitting or not.
+    pub(super) fn is_written(&self, path: &Path) -> bool {
+        look_up(&self.written, &path.0).is_some()
+    }
+
+    /// The file, variable or flag that a key comes from; for a missing one, the file that should
+    /// have it.
+    fn source_of(&self, path: &[String]) -> String {
+        let Some(value) = look_up(&self.written, path) else {
+            return self.main_source.clone();
+        };
+        let tag = first_tag(value);
+        let Some(metadata) = self.figment.get_metadata(tag) else {
+            return self.main_source.clone();
+        };
+        match &metadata.source {
+            Some(Source::File(file)) => file.display().to_string(),
+            _ if metadata.name == ENVIRONMENT || metadata.name == COMMAND_LINE => {
+                let keys: Vec<_> = path.iter().map(String::as_str).collect();
+                metadata.interpolate(&Profile::Default, &keys)
+            }
+            _ => self.main_source.clone(),
+        }
+    }
+}
+
+/// A table has no source of its own; that of something in it will do.
+fn first_tag(value: &Value) -> Tag {
+    match value {
+        Value::Dict(_, table) => table.values().next().map_or(value.tag(), first_tag),
+        Value::Array(_, list) => list.first().map_or(value.tag(), first_tag),
+        _ => value.tag(),
+    }
+}
+
+fn look_up<'a>(tree: &'a Value, path: &[String]) -> Option<&'a Value> {
+    let [first, rest @ ..] = path else {
+        return Some(tree);
+    };
+    let inner = match tree {
+        Value::Dict(_, table) => table.get(first)?,
+        Value::Array(_, list) => list.get(first.parse::<usize>().ok()?)?,
+        _ => return None,
+    };
+    look_up(inner, rest)
+}
+
+/// Takes the value at a path out of the tree. A list goes as a whole, so that the places of its
+/// other entries do not change.
+fn take_out(tree: &mut Value, path: &[String]) -> bool {
+    let [first, rest @ ..] = path else {
+        return false;
+    };
+    match tree {
+        Value::Dict(_, table) => match rest {
+            [] => table.remove(first).is_some(),
+            [_] if matches!(table.get(first), Some(Value::Array(..))) => {
+                table.remove(first).is_some()
+            }
+            _ => descend(table, first, rest),
+        },
+        Value::Array(_, list) => first
+            .parse::<usize>()
+            .ok()
+            .and_then(|index| list.get_mut(index))
+            .is_some_and(|inner| take_out(inner, rest)),
+        _ => false,
+    }
+}
+
+fn descend(table: &mut Dict, key: &str, rest: &[String]) -> bool {
+    match table.get_mut(key) {
+        Some(inner @ (Value::Dict(..) | Value::Array(..))) => take_out(inner, rest),
+        _ => false,
+    }
+}
+
+/// Says what serde found and wanted. What was found is shown only where [`super::scalar`] refused
+/// it for what it says, which it never does of a secret; elsewhere only its type is.
+fn describe(kind: &Kind) -> (String, String) {
+    match kind {
+        Kind::UnknownField(_, known) => (
+            "a key that gatepass does not know".into(),
+            unknown_key(kind, known),
+        ),
+        Kind::InvalidValue(actual, expected) => (shown(actual), expected.clone()),
+        Kind::InvalidType(actual, expected) => (type_of(actual).into(), in_words(expected)),
+        _ => (
+            "a value that does not fit here".into(),
+            "another one; see the configuration reference in the README".into(),
+        ),
+    }
+}
+
+fn unknown_key(kind: &Kind, known: &[&str]) -> String {
+    let all = known.join(", ");
+    match kind {
+        Kind::UnknownField(key, _) => match near_miss(key, known.iter().copied()) {
+            Some(meant) => format!("did you mean {meant}? (known here: {all})"),
+            None => format!("one of {all}"),
+        },
+        _ => all,
+    }
+}
+
+fn shown(actual: &Actual) -> String {
+    match actual {
+        Actual::Str(text) => format!("{text:?}"),
+        Actual::Unsigned(number) => number.to_string(),
+        Actual::Signed(number) => number.to_string(),
+        other => type_of(other).into(),
+    }
+}
+
+fn type_of(actual: &Actual) -> &'static str {
+    match actual {
+        Actual::Bool(_) => "true or false",
+        Actual::Unsigned(_) | Actual::Signed(_) => "a number",
+        Actual::Float(_) => "a number with a fraction",
+        Actual::Str(_) | Actual::Char(_) => "a string",
+        Actual::Seq => "a list",
+        Actual::Map => "a table",
+        _ => "something else",
+    }
+}
+
+/// serde names some expectations by our types and some by its own words.
+fn in_words(expected: &str) -> String {
+    match expected {
+        "a string" => "a string in quotes".into(),
+        "a sequence" => "a list".into(),
+        "a map" => "a table".into(),
+        other if other.starts_with("struct ") => "a table".into(),
+        other => other.into(),
+    }
+}
+
+/// The way to a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Path(Vec<String>);
+
+impl Path {
+    pub(super) fn new<const N: usize>(parts: [&str; N]) -> Self {
+        Self(parts.map(str::to_owned).to_vec())
+    }
+
+    /// The way to something inside.
+    pub(super) fn key(&self, key: impl fmt::Display) -> Self {
+        let mut path = self.clone();
+        path.0.push(key.to_string());
+        path
+    }
+}
+
+/// As one would write it in TOML: `credentials.envase.scope`, `routes[0].path`.
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, part) in self.0.iter().enumerate() {
+            match part.parse::<usize>() {
+                Ok(index) if position > 0 => write!(f, "[{index}]")?,
+                _ if position > 0 => write!(f, ".{part}")?,
+                _ => f.write_str(part)?,
+            }
+        }
+        Ok(())
+    }
+}

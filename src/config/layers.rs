@@ -1,0 +1,216 @@
+//! Where settings are written: a file, the environment, flags; each layer over the one before.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use figment::providers::{Format, Toml};
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+
+use super::problem::{Problem, Problems};
+
+/// The layers of one configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Layers {
+    /// The file; none to do with the environment and flags alone.
+    pub file: Option<PathBuf>,
+    /// The text of a file that is not on disk, in its place.
+    pub text: Option<String>,
+    /// Environment variables, as name and value.
+    pub environment: Vec<(String, String)>,
+    /// What the command line says.
+    pub flags: Flags,
+}
+
+/// The settings that have a flag.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// `--listen`
+    pub listen: Vec<String>,
+    /// `--admin-listen`
+    pub admin_listen: Option<String>,
+}
+
+impl Layers {
+    /// The usual layers: `file`, or the first of the default places that has one, then this
+    /// process's environment, then `flags`.
+    ///
+    /// # Errors
+    ///
+    /// No file is named and none is in a default place.
+    pub fn from_process(file: Option<PathBuf>, flags: Flags) -> Result<Self, Problems> {
+        let file = file
+            .or_else(|| {
+                DEFAULT_FILES
+                    .map(PathBuf::from)
+                    .into_iter()
+                    .find(|file| file.exists())
+            })
+            .ok_or_else(|| {
+                Problems::one(Problem {
+                    source: "no configuration".into(),
+                    key: String::new(),
+                    found: format!("neither {} nor {}", DEFAULT_FILES[0], DEFAULT_FILES[1]),
+                    expected: "one of them, or another file by --config FILE; config.example.toml \
+                               shows every key, and `gatepass demo` needs none"
+                        .into(),
+                })
+            })?;
+        Ok(Self {
+            file: Some(file),
+            text: None,
+            // A variable that is not UTF-8 cannot be one of ours.
+            environment: env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+                .filter(|(name, _)| name.starts_with(PREFIX))
+                .map(|(name, value)| (name, value.to_string_lossy().into_owned()))
+                .collect(),
+            flags,
+        })
+    }
+
+    /// What a key that is missing everywhere is missing from.
+    pub(super) fn main_source(&self) -> String {
+        match &self.file {
+            Some(file) => file.display().to_string(),
+            None => "configuration".into(),
+        }
+    }
+
+    pub(super) fn figment(&self) -> Result<Figment, Problems> {
+        let mut figment = Figment::new();
+        if let Some(file) = &self.file {
+            let text = fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
+            check_syntax(file, &text)?;
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        if let Some(text) = &self.text {
+            figment = figment.merge(Toml::string(text));
+        }
+        Ok(figment
+            .merge(Environment(&self.environment))
+            .merge(&self.flags))
+    }
+}
+
+fn unreadable(file: &Path, error: &io::Error) -> Problems {
+    Problems::one(Problem {
+        source: file.display().to_string(),
+        key: String::new(),
+        found: match error.kind() {
+            io::ErrorKind::NotFound => "no such file".into(),
+            io::ErrorKind::InvalidData => "bytes that are not UTF-8".into(),
+            _ => format!("a file that cannot be read: {error}"),
+        },
+        expected: "a readable file in TOML".into(),
+    })
+}
+
+/// figment's own message for a syntax error quotes the line, and a secret may stand on it. This
+/// one tells the place and what the parser wanted there.
+fn check_syntax(file: &Path, text: &str) -> Result<(), Problems> {
+    let Err(error) = toml::from_str::<toml::Table>(text) else {
+        return Ok(());
+    };
+    let before = error
+        .span()
+        .and_then(|span| text.get(..span.start))
+        .unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    Err(Problems::one(Problem {
+        source: format!("{}:{line}:{column}", file.display()),
+        key: String::new(),
+        found: "something that is not TOML".into(),
+        expected: error.message().replace('\n', "; "),
+    }))
+}
+
+/// The variables whose names begin with `GATEPASS__`; further double underscores separate the
+/// parts of a key.
+///
+/// The double underscore right after the name matters: a Kubernetes Service called `gatepass`
+/// puts variables such as `GATEPASS_PORT=tcp://…` into every pod, which must mean nothing here.
+struct Environment<'a>(&'a [(String, String)]);
+
+impl Provider for Environment<'_> {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(ENVIRONMENT).interpolater(|_, keys| variable(keys))
+    }
+
+    fn data(&self) -> figment::Result<Map<Profile, Dict>> {
+        let mut root = Dict::new();
+        for (name, value) in self.0 {
+            if let Some(key) = name.strip_prefix(PREFIX) {
+                let path: Vec<_> = key.split(SEPARATOR).map(str::to_lowercase).collect();
+                // Text stays text: a secret of digits is no number.
+                insert(&mut root, &path, Value::from(value.as_str()));
+            }
+        }
+        Ok(BTreeMap::from([(Profile::Default, root)]))
+    }
+}
+
+fn insert(table: &mut Dict, path: &[String], value: Value) {
+    let [first, rest @ ..] = path else {
+        return;
+    };
+    if rest.is_empty() {
+        table.insert(first.clone(), value);
+        return;
+    }
+    let entry = table
+        .entry(first.clone())
+        .or_insert_with(|| Value::from(Dict::new()));
+    if let Value::Dict(_, inner) = entry {
+        insert(inner, rest, value);
+    } else {
+        // GATEPASS__A=x beside GATEPASS__A__B=y: the table is what can be checked further.
+        let mut inner = Dict::new();
+        insert(&mut inner, rest, value);
+        *entry = Value::from(inner);
+    }
+}
+
+/// The variable that sets a key.
+fn variable(keys: &[&str]) -> String {
+    format!("{PREFIX}{}", keys.join(SEPARATOR).to_uppercase())
+}
+
+impl Provider for Flags {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(COMMAND_LINE).interpolater(|_, keys| match keys {
+            ["proxy", ..] => "--listen".into(),
+            _ => "--admin-listen".into(),
+        })
+    }
+
+    fn data(&self) -> figment::Result<Map<Profile, Dict>> {
+        let mut root = Dict::new();
+        let key = |parts: [&str; 2]| parts.map(str::to_owned);
+        if !self.listen.is_empty() {
+            insert(
+                &mut root,
+                &key(["proxy", "listen"]),
+                self.listen.clone().into(),
+            );
+        }
+        if let Some(listen) = &self.admin_listen {
+            insert(&mut root, &key(["admin", "listen"]), listen.as_str().into());
+        }
+        Ok(BTreeMap::from([(Profile::Default, root)]))
+    }
+}
+
+/// Where a configuration is looked for when none is named.
+const DEFAULT_FILES: [&str; 2] = ["gatepass.toml", "/etc/gatepass/gatepass.toml"];
+
+const PREFIX: &str = "GATEPASS__";
+const SEPARATOR: &str = "__";
+
+/// The names of the layers whose sources are not files.
+pub(super) const ENVIRONMENT: &str = "environment";
+pub(super) const COMMAND_LINE: &str = "command line";

@@ -1,0 +1,108 @@
+//! Mistakes in a configuration, and how they are told.
+
+use std::fmt;
+
+/// One mistake: where it stands, what stands there, and what should.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The file, environment variable or flag that it comes from.
+    pub source: String,
+    /// The key, such as `credentials.envase.scope`; empty if it is about the source as a whole.
+    pub key: String,
+    /// What was found; never a secret's value.
+    pub found: String,
+    /// What is needed instead.
+    pub expected: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.source)?;
+        if !self.key.is_empty() {
+            write!(f, ": {}", self.key)?;
+        }
+        write!(f, "\n    found     {}", self.found)?;
+        write!(f, "\n    expected  {}", self.expected)
+    }
+}
+
+/// Everything that is wrong with a configuration; at least one thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    pub(super) fn new(problems: Vec<Problem>) -> Self {
+        Self(problems)
+    }
+
+    pub(super) fn one(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        let (things, them) = if count == 1 {
+            ("problem", "it")
+        } else {
+            ("problems", "them")
+        };
+        writeln!(
+            f,
+            "{count} {things} in the configuration; nothing was started. Mend {them} and try again."
+        )?;
+        for problem in &self.0 {
+            write!(f, "\n{problem}\n")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// The known word that is so like `word` that it was probably meant.
+pub(super) fn near_miss<'a>(
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).max(1))
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_misses_are_near() {
+        let known = [
+            "listen",
+            "workers",
+            "timeouts",
+            "client_secret_file",
+            "client_secret",
+        ];
+        for (word, meant) in [
+            ("lisen", Some("listen")),
+            ("listne", Some("listen")),
+            ("worker", Some("workers")),
+            ("timeout", Some("timeouts")),
+            ("client_secretfile", Some("client_secret_file")),
+            ("clientsecret", Some("client_secret")),
+            ("port", None),
+            ("", None),
+        ] {
+            assert_eq!(near_miss(word, known), meant, "{word}");
+        }
+    }
+}

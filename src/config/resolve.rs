@@ -1,0 +1,264 @@
+//! What a configuration means: from the raw types to [`Settings`], noting what cannot be meant.
+
+mod credential;
+mod route;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use tracing::Level;
+
+use super::decode::{Path, Report};
+use super::problem::near_miss;
+use super::scalar::OneOrMany;
+use super::{Proxy, Settings, raw};
+use crate::telemetry::{self, Format};
+use crate::tls::{self, Trust};
+use crate::{proxy, server};
+
+/// Resolves everything that can be resolved. `None`, or a report that is not clean, means that
+/// something cannot.
+pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings> {
+    let mut roots = TrustedRoots::default();
+    let proxy = proxy_settings(raw.proxy, report);
+    let admin = admin_address(raw.admin, report);
+    if let (Some(proxy), Some(admin)) = (&proxy, &admin) {
+        distinct_listeners(&proxy.listen, *admin, report);
+    }
+
+    let names: Vec<String> = raw.credentials.keys().cloned().collect();
+    let routes = route::resolve(raw.routes, &names, &mut roots, report);
+    let (used, unused): (BTreeMap<_, _>, BTreeMap<_, _>) = raw
+        .credentials
+        .into_iter()
+        .partition(|(name, _)| is_used(name, &routes));
+    let unused_credentials = unused.keys().cloned().collect();
+    // Those that no route uses are held to the same rules: they are there to be used one day.
+    let _ = credential::resolve(unused, &mut roots, report);
+    let credentials = credential::resolve(used, &mut roots, report);
+
+    Some(Settings {
+        proxy: proxy?,
+        admin: admin?,
+        credentials: credentials?,
+        routes: routes?,
+        grace: raw.shutdown.grace.map_or(DEFAULT_GRACE, |span| span.0),
+        log: log_settings(&raw.log, report)?,
+        unused_credentials,
+    })
+}
+
+fn is_used(credential: &str, routes: &Option<Vec<proxy::Settings>>) -> bool {
+    routes
+        .iter()
+        .flatten()
+        .any(|route| route.credential.as_deref() == Some(credential))
+}
+
+fn proxy_settings(raw: raw::Proxy, report: &mut Report) -> Option<Proxy> {
+    let path = Path::new(["proxy"]);
+    let defaults = server::Settings::default();
+    let header_bytes = raw.limits.header_bytes.map(|size| size.0);
+    let connections = server::Settings {
+        header_read: raw
+            .timeouts
+            .header_read
+            .map_or(defaults.header_read, |span| span.0),
+        keep_alive: raw
+            .timeouts
+            .keep_alive
+            .map_or(defaults.keep_alive, |span| span.0),
+        max_connections: raw
+            .limits
+            .connections
+            .map_or(defaults.max_connections, |count| count.0),
+        max_headers: raw
+            .limits
+            .headers
+            .map_or(defaults.max_headers, |count| count.0),
+        max_header_bytes: match header_bytes {
+            None => defaults.max_header_bytes,
+            Some(bytes) => usize::try_from(bytes)
+                .ok()
+                .filter(|bytes| HEADER_BYTES.contains(bytes))
+                .or_else(|| {
+                    report.add(
+                        &path.key("limits").key("header_bytes"),
+                        format!("{bytes} bytes"),
+                        "a size between 8KiB and 16MiB",
+                    );
+                    None
+                })?,
+        },
+    };
+    let workers = raw.workers.map_or(1, |count| count.0);
+    if workers > MOST_WORKERS {
+        report.add(
+            &path.key("workers"),
+            workers.to_string(),
+            format!("at most {MOST_WORKERS}; one serves some 50,000 requests a second"),
+        );
+    }
+    let trusted = raw.trust_network.is_some_and(|flag| flag.0);
+    let listen = proxy_addresses(raw.listen, trusted, &path.key("listen"), report)?;
+    Some(Proxy {
+        listen,
+        workers,
+        connections,
+    })
+}
+
+fn proxy_addresses(
+    written: Option<OneOrMany>,
+    trusted: bool,
+    path: &Path,
+    report: &mut Report,
+) -> Option<Vec<SocketAddr>> {
+    let written = written.map_or_else(|| vec![DEFAULT_PROXY.to_owned()], |listen| listen.0);
+    if written.is_empty() {
+        report.add(path, "an empty list", "at least one address");
+    }
+    let addresses: Vec<_> = written
+        .iter()
+        .filter_map(|text| address(text, path, report))
+        .collect();
+    for address in &addresses {
+        if !address.ip().is_loopback() && !trusted {
+            report.add(
+                path,
+                format!("{address}, which other machines can reach"),
+                "a loopback address, because whoever reaches this port acts with the credentials; \
+                 if only trusted callers can reach it, say so with proxy.trust_network = true",
+            );
+        }
+    }
+    (addresses.len() == written.len()).then_some(addresses)
+}
+
+fn admin_address(raw: raw::Admin, report: &mut Report) -> Option<SocketAddr> {
+    let written = raw.listen.unwrap_or_else(|| DEFAULT_ADMIN.to_owned());
+    address(&written, &Path::new(["admin", "listen"]), report)
+}
+
+fn address(text: &str, path: &Path, report: &mut Report) -> Option<SocketAddr> {
+    let parsed = text.parse().ok();
+    if parsed.is_none() {
+        report.add(
+            path,
+            format!("{text:?}"),
+            "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"",
+        );
+    }
+    parsed
+}
+
+fn distinct_listeners(proxy: &[SocketAddr], admin: SocketAddr, report: &mut Report) {
+    let mut seen = vec![admin];
+    for address in proxy {
+        // Port 0 is another port each time.
+        if address.port() != 0 && seen.contains(address) {
+            report.add(
+                &Path::new(["proxy", "listen"]),
+                format!("{address}, which is listened on twice"),
+                "an address of its own for each listener",
+            );
+        }
+        seen.push(*address);
+    }
+}
+
+fn log_settings(raw: &raw::Log, report: &mut Report) -> Option<telemetry::Settings> {
+    let path = Path::new(["log"]);
+    let defaults = telemetry::Settings::default();
+    let level = choice(raw.level.as_deref(), &LEVELS, &path.key("level"), report);
+    let format = choice(raw.format.as_deref(), &FORMATS, &path.key("format"), report);
+    Some(telemetry::Settings {
+        level: level?.unwrap_or(defaults.level),
+        format: format?.unwrap_or(defaults.format),
+    })
+}
+
+/// One of a few words; `Some(None)` if none is written.
+fn choice<T: Copy>(
+    written: Option<&str>,
+    known: &[(&str, T)],
+    path: &Path,
+    report: &mut Report,
+) -> Option<Option<T>> {
+    let Some(word) = written else {
+        return Some(None);
+    };
+    let found = known.iter().find(|(name, _)| *name == word);
+    if found.is_none() {
+        let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+        report.add(path, format!("{word:?}"), one_of(word, &names));
+    }
+    found.map(|(_, value)| Some(*value))
+}
+
+/// "one of a, b", and which of them was probably meant.
+fn one_of(word: &str, known: &[&str]) -> String {
+    let all = known.join(", ");
+    match near_miss(word, known.iter().copied()) {
+        Some(meant) if known.len() > 1 => format!("one of {all}; did you mean {meant}?"),
+        _ => format!("one of {all}"),
+    }
+}
+
+/// The TLS settings by what they trust, so that certificates are read once however many routes and
+/// credentials use them.
+#[derive(Default)]
+struct TrustedRoots(BTreeMap<Trust, Option<Arc<ClientConfig>>>);
+
+impl TrustedRoots {
+    fn config(
+        &mut self,
+        raw: &raw::Tls,
+        path: &Path,
+        report: &mut Report,
+    ) -> Option<Arc<ClientConfig>> {
+        let trust = match &raw.ca_file {
+            Some(file) => Trust::CaFile(PathBuf::from(file)),
+            None => Trust::Platform,
+        };
+        let known = self.0.entry(trust).or_insert_with_key(|trust| {
+            tls::client_config(trust)
+                .map_err(|error| {
+                    report.add(
+                        &path.key("tls").key("ca_file"),
+                        error.to_string(),
+                        "a PEM file with the certificates of the authorities to trust",
+                    );
+                })
+                .ok()
+        });
+        known.clone()
+    }
+}
+
+const DEFAULT_PROXY: &str = "127.0.0.1:8080";
+const DEFAULT_ADMIN: &str = "127.0.0.1:9090";
+const DEFAULT_GRACE: Duration = Duration::from_secs(30);
+
+const MOST_WORKERS: usize = 64;
+
+/// hyper needs 8 KiB to read a head at all; more than 16 MiB for one connection is a mistake.
+const HEADER_BYTES: std::ops::RangeInclusive<usize> = 8 * 1024..=16 * 1024 * 1024;
+
+const LEVELS: [(&str, Level); 5] = [
+    ("error", Level::ERROR),
+    ("warn", Level::WARN),
+    ("info", Level::INFO),
+    ("debug", Level::DEBUG),
+    ("trace", Level::TRACE),
+];
+
+const FORMATS: [(&str, Format); 3] = [
+    ("auto", Format::Auto),
+    ("text", Format::Text),
+    ("json", Format::Json),
+];

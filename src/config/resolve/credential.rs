@@ -1,0 +1,304 @@
+//! `[credentials.NAME]`
+
+use std::collections::BTreeMap;
+use std::env;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use url::{Host, Url};
+
+use super::super::decode::{Path, Report};
+use super::super::raw;
+use super::super::scalar::OneOrMany;
+use super::{TrustedRoots, choice};
+use crate::oauth::{ClientAuthentication, Secret, Settings};
+
+/// Resolves the credentials; none if any of them has a mistake.
+pub(super) fn resolve(
+    raw: BTreeMap<String, raw::Credential>,
+    roots: &mut TrustedRoots,
+    report: &mut Report,
+) -> Option<Vec<Settings>> {
+    let resolved: Vec<_> = raw
+        .into_iter()
+        .map(|(name, raw)| credential(name, raw, roots, report))
+        .collect();
+    resolved.into_iter().collect()
+}
+
+fn credential(
+    name: String,
+    raw: raw::Credential,
+    roots: &mut TrustedRoots,
+    report: &mut Report,
+) -> Option<Settings> {
+    let path = Path::new(["credentials", &name]);
+    check_name(&name, &path, report);
+    choice(
+        raw.grant_type.as_deref(),
+        &[("client_credentials", ())],
+        &path.key("grant_type"),
+        report,
+    );
+    let client_authentication = choice(
+        raw.token_endpoint_auth_method.as_deref(),
+        &ClientAuthentication::NAMES,
+        &path.key("token_endpoint_auth_method"),
+        report,
+    );
+    let token_endpoint = token_endpoint(raw.token_endpoint.as_deref(), &path, report);
+    let client_id = required(raw.client_id, &path.key("client_id"), CLIENT_ID, report);
+    let client_secret = client_secret(
+        raw.client_secret,
+        raw.client_secret_file,
+        raw.client_secret_env,
+        &path,
+        report,
+    );
+    let scope = scope(raw.scope, &path.key("scope"), report);
+    let tls = roots.config(&raw.tls, &path, report);
+    Some(Settings {
+        credential: name,
+        token_endpoint: token_endpoint?,
+        client_id: client_id?,
+        client_secret: client_secret?,
+        client_authentication: client_authentication?.unwrap_or_default(),
+        scope: scope?,
+        audience: raw.audience.filter(|audience| !audience.is_empty()),
+        default_lifetime: raw.default_lifetime.map_or(DEFAULT_LIFETIME, |span| span.0),
+        timeout: raw.timeout.map_or(DEFAULT_TIMEOUT, |span| span.0),
+        tls: tls?,
+    })
+}
+
+/// The name is the value of a metric's label, and `none` is the word for routes without one.
+fn check_name(name: &str, path: &Path, report: &mut Report) {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if name.is_empty() || !name.chars().all(legal) || name == super::route::NO_CREDENTIAL {
+        report.add(
+            path,
+            format!("the name {name:?}"),
+            "a name of letters, digits, _ - and . that is not \"none\"",
+        );
+    }
+}
+
+pub(super) fn required(
+    written: Option<String>,
+    path: &Path,
+    expected: &str,
+    report: &mut Report,
+) -> Option<String> {
+    match written {
+        Some(text) if !text.is_empty() => Some(text),
+        Some(_) => {
+            report.add(path, "an empty string", expected);
+            None
+        }
+        None => {
+            // A value that did not fit has been reported already; it is not missing as well.
+            if !report.is_written(path) {
+                report.add(path, "nothing", expected);
+            }
+            None
+        }
+    }
+}
+
+fn token_endpoint(written: Option<&str>, path: &Path, report: &mut Report) -> Option<Url> {
+    let path = path.key("token_endpoint");
+    let written = required(written.map(str::to_owned), &path, TOKEN_ENDPOINT, report)?;
+    let Ok(url) = Url::parse(&written) else {
+        // Only up to the query, which may hold what should not be shown.
+        let shown = written.split(['?', '#']).next().unwrap_or_default();
+        report.add(
+            &path,
+            format!("{shown:?}, which is no address"),
+            TOKEN_ENDPOINT,
+        );
+        return None;
+    };
+    let fault = endpoint_fault(&url);
+    if let Some((found, expected)) = fault {
+        report.add(&path, found, expected);
+        return None;
+    }
+    Some(url)
+}
+
+/// What is wrong with the address of a token endpoint, and what it should be.
+fn endpoint_fault(url: &Url) -> Option<(String, String)> {
+    let bare = format!("{}{}", url.origin().ascii_serialization(), url.path());
+    if !url.username().is_empty() || url.password().is_some() {
+        return Some((
+            "an address with a user name or password in it".into(),
+            "the address alone; the client's own go into client_id and client_secret_file".into(),
+        ));
+    }
+    if !matches!(url.scheme(), "https" | "http") || url.host().is_none() {
+        return Some((
+            format!("an address of the scheme {}", url.scheme()),
+            TOKEN_ENDPOINT.into(),
+        ));
+    }
+    if url.scheme() == "http" && !is_loopback(url) {
+        return Some((
+            format!("{bare}, over which the client secret would travel in the clear"),
+            "an address that begins with https:// (http:// is for loopback only)".into(),
+        ));
+    }
+    let misplaced: Vec<_> = url
+        .query_pairs()
+        .map(|(name, _)| name.into_owned())
+        .filter(|name| BODY_PARAMETERS.contains(&name.as_str()))
+        .collect();
+    if !misplaced.is_empty() {
+        return Some((
+            format!(
+                "an address with {} in its query, which belongs in the body of the request",
+                misplaced.join(", ")
+            ),
+            format!(
+                "token_endpoint = \"{bare}\", and client_id, client_secret_file and scope as keys \
+                 beside it; gatepass puts them where they belong"
+            ),
+        ));
+    }
+    if url.fragment().is_some() {
+        // RFC 6749 §3.2: "The endpoint URI MUST NOT include a fragment component."
+        return Some((format!("{bare} with a #fragment"), format!("{bare:?}")));
+    }
+    None
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        // RFC 6761 §6.3: names that are or end in "localhost" are loopback.
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
+    }
+}
+
+fn client_secret(
+    value: Option<SecretString>,
+    file: Option<String>,
+    variable: Option<String>,
+    path: &Path,
+    report: &mut Report,
+) -> Option<Secret> {
+    let written: Vec<_> = SECRET_KEYS
+        .into_iter()
+        .filter(|key| report.is_written(&path.key(key)))
+        .collect();
+    match written.as_slice() {
+        [] => {
+            report.add(&path.key("client_secret_file"), "nothing", CLIENT_SECRET);
+            return None;
+        }
+        [_] => {}
+        several => {
+            report.add(path, several.join(" and "), "only one of them");
+            return None;
+        }
+    }
+    if let Some(value) = value {
+        if value.expose_secret().is_empty() {
+            report.add(&path.key("client_secret"), "an empty string", CLIENT_SECRET);
+            return None;
+        }
+        return Some(Secret::Value(value));
+    }
+    if let Some(file) = file {
+        return secret_file(file, &path.key("client_secret_file"), report);
+    }
+    secret_variable(&variable?, &path.key("client_secret_env"), report)
+}
+
+fn secret_file(file: String, path: &Path, report: &mut Report) -> Option<Secret> {
+    let secret = Secret::File(PathBuf::from(&file));
+    let Err(error) = secret.check() else {
+        return Some(secret);
+    };
+    if file.contains(['/', '.']) {
+        report.add(
+            path,
+            error.to_string(),
+            "a readable file that holds the client secret",
+        );
+    } else {
+        // What names no file and does not look like one may be the secret itself.
+        report.add(
+            path,
+            "••• (not shown), which is no readable file",
+            "the path of a file; a secret itself is written as client_secret",
+        );
+    }
+    None
+}
+
+fn secret_variable(name: &str, path: &Path, report: &mut Report) -> Option<Secret> {
+    match env::var(name) {
+        Ok(value) if !value.is_empty() => return Some(Secret::Value(value.into())),
+        _ => {}
+    }
+    let usual = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    if name.chars().all(usual) {
+        report.add(
+            path,
+            format!("{name}, which is not set or empty"),
+            "the name of an environment variable that holds the client secret",
+        );
+    } else {
+        report.add(
+            path,
+            "••• (not shown), which is no variable that is set",
+            "the name of an environment variable; a secret itself is written as client_secret",
+        );
+    }
+    None
+}
+
+/// `Some(None)` if none is asked for: some providers refuse an empty scope, so it is left out.
+fn scope(written: Option<OneOrMany>, path: &Path, report: &mut Report) -> Option<Option<String>> {
+    let joined = written.map(|list| list.0.join(" ")).unwrap_or_default();
+    // RFC 6749 §3.3: scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
+    let legal = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\');
+    let tokens: Vec<_> = joined.split_whitespace().collect();
+    if let Some(token) = tokens.iter().find(|token| !token.chars().all(legal)) {
+        report.add(
+            path,
+            format!("{token:?}"),
+            "scopes of visible ASCII characters without quotes and backslashes",
+        );
+        return None;
+    }
+    Some(Some(tokens.join(" ")).filter(|scope| !scope.is_empty()))
+}
+
+const SECRET_KEYS: [&str; 3] = ["client_secret", "client_secret_file", "client_secret_env"];
+
+/// Parameters of a token request (RFC 6749, RFC 8707) that pasted addresses carry.
+const BODY_PARAMETERS: [&str; 9] = [
+    "grant_type",
+    "client_id",
+    "client_secret",
+    "scope",
+    "audience",
+    "resource",
+    "username",
+    "password",
+    "refresh_token",
+];
+
+const CLIENT_ID: &str = "the identifier that the provider gave this client";
+const CLIENT_SECRET: &str = "client_secret_file = \"…\", client_secret_env = \"…\" or \
+                             client_secret = \"…\", with the secret that the provider gave this client";
+const TOKEN_ENDPOINT: &str =
+    "the provider's token endpoint, such as https://id.example/oauth2/token";
+
+/// Shorter than what providers usually grant: a token that lives longer is only refreshed early.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,187 @@
+//! `[[routes]]`
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use url::Url;
+
+use super::super::decode::{Path, Report};
+use super::super::raw;
+use super::credential::required;
+use super::{TrustedRoots, one_of};
+use crate::proxy::{Origin, PathPrefix, Settings, Timeouts};
+
+/// The word of routes that add no token.
+pub(super) const NO_CREDENTIAL: &str = "none";
+
+/// Resolves the routes; none if any of them has a mistake.
+pub(super) fn resolve(
+    raw: Vec<raw::Route>,
+    credentials: &[String],
+    roots: &mut TrustedRoots,
+    report: &mut Report,
+) -> Option<Vec<Settings>> {
+    let all = Path::new(["routes"]);
+    if raw.is_empty() && !report.is_written(&all) {
+        report.add(
+            &all,
+            "nothing",
+            "at least one [[routes]] table with path, upstream, credential",
+        );
+    }
+    let resolved: Vec<_> = raw
+        .into_iter()
+        .enumerate()
+        .map(|(index, raw)| route(raw, &all.key(index), credentials, roots, report))
+        .collect();
+    find_twins(&resolved, &all, report);
+    resolved.into_iter().collect()
+}
+
+fn route(
+    raw: raw::Route,
+    path: &Path,
+    credentials: &[String],
+    roots: &mut TrustedRoots,
+    report: &mut Report,
+) -> Option<Settings> {
+    let prefix = prefix(raw.path, &path.key("path"), report);
+    let name = match raw.name {
+        Some(name) => checked_name(name, &path.key("name"), report),
+        None => prefix.as_ref().map(derived_name),
+    };
+    let tls = roots.config(&raw.tls, path, report);
+    let origin =
+        required(raw.upstream, &path.key("upstream"), UPSTREAM, report).and_then(|upstream| {
+            let tls = tls.as_ref()?;
+            let url = Url::parse(&upstream).ok();
+            let origin = url.as_ref().map(|url| Origin::new(url, tls));
+            match origin {
+                Some(Ok(origin)) => return Some(origin),
+                Some(Err(error)) => {
+                    report.add(&path.key("upstream"), "another address", error.to_string());
+                }
+                None => report.add(&path.key("upstream"), "no address", UPSTREAM),
+            }
+            None
+        });
+    let credential = credential(raw.credential, credentials, &path.key("credential"), report);
+    let defaults = Timeouts::default();
+    Some(Settings {
+        name: name?.into(),
+        prefix: prefix?,
+        strip_path: raw.strip_path.is_some_and(|flag| flag.0),
+        origin: origin?,
+        credential: credential?,
+        timeouts: Timeouts {
+            connect: raw.timeouts.connect.map_or(defaults.connect, |span| span.0),
+            response_head: raw
+                .timeouts
+                .response_head
+                .map_or(defaults.response_head, |span| span.0),
+            idle: raw.timeouts.idle.map_or(defaults.idle, |span| span.0),
+            keep_alive: raw
+                .timeouts
+                .keep_alive
+                .map_or(defaults.keep_alive, |span| span.0),
+        },
+        max_idle_connections: raw
+            .max_idle_connections
+            .map_or(DEFAULT_IDLE_CONNECTIONS, |count| count.0),
+    })
+}
+
+fn prefix(written: Option<String>, path: &Path, report: &mut Report) -> Option<PathPrefix> {
+    let written = required(written, path, PATH, report)?;
+    match PathPrefix::new(&written) {
+        Ok(prefix) => Some(prefix),
+        Err(error) => {
+            report.add(path, format!("{written:?}"), error.to_string());
+            None
+        }
+    }
+}
+
+fn checked_name(name: String, path: &Path, report: &mut Report) -> Option<String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if name.is_empty() || !name.chars().all(legal) {
+        report.add(
+            path,
+            format!("{name:?}"),
+            "a name of letters, digits, _ - and .",
+        );
+        return None;
+    }
+    Some(name)
+}
+
+/// `/connect/v1` is called `connect-v1`, and `/` is called `root`.
+fn derived_name(prefix: &PathPrefix) -> String {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let name: String = prefix
+        .as_str()
+        .trim_start_matches('/')
+        .chars()
+        .map(|c| if legal(c) { c } else { '-' })
+        .collect();
+    if name.is_empty() { "root".into() } else { name }
+}
+
+/// `Some(None)` for a route that adds no token.
+fn credential(
+    written: Option<String>,
+    known: &[String],
+    path: &Path,
+    report: &mut Report,
+) -> Option<Option<String>> {
+    let name = required(written, path, CREDENTIAL, report)?;
+    if name == NO_CREDENTIAL {
+        return Some(None);
+    }
+    if known.contains(&name) {
+        return Some(Some(name));
+    }
+    let mut names: Vec<_> = known.iter().map(String::as_str).collect();
+    names.push(NO_CREDENTIAL);
+    report.add(
+        path,
+        format!("{name:?}, which no [credentials.{name}] defines"),
+        one_of(&name, &names),
+    );
+    None
+}
+
+/// Two routes for the same requests, or two that metrics could not tell apart.
+fn find_twins(routes: &[Option<Settings>], path: &Path, report: &mut Report) {
+    let mut prefixes: BTreeMap<&PathPrefix, usize> = BTreeMap::new();
+    let mut names: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
+    for (index, route) in routes.iter().enumerate() {
+        let Some(route) = route else { continue };
+        let path = path.key(index);
+        if let Some(first) = prefixes.insert(&route.prefix, index) {
+            report.add(
+                &path.key("path"),
+                format!(
+                    "{:?}, which routes[{first}] matches already",
+                    route.prefix.as_str()
+                ),
+                "a path of its own for each route",
+            );
+        } else if let Some(first) = names.insert(&route.name, index) {
+            report.add(
+                &path.key("name"),
+                format!(
+                    "the name {:?}, which routes[{first}] has already",
+                    &*route.name
+                ),
+                "a name of its own for each route, because metrics are told apart by it",
+            );
+        }
+    }
+}
+
+const PATH: &str = "the path prefix to match, such as \"/connect\"; \"/\" matches everything";
+const UPSTREAM: &str = "where to send matched requests, such as \"https://api.example\"";
+const CREDENTIAL: &str = "the name of one of the credentials, or \"none\" to add no token";
+
+const DEFAULT_IDLE_CONNECTIONS: usize = 128;

@@ -1,0 +1,218 @@
+//! The values at the leaves of a configuration.
+//!
+//! Environment variables can only be text, and text is all that [`super::layers`] makes of them:
+//! guessing types would turn a secret of digits into a number. So each of these reads text as well
+//! as the form that TOML has for it.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use serde::de::{self, Deserialize, Deserializer, SeqAccess, Unexpected, Visitor};
+
+/// What a value is made of. `EXPECTED` completes the sentence "expected …".
+trait Scalar: Sized {
+    const EXPECTED: &'static str;
+
+    fn from_text(text: &str) -> Option<Self>;
+
+    fn from_number(_: u64) -> Option<Self> {
+        None
+    }
+
+    fn from_bool(_: bool) -> Option<Self> {
+        None
+    }
+}
+
+/// A length of time, such as `30s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span(pub(super) Duration);
+
+impl Scalar for Span {
+    const EXPECTED: &'static str = "a length of time above zero, such as \"30s\" or \"1m 30s\"";
+
+    fn from_text(text: &str) -> Option<Self> {
+        let duration = humantime::parse_duration(text).ok()?;
+        // A year is more than any wait can use, and far from what overflows a timer.
+        (!duration.is_zero() && duration <= Duration::from_secs(366 * 86_400))
+            .then_some(Self(duration))
+    }
+}
+
+/// A number of bytes, such as `64KiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size(pub(super) u64);
+
+impl Scalar for Size {
+    const EXPECTED: &'static str = "a size such as \"64KiB\" or \"1MiB\"";
+
+    fn from_text(text: &str) -> Option<Self> {
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let factor = match text.strip_prefix(digits)?.trim() {
+            "" | "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            _ => return None,
+        };
+        digits
+            .trim()
+            .parse::<u64>()
+            .ok()?
+            .checked_mul(factor)
+            .map(Self)
+    }
+
+    fn from_number(number: u64) -> Option<Self> {
+        Some(Self(number))
+    }
+}
+
+/// A whole number above zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Count(pub(super) usize);
+
+impl Scalar for Count {
+    const EXPECTED: &'static str = "a whole number above zero";
+
+    fn from_text(text: &str) -> Option<Self> {
+        Self::from_number(text.parse().ok()?)
+    }
+
+    fn from_number(number: u64) -> Option<Self> {
+        let number = usize::try_from(number).ok()?;
+        (number > 0).then_some(Self(number))
+    }
+}
+
+/// Yes or no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Flag(pub(super) bool);
+
+impl Scalar for Flag {
+    const EXPECTED: &'static str = "true or false";
+
+    fn from_text(text: &str) -> Option<Self> {
+        text.parse().ok().map(Self)
+    }
+
+    fn from_bool(value: bool) -> Option<Self> {
+        Some(Self(value))
+    }
+}
+
+struct ScalarVisitor<T>(PhantomData<T>);
+
+impl<T: Scalar> Visitor<'_> for ScalarVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::EXPECTED)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        T::from_text(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+        T::from_number(number).ok_or_else(|| E::invalid_value(Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+        match u64::try_from(number) {
+            Ok(number) => self.visit_u64(number),
+            Err(_) => Err(E::invalid_value(Unexpected::Signed(number), &self)),
+        }
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<T, E> {
+        T::from_bool(value).ok_or_else(|| E::invalid_type(Unexpected::Bool(value), &self))
+    }
+}
+
+macro_rules! deserialize_scalars {
+    ($($scalar:ty),*) => {$(
+        impl<'de> Deserialize<'de> for $scalar {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(ScalarVisitor(PhantomData))
+            }
+        }
+    )*};
+}
+
+deserialize_scalars!(Span, Size, Count, Flag);
+
+/// One text or a list of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OneOrMany(pub(super) Vec<String>);
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneOrManyVisitor)
+    }
+}
+
+struct OneOrManyVisitor;
+
+impl<'de> Visitor<'de> for OneOrManyVisitor {
+    type Value = OneOrMany;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or a list of strings")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<OneOrMany, E> {
+        Ok(OneOrMany(vec![text.to_owned()]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<OneOrMany, A::Error> {
+        let mut all = Vec::new();
+        while let Some(text) = list.next_element()? {
+            all.push(text);
+        }
+        Ok(OneOrMany(all))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("64KiB", Some(65_536)),
+            ("1 MiB", Some(1_048_576)),
+            ("2GiB", Some(2_147_483_648)),
+            ("100", Some(100)),
+            ("100B", Some(100)),
+            ("64KB", None),
+            ("-1", None),
+            ("KiB", None),
+            ("", None),
+            ("99999999999999999999GiB", None),
+        ] {
+            assert_eq!(Size::from_text(text).map(|size| size.0), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn spans() {
+        for (text, millis) in [
+            ("30s", Some(30_000)),
+            ("1m 30s", Some(90_000)),
+            ("250ms", Some(250)),
+            ("0s", None),
+            ("30", None),
+            ("ten", None),
+            ("900years", None),
+        ] {
+            assert_eq!(
+                Span::from_text(text).map(|span| span.0.as_millis()),
+                millis,
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The client of RFC 6749: how a token is asked for, and how the answer is read.
+//!
+//! [`token_request`] and [`token_response`] are pure; [`token_endpoint`] makes the one HTTP call
+//! between them. What they add up to is a [`TokenSource`].
+
+pub mod client_authentication;
+pub mod secret;
+pub mod token_endpoint;
+pub mod token_request;
+pub mod token_response;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use url::Url;
+
+use crate::token::source::{FailureKind, FetchError, FetchFuture, FetchedToken, TokenSource};
+pub use client_authentication::ClientAuthentication;
+pub use secret::Secret;
+use token_endpoint::TokenEndpoint;
+
+/// All that is needed to get a token by client credentials (RFC 6749 §4.4).
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The credential's name in the configuration.
+    pub credential: String,
+    /// Where tokens are asked for. `https`, or `http` on loopback.
+    pub token_endpoint: Url,
+    /// The client's identifier.
+    pub client_id: String,
+    /// The client's secret.
+    pub client_secret: Secret,
+    /// How the client proves who it is.
+    pub client_authentication: ClientAuthentication,
+    /// The scope that is asked for, space separated; the provider's default if there is none.
+    pub scope: Option<String>,
+    /// The service that the token is meant for, where the provider wants to know.
+    pub audience: Option<String>,
+    /// How long a token is taken to live when the answer does not say.
+    pub default_lifetime: Duration,
+    /// How long one request may take, from the name look-up to the last byte of the answer.
+    pub timeout: Duration,
+    /// Whom to trust at the token endpoint.
+    pub tls: Arc<ClientConfig>,
+}
+
+/// Gets tokens by client credentials.
+#[derive(Debug)]
+pub struct ClientCredentials {
+    settings: Settings,
+    endpoint: TokenEndpoint,
+}
+
+impl ClientCredentials {
+    /// Prepares the way to the token endpoint; nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// The HTTP client could not be set up.
+    pub fn new(settings: Settings) -> Result<Self, reqwest::Error> {
+        let endpoint = TokenEndpoint::new(
+            settings.token_endpoint.clone(),
+            settings.timeout,
+            &settings.tls,
+        )?;
+        Ok(Self { settings, endpoint })
+    }
+
+    async fn ask(&self) -> Result<FetchedToken, FetchError> {
+        // Read at each use: a secret that was rotated in its file is found without a restart.
+        let secret = self.settings.client_secret.read().await.map_err(|error| {
+            FetchError::new(
+                FailureKind::Misconfigured,
+                format!("client secret: {error}"),
+            )
+        })?;
+        let request = token_request::client_credentials(&self.settings, &secret);
+        let answer = self.endpoint.post(&request).await?;
+        token_response::read(
+            &answer,
+            self.settings.default_lifetime,
+            &request.confidential,
+        )
+        .map_err(|error| self.endpoint.named(error))
+    }
+}
+
+impl TokenSource for ClientCredentials {
+    fn fetch(&self) -> FetchFuture<'_> {
+        Box::pin(self.ask())
+    }
+}

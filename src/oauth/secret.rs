@@ -1,0 +1,143 @@
+//! A secret, by its value or by where it is kept.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+/// A secret of the configuration. `Debug` shows where it comes from and never the value.
+#[derive(Clone)]
+pub enum Secret {
+    /// The value itself.
+    Value(SecretString),
+    /// A file that holds it. It is read again at each use, because Kubernetes and others rotate
+    /// secrets by replacing the file.
+    File(PathBuf),
+}
+
+impl Secret {
+    /// The value at this moment.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read or holds nothing that could be a secret.
+    pub async fn read(&self) -> Result<SecretString, SecretError> {
+        match self {
+            Self::Value(value) => Ok(value.clone()),
+            Self::File(path) => match tokio::fs::read(path).await {
+                Ok(bytes) => from_file(path, bytes),
+                Err(error) => Err(SecretError::unreadable(path, &error)),
+            },
+        }
+    }
+
+    /// Whether [`Self::read`] would succeed now. Blocks; for use before anything runs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`].
+    pub fn check(&self) -> Result<(), SecretError> {
+        match self {
+            Self::Value(_) => Ok(()),
+            Self::File(path) => match std::fs::read(path) {
+                Ok(bytes) => from_file(path, bytes).map(drop),
+                Err(error) => Err(SecretError::unreadable(path, &error)),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(_) => f.write_str("Secret(•••)"),
+            Self::File(path) => write!(f, "Secret(••• from {})", path.display()),
+        }
+    }
+}
+
+/// Editors and `echo` end a file with a line break that is not part of the secret. Only that is
+/// taken off: a secret may well begin or end with a space.
+fn from_file(path: &Path, bytes: Vec<u8>) -> Result<SecretString, SecretError> {
+    let fault = |what: &str| SecretError {
+        path: path.to_owned(),
+        what: what.to_owned(),
+    };
+    if bytes.len() > LARGEST_FILE {
+        return Err(fault("is larger than 64 KiB, which no secret is"));
+    }
+    // The error of `from_utf8` holds the bytes; it ends here.
+    let text = String::from_utf8(bytes).map_err(|_| fault("is not text in UTF-8"))?;
+    let secret = text.trim_end_matches(['\n', '\r']);
+    if secret.is_empty() {
+        return Err(fault("is empty"));
+    }
+    Ok(SecretString::from(secret))
+}
+
+/// Why a secret cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} {what}", path.display())]
+pub struct SecretError {
+    /// The file that should hold it.
+    pub path: PathBuf,
+    /// What is wrong with the file.
+    pub what: String,
+}
+
+impl SecretError {
+    fn unreadable(path: &Path, error: &io::Error) -> Self {
+        Self {
+            path: path.to_owned(),
+            what: match error.kind() {
+                io::ErrorKind::NotFound => "does not exist".into(),
+                io::ErrorKind::PermissionDenied => {
+                    "cannot be read: permission denied for the user that runs gatepass".into()
+                }
+                _ => format!("cannot be read: {error}"),
+            },
+        }
+    }
+}
+
+const LARGEST_FILE: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[test]
+    fn only_the_line_break_at_the_end_is_taken_off() {
+        for (content, secret) in [
+            ("s3cret\n", "s3cret"),
+            ("s3cret\r\n", "s3cret"),
+            (" s3cret ", " s3cret "),
+            ("12345", "12345"),
+            ("a+b%c:d/e=\n", "a+b%c:d/e="),
+        ] {
+            let read = from_file(Path::new("f"), content.into()).unwrap();
+            assert_eq!(read.expose_secret(), secret);
+        }
+    }
+
+    #[test]
+    fn what_is_no_secret_is_refused_without_showing_it() {
+        let error = |bytes: &[u8]| from_file(Path::new("f"), bytes.to_vec()).unwrap_err();
+        assert_eq!(error(b"\n").to_string(), "f is empty");
+        assert_eq!(error(b"\xff\xfe").to_string(), "f is not text in UTF-8");
+        assert!(
+            error(&[b'x'; LARGEST_FILE + 1])
+                .to_string()
+                .contains("64 KiB")
+        );
+    }
+
+    #[test]
+    fn debug_output_hides_the_value() {
+        let secret = Secret::Value("s3cret".into());
+        assert_eq!(format!("{secret:?}"), "Secret(•••)");
+    }
+}

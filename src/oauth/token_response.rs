@@ -1,0 +1,226 @@
+//! Reading the token endpoint's answer: lenient about its form, strict about what is sent on.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+
+use super::token_endpoint::Answer;
+use crate::token::source::{FailureKind, FetchError, FetchedToken};
+
+/// Finds the token in an answer.
+///
+/// `default_lifetime` stands in for an `expires_in` that is missing or no number. `confidential`
+/// are strings that are blotted out of what the provider says about an error.
+///
+/// # Errors
+///
+/// The answer says no, or holds nothing that could be used. The message continues a sentence whose
+/// subject is the token endpoint.
+pub fn read(
+    answer: &Answer,
+    default_lifetime: Duration,
+    confidential: &[String],
+) -> Result<FetchedToken, FetchError> {
+    let json = parse_object(&answer.body);
+    let said_no = json.as_ref().and_then(|json| refusal(json, confidential));
+    match (answer.status.as_u16(), json, said_no) {
+        (status, _, Some(refusal)) => Err(refusal.into_error(status)),
+        (200..=299, Some(json), None) => token(&json, default_lifetime),
+        (200..=299, None, None) => Err(malformed(format!(
+            "answered with {} instead of a JSON object; is this address a token endpoint?",
+            describe(answer)
+        ))),
+        (status, ..) => Err(without_reason(status, answer)),
+    }
+}
+
+fn token(json: &Map<String, Value>, default: Duration) -> Result<FetchedToken, FetchError> {
+    check_type(json.get("token_type"))?;
+    let secret = json
+        .get("access_token")
+        .and_then(Value::as_str)
+        .ok_or_else(|| malformed("answered without an access_token"))?;
+    check_characters(secret)?;
+    Ok(FetchedToken {
+        secret: SecretString::from(secret),
+        lifetime: lifetime(json.get("expires_in"), default)?,
+    })
+}
+
+/// RFC 6749 §5.1: "token_type REQUIRED. […] Value is case insensitive." Some providers leave it out.
+fn check_type(token_type: Option<&Value>) -> Result<(), FetchError> {
+    match token_type.and_then(Value::as_str) {
+        Some(other) if !other.eq_ignore_ascii_case("bearer") => Err(malformed(format!(
+            "handed out a token of type \"{}\"; gatepass sends tokens of type Bearer",
+            clean(other, &[])
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// RFC 6749 Appendix A.12: access-token = 1*VSCHAR, that is, visible characters and spaces.
+///
+/// A space would end the token in the header and anything else would break the header, so visible
+/// ASCII is what remains. RFC 6750's b64token is narrower still, but tokens of well-known
+/// providers (Salesforce's hold a `!`) are not made of it.
+fn check_characters(token: &str) -> Result<(), FetchError> {
+    if token.is_empty() {
+        return Err(malformed("answered with an empty access_token"));
+    }
+    if token.len() > LONGEST_TOKEN {
+        return Err(malformed(format!(
+            "handed out a token of {} characters; headers of more than {LONGEST_TOKEN} are \
+             refused by nearly every server",
+            token.len()
+        )));
+    }
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(malformed(
+            "handed out a token with a space, a control or a non-ASCII character in it, \
+             which cannot be sent in a header",
+        ));
+    }
+    Ok(())
+}
+
+/// RFC 6749 §5.1 asks for a number of seconds; providers also write it as text or as a fraction.
+fn lifetime(expires_in: Option<&Value>, default: Duration) -> Result<Duration, FetchError> {
+    let seconds: Option<f64> = match expires_in {
+        Some(Value::Number(number)) => number.as_f64(),
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        _ => None,
+    };
+    // Missing, null, text, or not a number.
+    let Some(seconds) = seconds.filter(|seconds| !seconds.is_nan()) else {
+        return Ok(default);
+    };
+    let lifetime = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
+    if lifetime.is_zero() {
+        return Err(malformed(format!(
+            "handed out a token that is over already (expires_in is {seconds})"
+        )));
+    }
+    Ok(lifetime)
+}
+
+/// What a provider says when it says no (RFC 6749 §5.2).
+struct Refusal {
+    code: String,
+    description: Option<String>,
+}
+
+/// The `error` of an answer. Some providers send it with status 200, so it is looked for first.
+fn refusal(json: &Map<String, Value>, confidential: &[String]) -> Option<Refusal> {
+    let text = |name: &str| {
+        let text = json.get(name)?.as_str()?;
+        Some(clean(text, confidential)).filter(|text| !text.is_empty())
+    };
+    Some(Refusal {
+        code: text("error")?,
+        description: text("error_description"),
+    })
+}
+
+impl Refusal {
+    fn into_error(self, status: u16) -> FetchError {
+        let Self { code, description } = self;
+        let (kind, advice) = judge(&code, status);
+        let said = description.map_or_else(String::new, |said| format!(" (\"{said}\")"));
+        FetchError::new(kind, format!("answered {status} {code}{said}; {advice}"))
+    }
+}
+
+/// Whose fault an error code is, and what to do about it.
+fn judge(code: &str, status: u16) -> (FailureKind, &'static str) {
+    use FailureKind::{Refused, Throttled, Unavailable};
+    match code {
+        "invalid_client" => (
+            Refused,
+            "check client_id, the client secret and token_endpoint_auth_method",
+        ),
+        "unauthorized_client" | "unsupported_grant_type" => (
+            Refused,
+            "have the provider allow the client credentials grant for this client",
+        ),
+        "invalid_scope" => (Refused, "check scope against what the client may have"),
+        "invalid_target" => (Refused, "check audience"),
+        "slow_down" => (Throttled, "gatepass asks less often"),
+        "temporarily_unavailable" | "server_error" => (Unavailable, "gatepass keeps trying"),
+        _ if status == 429 => (Throttled, "gatepass asks less often"),
+        _ if status >= 500 => (Unavailable, "gatepass keeps trying"),
+        _ => (Refused, "check scope, audience and client_id"),
+    }
+}
+
+/// An answer that is no success and names no OAuth error.
+fn without_reason(status: u16, answer: &Answer) -> FetchError {
+    let (kind, advice) = match status {
+        300..=399 => (
+            FailureKind::Misconfigured,
+            "a redirect is not followed, because it would hand the client secret to another \
+             place; write the final address into token_endpoint",
+        ),
+        401 | 403 => (
+            FailureKind::Refused,
+            "check client_id, the client secret and token_endpoint_auth_method",
+        ),
+        404 | 405 | 410 => (
+            FailureKind::Misconfigured,
+            "nothing takes token requests there; check token_endpoint",
+        ),
+        408 | 500.. => (FailureKind::Unavailable, "gatepass keeps trying"),
+        429 => (FailureKind::Throttled, "gatepass asks less often"),
+        _ => (
+            FailureKind::Refused,
+            "check token_endpoint, scope and audience",
+        ),
+    };
+    FetchError::new(
+        kind,
+        format!("answered {status} with {}; {advice}", describe(answer)),
+    )
+}
+
+/// A byte order mark is not JSON, but it is not worth losing a token over.
+fn parse_object(body: &[u8]) -> Option<Map<String, Value>> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    serde_json::from_slice(body).ok()
+}
+
+/// What kind of body it is; never what stands in it.
+fn describe(answer: &Answer) -> String {
+    let length = answer.body.len();
+    match &answer.content_type {
+        _ if length == 0 => "an empty body".into(),
+        Some(content_type) => format!("{length} bytes of {}", clean(content_type, &[])),
+        None => format!("{length} bytes of no stated type"),
+    }
+}
+
+/// Makes a provider's words fit to be logged: no secrets, no control characters, not too many.
+///
+/// Secrets go first: cutting first could leave half of one.
+fn clean(text: &str, confidential: &[String]) -> String {
+    let mut text = text.to_owned();
+    for secret in confidential {
+        text = text.replace(secret, "•••");
+    }
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(LONGEST_QUOTE)
+        .collect()
+}
+
+fn malformed(message: impl Into<String>) -> FetchError {
+    FetchError::new(FailureKind::Malformed, message)
+}
+
+/// Servers commonly refuse a header above 8 or 16 KiB.
+const LONGEST_TOKEN: usize = 16 * 1024;
+
+/// How many characters of a provider's words are passed on.
+const LONGEST_QUOTE: usize = 200;
+
+#[cfg(test)]
+mod tests;

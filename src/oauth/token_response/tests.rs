@@ -1,0 +1,207 @@
+use http::StatusCode;
+use proptest::prelude::*;
+use secrecy::ExposeSecret;
+
+use super::*;
+
+const DEFAULT: Duration = Duration::from_secs(300);
+
+fn answer(status: u16, body: impl AsRef<[u8]>) -> Answer {
+    Answer {
+        status: StatusCode::from_u16(status).unwrap(),
+        content_type: Some("application/json".into()),
+        body: body.as_ref().to_vec(),
+    }
+}
+
+fn read_ok(body: impl AsRef<[u8]>) -> (String, Duration) {
+    let token = read(&answer(200, body), DEFAULT, &[]).unwrap();
+    (token.secret.expose_secret().to_owned(), token.lifetime)
+}
+
+fn error(status: u16, body: impl AsRef<[u8]>) -> (FailureKind, String) {
+    let error = read(&answer(status, body), DEFAULT, &["s3cret".into()]).unwrap_err();
+    (error.kind, error.message)
+}
+
+#[test]
+fn an_ordinary_answer() {
+    let body = r#"{"access_token":"abc.def","token_type":"Bearer","expires_in":3600}"#;
+    assert_eq!(read_ok(body), ("abc.def".into(), Duration::from_secs(3600)));
+}
+
+#[test]
+fn lives_in_every_form_that_was_seen() {
+    for (expires_in, seconds) in [
+        ("3600", 3600.0),
+        ("\"3600\"", 3600.0),
+        ("\" 31536000 \"", 31_536_000.0),
+        ("2.5", 2.5),
+        ("\"2.5\"", 2.5),
+        ("1e3", 1000.0),
+        ("315360000", 315_360_000.0),
+        ("null", 300.0),
+        ("\"soon\"", 300.0),
+        ("\"NaN\"", 300.0),
+        ("[]", 300.0),
+        ("true", 300.0),
+    ] {
+        let body = format!(r#"{{"access_token":"t","expires_in":{expires_in}}}"#);
+        assert_eq!(read_ok(&body).1.as_secs_f64(), seconds, "{expires_in}");
+    }
+    assert_eq!(read_ok(r#"{"access_token":"t"}"#).1, DEFAULT);
+    let huge = r#"{"access_token":"t","expires_in":18446744073709551616}"#;
+    assert!(read_ok(huge).1 > Duration::from_secs(1 << 62));
+    assert_eq!(
+        read_ok(r#"{"access_token":"t","expires_in":"inf"}"#).1,
+        Duration::MAX
+    );
+}
+
+#[test]
+fn a_life_that_is_over_is_refused() {
+    for expires_in in ["0", "-1", "\"0\"", "-0.0"] {
+        let body = format!(r#"{{"access_token":"t","expires_in":{expires_in}}}"#);
+        let (kind, message) = error(200, body);
+        assert_eq!(kind, FailureKind::Malformed);
+        assert!(message.contains("over already"), "{message}");
+    }
+}
+
+#[test]
+fn harmless_oddities_are_read() {
+    for body in [
+        &b"\xef\xbb\xbf{\"access_token\":\"a/b\"}"[..],
+        br#"{"access_token":"a\/b","token_type":"bearer"}"#,
+        br#"{"token_type":"BEARER","access_token":"a/b","refresh_token":"ignored"}"#,
+        br#"{"access_token":"a/b","token_type":null,"error":null}"#,
+        b" \n{\"access_token\":\"a\\u002fb\"} ",
+    ] {
+        assert_eq!(read_ok(body).0, "a/b");
+    }
+}
+
+#[test]
+fn a_token_that_cannot_stand_in_a_header_is_refused() {
+    for token in [
+        "",
+        "a b",
+        "a\\nb",
+        "a\\r\\nX: y",
+        "a\\u0000",
+        "tökén",
+        "a\\tb",
+    ] {
+        let (kind, message) = error(200, format!(r#"{{"access_token":"{token}"}}"#));
+        assert_eq!(kind, FailureKind::Malformed, "{token}: {message}");
+        assert!(!message.contains("X: y"), "the token is not shown");
+    }
+    let long = "x".repeat(LONGEST_TOKEN + 1);
+    assert_eq!(
+        error(200, format!(r#"{{"access_token":"{long}"}}"#)).0,
+        FailureKind::Malformed
+    );
+    let just_fits = "x".repeat(LONGEST_TOKEN);
+    assert_eq!(
+        read_ok(format!(r#"{{"access_token":"{just_fits}"}}"#)).0,
+        just_fits
+    );
+    // As Salesforce makes them.
+    assert_eq!(read_ok(r#"{"access_token":"00D!AR8"}"#).0, "00D!AR8");
+}
+
+#[test]
+fn what_is_no_token_answer_is_malformed() {
+    for body in [
+        "",
+        "<html>sign in</html>",
+        "access_token=abc&token_type=bearer",
+        "[]",
+        "\"token\"",
+        "{\"access_token\":",
+        "{}",
+        r#"{"access_token":7}"#,
+        r#"{"access_token":"t","token_type":"mac"}"#,
+    ] {
+        assert_eq!(error(200, body).0, FailureKind::Malformed, "{body}");
+    }
+}
+
+#[test]
+fn messages_say_what_to_do() {
+    let of = |status, body: &str| {
+        let (kind, message) = error(status, body);
+        format!("{}: {message}", kind.label())
+    };
+    let said = [
+        of(
+            401,
+            r#"{"error":"invalid_client","error_description":"No such client"}"#,
+        ),
+        of(400, r#"{"error":"invalid_scope"}"#),
+        of(400, r#"{"error":"unauthorized_client"}"#),
+        of(400, r#"{"error":"custom_reason"}"#),
+        of(200, r#"{"error":"invalid_client"}"#),
+        of(503, r#"{"error":"temporarily_unavailable"}"#),
+        of(429, "{}"),
+        of(302, ""),
+        of(401, "<html>"),
+        of(404, "<html>"),
+        of(502, "<html>"),
+        of(400, "nope"),
+        of(200, "<html>"),
+        of(200, r#"{"access_token":"t","token_type":"mac"}"#),
+    ];
+    insta::assert_snapshot!(said.join("\n"), @r#"
+    refused: answered 401 invalid_client ("No such client"); check client_id, the client secret and token_endpoint_auth_method
+    refused: answered 400 invalid_scope; check scope against what the client may have
+    refused: answered 400 unauthorized_client; have the provider allow the client credentials grant for this client
+    refused: answered 400 custom_reason; check scope, audience and client_id
+    refused: answered 200 invalid_client; check client_id, the client secret and token_endpoint_auth_method
+    unavailable: answered 503 temporarily_unavailable; gatepass keeps trying
+    throttled: answered 429 with 2 bytes of application/json; gatepass asks less often
+    misconfigured: answered 302 with an empty body; a redirect is not followed, because it would hand the client secret to another place; write the final address into token_endpoint
+    refused: answered 401 with 6 bytes of application/json; check client_id, the client secret and token_endpoint_auth_method
+    misconfigured: answered 404 with 6 bytes of application/json; nothing takes token requests there; check token_endpoint
+    unavailable: answered 502 with 6 bytes of application/json; gatepass keeps trying
+    refused: answered 400 with 4 bytes of application/json; check token_endpoint, scope and audience
+    malformed: answered with 6 bytes of application/json instead of a JSON object; is this address a token endpoint?
+    malformed: handed out a token of type "mac"; gatepass sends tokens of type Bearer
+    "#);
+}
+
+#[test]
+fn an_echoed_secret_is_blotted_out_even_where_the_text_is_cut() {
+    let body = r#"{"error":"invalid_client","error_description":"s3cret is not right"}"#;
+    assert!(!error(401, body).1.contains("s3cret"));
+
+    let padding = "x".repeat(LONGEST_QUOTE - 3);
+    let body = format!(r#"{{"error":"e","error_description":"{padding}s3cret"}}"#);
+    assert!(!error(401, body).1.contains("s3c"));
+}
+
+#[test]
+fn control_characters_of_a_provider_do_not_reach_the_log() {
+    let body = r#"{"error":"e","error_description":"a\u001b[31m\r\nforged line"}"#;
+    assert!(!error(400, body).1.contains(['\u{1b}', '\r', '\n']));
+}
+
+proptest! {
+    #[test]
+    fn no_answer_panics_and_no_token_breaks_a_header(
+        status in 100u16..1000, body in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
+        if let Ok(token) = read(&answer(status, body), DEFAULT, &[]) {
+            prop_assert!(http::HeaderValue::from_str(token.secret.expose_secret()).is_ok());
+        }
+    }
+
+    #[test]
+    fn any_json_is_read_or_refused(token in any::<String>(), expires_in in any::<f64>()) {
+        let body = serde_json::json!({ "access_token": token, "expires_in": expires_in });
+        if let Ok(fetched) = read(&answer(200, body.to_string()), DEFAULT, &[]) {
+            prop_assert!(!fetched.lifetime.is_zero());
+            prop_assert!(http::HeaderValue::from_str(fetched.secret.expose_secret()).is_ok());
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Bodies on their way through: streamed, never collected.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::metrics::InFlight;
+use super::upstream::Lease;
+
+/// A caller's body on its way to the upstream.
+#[derive(Debug)]
+pub(super) struct OutgoingBody {
+    body: Incoming,
+    progress: Option<Rc<Progress>>,
+}
+
+/// How far a body has come. It tells the wait for the answer whose turn it is: while the caller is
+/// still sending, an upstream that is silent is not late.
+#[derive(Debug)]
+pub(super) struct Progress {
+    moved_at: Cell<Instant>,
+    ended: Cell<bool>,
+}
+
+impl OutgoingBody {
+    /// Also hands out the body's progress, unless there is nothing to send.
+    pub(super) fn new(body: Incoming) -> (Self, Option<Rc<Progress>>) {
+        let progress = (!body.is_end_stream()).then(|| {
+            Rc::new(Progress {
+                moved_at: Cell::new(Instant::now()),
+                ended: Cell::new(false),
+            })
+        });
+        let body = Self {
+            body,
+            progress: progress.clone(),
+        };
+        (body, progress)
+    }
+}
+
+impl Progress {
+    /// When the last piece went out, and whether more are to come.
+    pub(super) fn state(&self) -> (Instant, bool) {
+        (self.moved_at.get(), !self.ended.get())
+    }
+
+    fn moved(&self, ended: bool) {
+        self.moved_at.set(Instant::now());
+        self.ended.set(ended);
+    }
+}
+
+impl Body for OutgoingBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(progress) = &self.progress {
+            progress.moved(frame.is_none() || self.body.is_end_stream());
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The body of what a caller gets. Dropping it ends the request and records its outcome.
+#[derive(Debug)]
+pub struct AnswerBody {
+    source: Source,
+    _in_flight: InFlight,
+}
+
+#[derive(Debug)]
+enum Source {
+    Forwarded(Forwarded),
+    Own(Bytes),
+}
+
+impl AnswerBody {
+    /// An upstream's body. `idle` is how long the upstream may pause.
+    pub(super) fn forwarded(
+        body: Incoming,
+        lease: Lease,
+        idle: Duration,
+        in_flight: InFlight,
+    ) -> Self {
+        Self {
+            source: Source::Forwarded(Forwarded {
+                body,
+                lease: Some(lease),
+                idle,
+                deadline: None,
+            }),
+            _in_flight: in_flight,
+        }
+    }
+
+    /// A body of gatepass's own.
+    pub(super) fn own(body: Bytes, in_flight: InFlight) -> Self {
+        Self {
+            source: Source::Own(body),
+            _in_flight: in_flight,
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = AnswerError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        match &mut self.source {
+            Source::Forwarded(forwarded) => forwarded.poll_frame(cx),
+            Source::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Source::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Forwarded(forwarded) => forwarded.body.is_end_stream(),
+            Source::Own(bytes) => bytes.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Forwarded(forwarded) => forwarded.body.size_hint(),
+            Source::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
+        }
+    }
+}
+
+/// An upstream's body with the connection that it comes from.
+#[derive(Debug)]
+struct Forwarded {
+    body: Incoming,
+    lease: Option<Lease>,
+    idle: Duration,
+    /// Made only when the upstream pauses, so that a body that is there at once costs no timer.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl Forwarded {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            let idle = self.idle;
+            let deadline = self
+                .deadline
+                .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + idle)));
+            ready!(deadline.as_mut().poll(cx));
+            return Poll::Ready(Some(Err(AnswerError::Idle(idle))));
+        };
+        self.deadline = None;
+        match frame {
+            Some(frame) => Poll::Ready(Some(frame.map_err(AnswerError::Upstream))),
+            None => {
+                self.give_connection_back();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn give_connection_back(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+}
+
+/// A server that has sent as many bytes as the length promised does not ask for the end, so the
+/// connection of a complete body is given back here. That of an incomplete one is dropped with the
+/// lease, which closes it: what is left of the body must not be taken for the next answer.
+impl Drop for Forwarded {
+    fn drop(&mut self) {
+        if self.body.is_end_stream() {
+            self.give_connection_back();
+        }
+    }
+}
+
+/// Why a body broke off after its head had been sent. The caller sees the connection end before
+/// the body does; there is no other way to tell it.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// The upstream's connection failed.
+    #[error("the upstream broke off: {0}")]
+    Upstream(#[source] hyper::Error),
+    /// The upstream fell silent.
+    #[error("the upstream sent nothing for {0:?}")]
+    Idle(Duration),
+}

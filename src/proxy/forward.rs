@@ -1,0 +1,176 @@
+//! What changes in a message on its way through (RFC 9110 §7.6): as little as the RFC allows.
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST, HeaderName, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Extensions, HeaderMap, HeaderValue, Uri, Version};
+use hyper::body::{Body, Incoming};
+
+use super::rejection::Rejection;
+use super::route::Route;
+
+/// Turns the head of a caller's request into the head of the request that is sent on; all but the
+/// token.
+pub(super) fn prepare_request(
+    head: &mut Parts,
+    body: &Incoming,
+    route: &Route,
+) -> Result<(), Rejection> {
+    head.uri = target(&head.uri, route).ok_or_else(|| Rejection::target_too_long(route))?;
+    // RFC 9110 §2.5: an intermediary "MUST send [its] own HTTP-version in forwarded messages".
+    head.version = Version::HTTP_11;
+    // hyper's own notes about the caller's connection mean nothing on another one.
+    head.extensions = Extensions::new();
+    remove_hop_by_hop(&mut head.headers);
+    head.headers
+        .insert(HOST, route.settings.origin.host_field().clone());
+    // Without this hyper takes a GET or HEAD whose length is not known to have no body at all.
+    if !body.is_end_stream() && body.size_hint().exact().is_none() {
+        head.headers
+            .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    Ok(())
+}
+
+/// Turns the head of an upstream's answer into the head of the answer that the caller gets.
+pub(super) fn prepare_response(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
+}
+
+/// The upstream's address of what the caller asked for. Path and query go on byte for byte; only
+/// the configured prefixes come and go.
+///
+/// `None` if the result is longer than a request's target may be.
+fn target(uri: &Uri, route: &Route) -> Option<Uri> {
+    let asked = uri.path_and_query();
+    let base = route.settings.origin.base_path();
+    if !route.settings.strip_path && base.is_empty() {
+        return Some(asked.cloned().map_or_else(Uri::default, Uri::from));
+    }
+    let asked = asked.map_or("/", PathAndQuery::as_str);
+    let rest = match route.settings.strip_path {
+        true => route.settings.prefix.rest_of(asked).unwrap_or(asked),
+        false => asked,
+    };
+    let mut target = String::with_capacity(base.len() + 1 + rest.len());
+    target.push_str(base);
+    if base.is_empty() && !rest.starts_with('/') {
+        target.push('/');
+    }
+    target.push_str(rest);
+    let target = PathAndQuery::from_maybe_shared(Bytes::from(target)).ok()?;
+    Some(Uri::from(target))
+}
+
+/// RFC 9110 §7.6.1: "Intermediaries MUST parse a received Connection header field before a message
+/// is forwarded and, for each connection-option in this field, remove any header or trailer
+/// field(s) from the message with the same name as the connection-option, and then remove the
+/// Connection header field itself (or replace it with the intermediary's own control options for
+/// the forwarded message)."
+///
+/// "Furthermore, intermediaries SHOULD remove or replace fields that are known to require removal
+/// before forwarding, whether or not they appear as a connection-option, after applying those
+/// fields' semantics."
+///
+/// The token is put in afterwards, so `Connection: authorization` cannot take it out.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        for named in named_by_connection(headers) {
+            headers.remove(named);
+        }
+    }
+    // One walk over the fields that are there costs less than a look-up for each that might be.
+    while let Some(found) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
+        headers.remove(found);
+    }
+}
+
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok())
+        .collect()
+}
+
+/// RFC 9110 §7.6.1 names Proxy-Connection, Keep-Alive, TE, Transfer-Encoding and Upgrade. The
+/// Proxy-Auth… fields are meant for the next proxy (§11.7), which is gatepass.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after_removal(fields: &[(&str, &str)]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
+        }
+        remove_hop_by_hop(&mut headers);
+        let mut left: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        left.sort();
+        left
+    }
+
+    #[test]
+    fn end_to_end_fields_stay() {
+        let fields = [
+            ("accept", "*/*"),
+            ("cookie", "a"),
+            ("cookie", "b"),
+            ("trailer", "x"),
+        ];
+        assert_eq!(after_removal(&fields).len(), fields.len());
+    }
+
+    #[test]
+    fn hop_by_hop_fields_go() {
+        let fields = [
+            ("keep-alive", "timeout=5"),
+            ("proxy-authorization", "Basic x"),
+            ("proxy-authenticate", "Basic"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "trailers"),
+            ("te", "gzip"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("connection", "upgrade"),
+            ("accept", "*/*"),
+        ];
+        assert_eq!(after_removal(&fields), ["accept: */*"]);
+    }
+
+    #[test]
+    fn fields_that_connection_names_go_too() {
+        let fields = [
+            ("connection", "X-One , close,,"),
+            ("connection", "x-two"),
+            ("x-one", "1"),
+            ("x-two", "2"),
+            ("x-two", "2 again"),
+            ("x-three", "3"),
+        ];
+        assert_eq!(after_removal(&fields), ["x-three: 3"]);
+    }
+}

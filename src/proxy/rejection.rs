@@ -1,0 +1,199 @@
+//! Answers that gatepass makes itself: few, alike, and worded for whoever has to act.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Method, Response, StatusCode};
+use serde::Serialize;
+
+use super::body::AnswerBody;
+use super::metrics::InFlight;
+use super::route::{Route, RouteTable};
+use super::upstream::UpstreamError;
+use crate::token::TokenState;
+
+/// A request that gatepass answers itself instead of the upstream.
+#[derive(Debug)]
+pub(super) struct Rejection {
+    pub(super) reason: Reason,
+    pub(super) detail: String,
+    route: Option<Arc<str>>,
+    credential: Option<String>,
+    retry_after: Option<u64>,
+}
+
+/// Why; the value of a metric's label and of the answer's `reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    NoRoute,
+    MethodRefused,
+    TargetTooLong,
+    NoToken,
+    UpstreamUnreachable,
+    UpstreamTimeout,
+    UpstreamFailed,
+}
+
+impl Reason {
+    pub(super) const ALL: [Self; 7] = [
+        Self::NoRoute,
+        Self::MethodRefused,
+        Self::TargetTooLong,
+        Self::NoToken,
+        Self::UpstreamUnreachable,
+        Self::UpstreamTimeout,
+        Self::UpstreamFailed,
+    ];
+
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::NoRoute => "no_route",
+            Self::MethodRefused => "method_refused",
+            Self::TargetTooLong => "target_too_long",
+            Self::NoToken => "no_token",
+            Self::UpstreamUnreachable => "upstream_unreachable",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamFailed => "upstream_failed",
+        }
+    }
+
+    /// The status says whose fault it was: the caller's (4xx), the upstream's (502, 504), or that
+    /// of the way to a token (503). It is never 401, which would make clients drop their data, and
+    /// never a success.
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::NoToken => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamUnreachable | Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
+            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+}
+
+impl Rejection {
+    pub(super) fn no_route(path: &str, table: &RouteTable) -> Self {
+        let known: Vec<_> = table
+            .routes()
+            .map(|route| route.settings.prefix.as_str())
+            .collect();
+        let detail = format!(
+            "no route matches {path}; there are routes for {}",
+            known.join(", ")
+        );
+        Self::new(Reason::NoRoute, None, detail)
+    }
+
+    pub(super) fn method_refused(method: &Method) -> Self {
+        let detail = match *method {
+            Method::TRACE => {
+                "TRACE is not forwarded: its answer would show the token to the caller"
+            }
+            _ => {
+                "CONNECT is not forwarded: inside a tunnel gatepass could add no token; \
+                 let the application call gatepass itself, in plain HTTP"
+            }
+        };
+        Self::new(Reason::MethodRefused, None, detail.into())
+    }
+
+    pub(super) fn target_too_long(route: &Route) -> Self {
+        let detail = "the request's target is too long with the upstream's base path before it";
+        Self::new(Reason::TargetTooLong, Some(route), detail.into())
+    }
+
+    pub(super) fn no_token(route: &Route, credential: &str, state: &TokenState) -> Self {
+        let why = state
+            .why_unusable()
+            .unwrap_or_else(|| "a token has come just now".into());
+        Self {
+            credential: Some(credential.to_owned()),
+            retry_after: Some(state.retry_after_seconds()),
+            ..Self::new(
+                Reason::NoToken,
+                Some(route),
+                format!("credential \"{credential}\" has {why}"),
+            )
+        }
+    }
+
+    pub(super) fn upstream(route: &Route, error: &UpstreamError) -> Self {
+        let reason = match error {
+            UpstreamError::Connect(_) | UpstreamError::ConnectTimeout(_) => {
+                Reason::UpstreamUnreachable
+            }
+            UpstreamError::HeadTimeout(_) | UpstreamError::RequestStalled(_) => {
+                Reason::UpstreamTimeout
+            }
+            UpstreamError::Broken(_) => Reason::UpstreamFailed,
+        };
+        let detail = format!("upstream {} {error}", route.settings.origin);
+        Self::new(reason, Some(route), detail)
+    }
+
+    pub(super) fn unasked_upgrade(route: &Route) -> Self {
+        let detail = format!(
+            "upstream {} switched to another protocol without being asked to",
+            route.settings.origin
+        );
+        Self::new(Reason::UpstreamFailed, Some(route), detail)
+    }
+
+    fn new(reason: Reason, route: Option<&Route>, detail: String) -> Self {
+        Self {
+            reason,
+            detail,
+            route: route.map(|route| Arc::clone(&route.settings.name)),
+            credential: None,
+            retry_after: None,
+        }
+    }
+
+    /// A problem document (RFC 9457). Without a `type` it is `about:blank`, whose title is the
+    /// status's own phrase (§4.2.1); `reason` is what programs can tell cases apart by.
+    pub(super) fn response(&self, in_flight: InFlight) -> Response<AnswerBody> {
+        let status = self.reason.status();
+        let problem = Problem {
+            title: status.canonical_reason().unwrap_or_default(),
+            status: status.as_u16(),
+            detail: &self.detail,
+            reason: self.reason.label(),
+            route: self.route.as_deref(),
+            credential: self.credential.as_deref(),
+        };
+        // Strings and a number: there is nothing in it that serde_json could refuse.
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut response = Response::new(AnswerBody::own(Bytes::from(body), in_flight));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.reason == Reason::MethodRefused {
+            headers.insert(ALLOW, HeaderValue::from_static(FORWARDED_METHODS));
+        }
+        response
+    }
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<&'a str>,
+}
+
+/// RFC 9110 §15.5.6: "The origin server MUST generate an Allow header field in a 405 response."
+/// Other methods are forwarded as well; these are the ones that everybody knows.
+const FORWARDED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";

@@ -1,0 +1,182 @@
+//! Which requests go where.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::metrics::RouteMetrics;
+use super::upstream::Origin;
+use crate::token::TokenReader;
+
+/// What to match, where to send it, and with which credential.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The name, as metrics and answers show it.
+    pub name: Arc<str>,
+    /// The paths that are matched.
+    pub prefix: PathPrefix,
+    /// Whether the matched prefix is taken off before the request is sent on.
+    pub strip_path: bool,
+    /// Where matched requests go.
+    pub origin: Origin,
+    /// The credential whose token is added; none for public data.
+    pub credential: Option<String>,
+    /// How long each step may take.
+    pub timeouts: Timeouts,
+    /// How many upstream connections a worker keeps for later requests.
+    pub max_idle_connections: usize,
+}
+
+/// A route at work.
+#[derive(Debug)]
+pub struct Route {
+    pub(super) settings: Settings,
+    pub(super) token: Option<TokenReader>,
+    pub(super) metrics: RouteMetrics,
+}
+
+impl Route {
+    /// Puts a route together. `token` must be there if the settings name a credential; without it
+    /// the route would forward what it should not.
+    pub fn new(settings: Settings, token: Option<TokenReader>, metrics: RouteMetrics) -> Self {
+        Self {
+            settings,
+            token,
+            metrics,
+        }
+    }
+}
+
+/// How long each step towards an upstream may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Making a connection: name look-up, TCP and TLS together.
+    pub connect: Duration,
+    /// From the end of the request to the head of the answer.
+    pub response_head: Duration,
+    /// Between two pieces of a body, in either direction.
+    pub idle: Duration,
+    /// How long an unused connection is kept.
+    pub keep_alive: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            response_head: Duration::from_secs(60),
+            idle: Duration::from_secs(300),
+            // Below what servers and load balancers commonly allow (60 s and more), so that
+            // gatepass closes first and no request meets a connection that is being closed.
+            keep_alive: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A path prefix that ends on a segment boundary: `/a` covers `/a` and `/a/b` but not `/ab`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PathPrefix(String);
+
+impl PathPrefix {
+    /// Takes a prefix as it is written in the configuration. A slash at its end means nothing.
+    ///
+    /// # Errors
+    ///
+    /// It does not begin with a slash, or holds what is not part of a path.
+    pub fn new(path: &str) -> Result<Self, InvalidPrefix> {
+        let legal = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
+        if !path.starts_with('/') || !path.bytes().all(legal) {
+            return Err(InvalidPrefix);
+        }
+        Ok(Self(path.trim_end_matches('/').to_owned()))
+    }
+
+    /// The prefix; `/` if it covers everything.
+    pub fn as_str(&self) -> &str {
+        if self.0.is_empty() { "/" } else { &self.0 }
+    }
+
+    fn covers(&self, path: &str) -> bool {
+        self.rest_of(path)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            // `*` and the authority of CONNECT are no paths.
+            && path.starts_with('/')
+    }
+
+    /// What follows the prefix in a path (or path and query) that it covers.
+    pub(super) fn rest_of<'a>(&self, path: &'a str) -> Option<&'a str> {
+        path.strip_prefix(self.0.as_str())
+    }
+}
+
+impl fmt::Display for PathPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A path prefix that cannot match any request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a path begins with / and holds neither spaces, ? nor #")]
+pub struct InvalidPrefix;
+
+/// All routes; the most specific one wins, whatever the order in the configuration.
+#[derive(Debug)]
+pub struct RouteTable(Vec<Route>);
+
+impl RouteTable {
+    /// Puts the routes in order.
+    pub fn new(mut routes: Vec<Route>) -> Self {
+        routes.sort_by_key(|route| std::cmp::Reverse(route.settings.prefix.0.len()));
+        Self(routes)
+    }
+
+    /// The routes, most specific first.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.0.iter()
+    }
+
+    /// The route for a request's path, with its index.
+    pub(super) fn find(&self, path: &str) -> Option<(usize, &Route)> {
+        let mut routes = self.0.iter().enumerate();
+        routes.find(|(_, route)| route.settings.prefix.covers(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn covers(prefix: &str, path: &str) -> bool {
+        PathPrefix::new(prefix).unwrap().covers(path)
+    }
+
+    #[test]
+    fn a_prefix_ends_on_a_segment_boundary() {
+        for path in ["/connect", "/connect/", "/connect/a/b", "/connect//"] {
+            assert!(covers("/connect", path), "{path}");
+            assert!(covers("/connect/", path), "{path}");
+            assert!(covers("/", path), "{path}");
+        }
+        for path in [
+            "/",
+            "/connected",
+            "/conne",
+            "/a/connect",
+            "/Connect",
+            "*",
+            "",
+        ] {
+            assert!(!covers("/connect", path), "{path}");
+        }
+        assert!(!covers("/", "*"));
+        assert!(!covers("/", ""));
+    }
+
+    #[test]
+    fn what_is_no_path_is_no_prefix() {
+        for path in ["", "connect", "/a b", "/a?b", "/a#b", "/ä", "/a\n"] {
+            assert_eq!(PathPrefix::new(path), Err(InvalidPrefix), "{path}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Where an upstream is.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use url::{Host, Url};
+
+/// An upstream's address, with all that can be worked out before the first request.
+#[derive(Clone)]
+pub struct Origin {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) tls: Option<Tls>,
+    shown: String,
+    host_field: HeaderValue,
+    base_path: String,
+}
+
+#[derive(Clone)]
+pub(super) struct Tls {
+    pub(super) config: Arc<ClientConfig>,
+    pub(super) server_name: ServerName<'static>,
+}
+
+impl Origin {
+    /// Takes an address such as `https://api.example/base`. `tls` is used if it is `https`.
+    ///
+    /// # Errors
+    ///
+    /// The address is not one that requests could be sent to.
+    pub fn new(url: &Url, tls: &Arc<ClientConfig>) -> Result<Self, InvalidUpstream> {
+        let invalid = |why| InvalidUpstream(why);
+        let secure = match url.scheme() {
+            "http" => false,
+            "https" => true,
+            _ => return Err(invalid("it begins with http:// or https://")),
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(invalid("it holds no user name or password"));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(invalid("it has neither ? nor #"));
+        }
+        let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {
+            return Err(invalid("it names a host"));
+        };
+        let host = match host {
+            Host::Domain(name) => name.to_owned(),
+            Host::Ipv4(address) => address.to_string(),
+            Host::Ipv6(address) => address.to_string(),
+        };
+        let authority = authority(url).ok_or(invalid("it names a host"))?;
+        let host_field = HeaderValue::try_from(&authority)
+            .map_err(|_| invalid("its host can stand in a header"))?;
+        let tls = match secure {
+            true => Some(Tls {
+                config: Arc::clone(tls),
+                server_name: ServerName::try_from(host.clone())
+                    .map_err(|_| invalid("its host is a name that a certificate can hold"))?,
+            }),
+            false => None,
+        };
+        Ok(Self {
+            host,
+            port,
+            tls,
+            shown: format!("{}://{authority}", url.scheme()),
+            host_field,
+            base_path: url.path().trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// The value of the `Host` field: the name, with the port if it is not the scheme's own.
+    pub fn host_field(&self) -> &HeaderValue {
+        &self.host_field
+    }
+
+    /// The path that is put in front of every request's; empty or without a slash at its end.
+    pub fn base_path(&self) -> &str {
+        &self.base_path
+    }
+}
+
+fn authority(url: &Url) -> Option<String> {
+    let host = url.host_str()?;
+    Some(match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    })
+}
+
+/// Scheme, host and port.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Origin({}{})", self.shown, self.base_path)
+    }
+}
+
+/// An address that cannot be an upstream; holds what would have to be true of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an upstream is an address such as https://api.example: {0}")]
+pub struct InvalidUpstream(&'static str);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::{Trust, client_config};
+
+    fn origin(url: &str) -> Result<Origin, String> {
+        let tls = client_config(&Trust::Platform).unwrap();
+        Origin::new(&url.parse().unwrap(), &tls).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn host_field_names_the_port_only_where_it_differs() {
+        for (url, field) in [
+            ("https://api.example", "api.example"),
+            ("https://api.example:443/", "api.example"),
+            ("http://api.example:80", "api.example"),
+            ("http://api.example:443", "api.example:443"),
+            ("http://[::1]:8080/base/", "[::1]:8080"),
+        ] {
+            assert_eq!(origin(url).unwrap().host_field(), field);
+        }
+        let origin = origin("http://[::1]:8080/base/").unwrap();
+        assert_eq!((origin.host.as_str(), origin.base_path()), ("::1", "/base"));
+    }
+
+    #[test]
+    fn what_cannot_be_an_upstream_is_refused() {
+        for url in [
+            "ftp://api.example",
+            "https://user:secret@api.example",
+            "https://api.example/?key=1",
+            "https://api.example/#top",
+            "mailto:someone",
+        ] {
+            let error = origin(url).unwrap_err();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}

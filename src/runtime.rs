@@ -1,0 +1,152 @@
+//! The only place that builds runtimes, starts threads and keeps background tasks alive.
+//!
+//! gatepass has two planes. The control plane is one current-thread runtime on the main thread;
+//! the data plane is a handful of worker threads, each with a current-thread runtime of its own.
+//! A worker's connections, timers and upstream sockets never leave its thread, so the way of a
+//! request needs no lock and no wake-up of another core.
+
+use std::convert::Infallible;
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
+
+/// How long a background task that panicked stays down before it is started again.
+///
+/// Long enough that a task that panics at once cannot spin, short enough that a token with a life
+/// of a minute survives it.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
+
+/// Builds the control plane's runtime on the calling thread.
+///
+/// # Errors
+///
+/// The operating system refused the descriptors that the event loop needs.
+pub fn control() -> io::Result<LocalRuntime> {
+    local_runtime()
+}
+
+/// A data plane thread.
+#[derive(Debug)]
+pub struct Worker {
+    ended: oneshot::Receiver<()>,
+}
+
+impl Worker {
+    /// Starts a thread with a runtime of its own and runs `work` on it to its end.
+    ///
+    /// `work` is called on the new thread, so what it builds need not be `Send`.
+    ///
+    /// # Errors
+    ///
+    /// The thread or its runtime could not be made.
+    pub fn start<F>(index: usize, work: F) -> io::Result<Self>
+    where
+        F: AsyncFnOnce() + Send + 'static,
+    {
+        let (end, ended) = oneshot::channel();
+        let (report, started) = std::sync::mpsc::sync_channel(1);
+        thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || {
+                let runtime = match local_runtime() {
+                    Ok(runtime) => runtime,
+                    Err(error) => return drop(report.send(Err(error))),
+                };
+                drop(report.send(Ok(())));
+                runtime.block_on(work());
+                // Dropping the runtime cancels whatever the work left behind: connections that
+                // outlived the grace period end here.
+                drop(runtime);
+                // Nobody listens any more only if the control plane itself has ended.
+                let _ = end.send(());
+            })?;
+        started
+            .recv()
+            .unwrap_or_else(|_| Err(io::Error::other("the worker thread ended while starting")))?;
+        Ok(Self { ended })
+    }
+
+    /// Waits for the thread's work to end.
+    ///
+    /// # Errors
+    ///
+    /// The work panicked.
+    pub async fn ended(&mut self) -> Result<(), WorkerPanicked> {
+        (&mut self.ended).await.map_err(|_| WorkerPanicked)
+    }
+}
+
+/// A data plane thread ended by a panic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a data plane worker panicked")]
+pub struct WorkerPanicked;
+
+/// Runs a background task for ever: when it panics, `on_panic` is told and it is started again.
+///
+/// Refreshing tokens must never stop while the process lives. A peer's refresh loop returned at
+/// its first failure and nobody noticed until the token had expired; here the type of the task
+/// says that it cannot return, and this loop catches the one way that is left.
+pub async fn supervise<Fut>(mut start: impl FnMut() -> Fut, mut on_panic: impl FnMut())
+where
+    Fut: Future<Output = Infallible> + 'static,
+{
+    loop {
+        let task = AbortOnDropHandle::new(tokio::task::spawn_local(start()));
+        match task.await {
+            Ok(never) => match never {},
+            Err(error) if error.is_cancelled() => return,
+            Err(_) => on_panic(),
+        }
+        sleep(RESTART_DELAY).await;
+    }
+}
+
+fn local_runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread()
+        .enable_all()
+        // Name look-ups and file reads are all that ever blocks; a handful of threads bounds them.
+        .max_blocking_threads(8)
+        .thread_name("blocking")
+        .build_local(LocalOptions::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn a_task_that_panics_is_started_again() {
+        let starts = Rc::new(Cell::new(0));
+        let panics = Rc::new(Cell::new(0));
+        let (seen, mut wait) = tokio::sync::mpsc::unbounded_channel();
+        let task = {
+            let (starts, panics) = (Rc::clone(&starts), Rc::clone(&panics));
+            supervise(
+                move || {
+                    let start = starts.get() + 1;
+                    starts.set(start);
+                    let seen = seen.clone();
+                    async move {
+                        assert!(start > 2, "the first two starts fail");
+                        seen.send(start).ok();
+                        std::future::pending().await
+                    }
+                },
+                move || panics.set(panics.get() + 1),
+            )
+        };
+        tokio::select! {
+            () = task => unreachable!("a supervised task has no end"),
+            start = wait.recv() => assert_eq!(start, Some(3)),
+        }
+        assert_eq!((starts.get(), panics.get()), (3, 2));
+    }
+}

@@ -1,0 +1,176 @@
+//! Where a worker's connections come from.
+//!
+//! One worker accepts. When there are more, it hands every other socket on, in turn: with few
+//! keep-alive connections `SO_REUSEPORT` would leave some workers idle and others full.
+
+use std::io;
+use std::net::{TcpListener as BoundListener, TcpStream as HandedStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::sleep;
+use tokio_util::task::TaskTracker;
+use tracing::{error, warn};
+
+use crate::drain::DrainWatch;
+
+/// Where a worker's connections come from.
+#[derive(Debug)]
+pub struct Intake(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Accepting {
+        listeners: Vec<BoundListener>,
+        free: Arc<Semaphore>,
+        others: Vec<mpsc::Sender<Handed>>,
+    },
+    Handed(mpsc::Receiver<Handed>),
+}
+
+/// A connection on its way from the worker that accepted it to the one that serves it.
+#[derive(Debug)]
+struct Handed {
+    stream: HandedStream,
+    permit: OwnedSemaphorePermit,
+}
+
+/// Makes the intakes of `workers` workers that share `listeners` and the limit of connections.
+pub fn spread(
+    listeners: Vec<BoundListener>,
+    workers: usize,
+    max_connections: usize,
+) -> Vec<Intake> {
+    let (others, handed): (Vec<_>, Vec<_>) =
+        (1..workers).map(|_| mpsc::channel(HANDED_AT_ONCE)).unzip();
+    let accepting = Kind::Accepting {
+        listeners,
+        free: Arc::new(Semaphore::new(max_connections)),
+        others,
+    };
+    std::iter::once(accepting)
+        .chain(handed.into_iter().map(Kind::Handed))
+        .map(Intake)
+        .collect()
+}
+
+impl Intake {
+    /// Calls `start` for each connection until the drain begins, and then closes the listeners.
+    /// The permit is the connection's place in the limit; it is dropped when the connection ends.
+    pub(super) async fn each(
+        self,
+        drain: DrainWatch,
+        start: impl Fn(TcpStream, OwnedSemaphorePermit) + 'static,
+    ) {
+        match self.0 {
+            Kind::Accepting {
+                listeners,
+                free,
+                others,
+            } => {
+                let turns = Rc::new(Turns::new(start, others));
+                let loops = TaskTracker::new();
+                for listener in listeners {
+                    let (turns, free, drain) =
+                        (Rc::clone(&turns), Arc::clone(&free), drain.clone());
+                    loops.spawn_local(async move {
+                        tokio::select! {
+                            () = accept(listener, free, &turns) => {}
+                            () = drain.begun() => {}
+                        }
+                    });
+                }
+                loops.close();
+                loops.wait().await;
+            }
+            Kind::Handed(mut handed) => loop {
+                let next = tokio::select! {
+                    next = handed.recv() => next,
+                    () = drain.begun() => return,
+                };
+                let Some(Handed { stream, permit }) = next else {
+                    return;
+                };
+                match TcpStream::from_std(stream) {
+                    Ok(stream) => start(stream, permit),
+                    Err(error) => error!(%error, "a connection could not be taken over"),
+                }
+            },
+        }
+    }
+}
+
+/// Gives each worker its turn, the accepting one first.
+struct Turns<F> {
+    here: F,
+    others: Vec<mpsc::Sender<Handed>>,
+    next: std::cell::Cell<usize>,
+}
+
+impl<F: Fn(TcpStream, OwnedSemaphorePermit)> Turns<F> {
+    fn new(here: F, others: Vec<mpsc::Sender<Handed>>) -> Self {
+        Self {
+            here,
+            others,
+            next: std::cell::Cell::new(0),
+        }
+    }
+
+    async fn give(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+        let turn = self.next.get();
+        self.next.set((turn + 1) % (self.others.len() + 1));
+        let Some(worker) = turn.checked_sub(1).and_then(|other| self.others.get(other)) else {
+            return (self.here)(stream, permit);
+        };
+        match stream.into_std() {
+            // A worker that has ended takes nothing more; its end stops the process anyway.
+            Ok(stream) => drop(worker.send(Handed { stream, permit }).await),
+            Err(error) => error!(%error, "a connection could not be handed to its worker"),
+        }
+    }
+}
+
+async fn accept<F>(listener: BoundListener, free: Arc<Semaphore>, turns: &Turns<F>)
+where
+    F: Fn(TcpStream, OwnedSemaphorePermit),
+{
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return error!(%error, "a listener could not be used"),
+    };
+    loop {
+        // The place first, then the connection: whoever finds none waits in the kernel's queue,
+        // where it costs no memory.
+        let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => turns.give(stream, permit).await,
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                // Out of descriptors or memory. Trying again at once would only burn the CPU.
+                warn!(%error, "no connection can be accepted for now; trying again in 200 ms");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Errors of a connection that died in the queue; the next one may be fine.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How many sockets may be on their way to one worker.
+const HANDED_AT_ONCE: usize = 64;

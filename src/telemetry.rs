@@ -1,0 +1,109 @@
+//! Logs: what is written, and in which form. Metrics live with the rooms that they measure.
+
+use std::io::{self, IsTerminal};
+use std::panic;
+
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, error};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{Layer, fmt};
+
+/// How much is logged, and how it looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// The least severe level of gatepass's own events that is still written.
+    pub level: Level,
+    /// The form of a line.
+    pub format: Format,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Words on a terminal, JSON anywhere else.
+    Auto,
+    /// Words.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            level: Level::INFO,
+            format: Format::Auto,
+        }
+    }
+}
+
+/// Starts to log to standard error, and has panics logged the same way.
+///
+/// # Errors
+///
+/// Logging was started before.
+pub fn start(settings: Settings) -> Result<(), TryInitError> {
+    let terminal = io::stderr().is_terminal();
+    let json = match settings.format {
+        Format::Auto => !terminal,
+        Format::Text => false,
+        Format::Json => true,
+    };
+    let lines = if json {
+        fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .with_writer(io::stderr)
+            .boxed()
+    } else {
+        fmt::layer()
+            .with_target(false)
+            .with_ansi(terminal)
+            .with_writer(io::stderr)
+            .boxed()
+    };
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter(settings.level)))
+        .try_init()?;
+    log_panics();
+    Ok(())
+}
+
+/// The level is for gatepass's own events. The libraries below it may write header fields and
+/// bodies at their finest levels, tokens and secrets among them, so they are held to warnings
+/// whatever the level is.
+fn filter(level: Level) -> Targets {
+    Targets::new()
+        .with_default(LevelFilter::WARN.min(level.into()))
+        .with_target(env!("CARGO_CRATE_NAME"), level)
+}
+
+/// A panic's own message goes to the log as one event, in the form that the log has. The payload
+/// is ours or a library's constant text; it never quotes a header or a body.
+fn log_panics() {
+    panic::set_hook(Box::new(|info| {
+        let message = info.payload_as_str().unwrap_or("no message");
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        error!(place, "a task panicked: {message}");
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_held_to_warnings_at_every_level() {
+        for level in [Level::TRACE, Level::DEBUG, Level::INFO, Level::WARN] {
+            let filter = filter(level);
+            assert!(filter.would_enable("gatepass::token", &level));
+            assert!(!filter.would_enable("hyper::proto", &Level::INFO));
+            assert!(filter.would_enable("rustls", &Level::WARN));
+        }
+        assert!(!filter(Level::ERROR).would_enable("rustls", &Level::WARN));
+    }
+}

@@ -1,0 +1,136 @@
+//! TLS towards upstreams and token endpoints: who is trusted.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::BuilderVerifierExt;
+
+/// Whose certificates are believed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trust {
+    /// The certificate authorities that the machine trusts.
+    Platform,
+    /// Only the certificate authorities in this PEM file. The machine's own are left out: a
+    /// service that has a private authority has no business with a public certificate.
+    CaFile(PathBuf),
+}
+
+/// Makes the TLS settings for clients that trust as given. Peers are verified by subject
+/// alternative name and validity; there is no way to switch that off.
+///
+/// # Errors
+///
+/// The file cannot be read or holds no usable certificate, or the machine has none.
+pub fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::unusable)?;
+    let builder = match trust {
+        Trust::Platform => builder
+            .with_platform_verifier()
+            .map_err(TlsError::unusable)?,
+        Trust::CaFile(path) => builder.with_root_certificates(read_certificates(path)?),
+    };
+    Ok(Arc::new(builder.with_no_client_auth()))
+}
+
+fn read_certificates(path: &Path) -> Result<RootCertStore, TlsError> {
+    let fault = |what: String| TlsError::CaFile {
+        path: path.to_owned(),
+        what,
+    };
+    let pem = std::fs::read(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
+    let mut roots = RootCertStore::empty();
+    for (index, certificate) in CertificateDer::pem_slice_iter(&pem).enumerate() {
+        let number = index + 1;
+        let certificate = certificate
+            .map_err(|error| fault(format!("is not valid PEM at entry {number}: {error}")))?;
+        roots.add(certificate).map_err(|error| {
+            fault(format!(
+                "holds a certificate (number {number}) that cannot be used: {error}"
+            ))
+        })?;
+    }
+    if roots.is_empty() {
+        return Err(fault("holds no certificate in PEM form".into()));
+    }
+    Ok(roots)
+}
+
+/// Why TLS cannot be set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlsError {
+    /// The certificate authorities of the machine cannot be used.
+    Platform(String),
+    /// A file of certificate authorities cannot be used.
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl TlsError {
+    fn unusable(error: rustls::Error) -> Self {
+        Self::Platform(error.to_string())
+    }
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Platform(error) => write!(
+                f,
+                "the machine's certificate authorities cannot be used: {error}; \
+                 install its ca-certificates package or name a PEM file with tls.ca_file"
+            ),
+            Self::CaFile { path, what } => write!(f, "{} {what}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_for(content: &[u8]) -> String {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), content).unwrap();
+        let error = client_config(&Trust::CaFile(file.path().to_owned())).unwrap_err();
+        error
+            .to_string()
+            .replace(&file.path().display().to_string(), "ca.pem")
+    }
+
+    #[test]
+    fn a_bad_file_is_named_with_its_fault() {
+        insta::assert_snapshot!(error_for(b""), @"ca.pem holds no certificate in PEM form");
+        insta::assert_snapshot!(
+            error_for(b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"),
+            @"ca.pem is not valid PEM at entry 1: base64 decode error: InvalidCharacter(33)"
+        );
+        insta::assert_snapshot!(
+            error_for(b"-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n"),
+            @"ca.pem holds a certificate (number 1) that cannot be used: invalid peer certificate: BadEncoding"
+        );
+        let missing = client_config(&Trust::CaFile("no/such/ca.pem".into())).unwrap_err();
+        insta::assert_snapshot!(missing, @"no/such/ca.pem cannot be read: No such file or directory (os error 2)");
+    }
+
+    #[test]
+    fn a_good_file_is_trusted() {
+        let authority = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), authority.cert.pem()).unwrap();
+        client_config(&Trust::CaFile(file.path().to_owned())).unwrap();
+    }
+}

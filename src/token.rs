@@ -1,0 +1,159 @@
+//! The token's life: fetched, published, kept fresh, and taken away when it ends.
+//!
+//! [`source::TokenSource`] says where a token comes from, [`refresher::Refresher`] is the loop that
+//! asks it, [`schedule`] says when, and [`cell`] is where the data plane finds the result.
+
+pub mod cell;
+mod clock;
+pub mod metrics;
+pub mod refresher;
+pub mod schedule;
+pub mod source;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
+
+pub use cell::{TokenReader, TokenWriter};
+use source::FetchError;
+
+/// A token that the data plane may send, with all that was worked out about it beforehand.
+#[derive(Clone)]
+pub struct AccessToken {
+    authorization: HeaderValue,
+    retire_at: Instant,
+    refresh_at: Instant,
+    generation: u64,
+}
+
+impl AccessToken {
+    /// Prepares a token that was asked for at `asked_at` and lives for `lifetime` from then.
+    ///
+    /// `jitter` between 0 and 1 moves the refresh earlier, see [`schedule::refresh_after`].
+    ///
+    /// # Errors
+    ///
+    /// The token holds a character that cannot stand in the header.
+    pub fn bearer(
+        secret: &SecretString,
+        asked_at: Instant,
+        lifetime: Duration,
+        jitter: f64,
+        generation: u64,
+    ) -> Result<Self, http::header::InvalidHeaderValue> {
+        let mut authorization =
+            HeaderValue::try_from(format!("Bearer {}", secret.expose_secret()))?;
+        // Keeps the value out of `Debug` output and, in HTTP/2, out of the compression table.
+        authorization.set_sensitive(true);
+        let lifetime = lifetime.min(LONGEST_LIFE);
+        Ok(Self {
+            authorization,
+            retire_at: asked_at + schedule::retire_after(lifetime),
+            refresh_at: asked_at + schedule::refresh_after(lifetime, jitter),
+            generation,
+        })
+    }
+
+    /// The value of the `Authorization` field.
+    pub fn authorization(&self) -> &HeaderValue {
+        &self.authorization
+    }
+
+    /// When the token is no longer sent; never later than its end.
+    pub fn retire_at(&self) -> Instant {
+        self.retire_at
+    }
+
+    /// When the next token is to be fetched; earlier than [`Self::retire_at`].
+    pub fn refresh_at(&self) -> Instant {
+        self.refresh_at
+    }
+
+    /// Which token of its credential this is, counted from 1.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
+/// Shows all but the token.
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessToken")
+            .field("generation", &self.generation)
+            .field("retire_at", &self.retire_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a credential has to offer at this moment.
+#[derive(Debug, Clone)]
+pub enum TokenState {
+    /// No token has been obtained yet; why not, once the first attempt has failed.
+    Pending(Option<Setback>),
+    /// A token that may be sent.
+    Valid(AccessToken),
+    /// The last token's life is over and there is no new one, for the reason given, if any attempt
+    /// has failed since.
+    Expired(Option<Setback>),
+}
+
+/// The last failure to get a token, and when the next attempt follows.
+#[derive(Debug, Clone)]
+pub struct Setback {
+    /// What went wrong.
+    pub error: Arc<FetchError>,
+    /// When it is tried again.
+    pub next_attempt: Instant,
+}
+
+impl TokenState {
+    /// The token, if there is one that may be sent.
+    pub fn valid(&self) -> Option<&AccessToken> {
+        match self {
+            Self::Valid(token) => Some(token),
+            Self::Pending(_) | Self::Expired(_) => None,
+        }
+    }
+
+    /// The failure that stands in the way of a token.
+    pub fn setback(&self) -> Option<&Setback> {
+        match self {
+            Self::Pending(setback) | Self::Expired(setback) => setback.as_ref(),
+            Self::Valid(_) => None,
+        }
+    }
+
+    /// Why there is no token, in words for an operator; nothing when there is one.
+    pub fn why_unusable(&self) -> Option<String> {
+        let state = match self {
+            Self::Valid(_) => return None,
+            Self::Pending(_) => "no token yet",
+            Self::Expired(_) => "the last token has expired",
+        };
+        Some(match self.setback() {
+            Some(Setback {
+                error,
+                next_attempt,
+            }) => {
+                let wait = clock::whole_seconds_until(*next_attempt);
+                format!("{state}: {error}; next attempt in {wait} s")
+            }
+            None => format!("{state}: the first answer of the token endpoint is awaited"),
+        })
+    }
+
+    /// How long a caller does well to wait before it asks again, in whole seconds, at least 1.
+    pub fn retry_after_seconds(&self) -> u64 {
+        self.setback().map_or(1, |setback| {
+            clock::whole_seconds_until(setback.next_attempt).max(1)
+        })
+    }
+}
+
+/// Longer lives are counted as this one: ten years, which no process outlives and which cannot
+/// overflow a timer.
+const LONGEST_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

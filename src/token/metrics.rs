@@ -1,0 +1,160 @@
+//! What the refreshers show.
+
+use std::time::Duration;
+
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
+};
+use tokio::time::Instant;
+
+use super::clock::unix_seconds;
+use super::source::FailureKind;
+
+/// The metrics of all credentials, from which each takes its own.
+#[derive(Debug, Clone)]
+pub struct TokenMetrics {
+    refreshes: IntCounterVec,
+    duration: HistogramVec,
+    expiry: GaugeVec,
+    next_refresh: GaugeVec,
+    last_success: GaugeVec,
+    consecutive_failures: IntGaugeVec,
+    usable: IntGaugeVec,
+    restarts: IntCounterVec,
+}
+
+impl TokenMetrics {
+    /// Makes the metrics and registers them.
+    ///
+    /// # Errors
+    ///
+    /// A metric of the same name is registered already.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let labels = &["credential"];
+        let gauge = |name: &str, help: &str| GaugeVec::new(Opts::new(name, help), labels);
+        let count = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), labels);
+        let metrics = Self {
+            refreshes: IntCounterVec::new(
+                Opts::new(
+                    "gatepass_token_refreshes_total",
+                    "Attempts to get a token, by outcome.",
+                ),
+                &["credential", "outcome"],
+            )?,
+            duration: HistogramVec::new(
+                HistogramOpts::new(
+                    "gatepass_token_refresh_duration_seconds",
+                    "How long attempts to get a token took, whatever their outcome.",
+                )
+                .buckets(REFRESH_SECONDS.to_vec()),
+                labels,
+            )?,
+            expiry: gauge(
+                "gatepass_token_expiry_timestamp_seconds",
+                "When the current token is no longer sent (Unix time); 0 before the first token.",
+            )?,
+            next_refresh: gauge(
+                "gatepass_token_next_refresh_timestamp_seconds",
+                "When the next attempt to get a token is due (Unix time).",
+            )?,
+            last_success: gauge(
+                "gatepass_token_last_success_timestamp_seconds",
+                "When a token was last obtained (Unix time); 0 before the first token.",
+            )?,
+            consecutive_failures: count(
+                "gatepass_token_consecutive_failures",
+                "Failed attempts since the last success.",
+            )?,
+            usable: count(
+                "gatepass_token_usable",
+                "1 while there is a token that requests can carry, 0 otherwise.",
+            )?,
+            restarts: IntCounterVec::new(
+                Opts::new(
+                    "gatepass_token_refresher_restarts_total",
+                    "How often a refresher had to be started again after a fault of gatepass.",
+                ),
+                labels,
+            )?,
+        };
+        registry.register(Box::new(metrics.refreshes.clone()))?;
+        registry.register(Box::new(metrics.duration.clone()))?;
+        registry.register(Box::new(metrics.expiry.clone()))?;
+        registry.register(Box::new(metrics.next_refresh.clone()))?;
+        registry.register(Box::new(metrics.last_success.clone()))?;
+        registry.register(Box::new(metrics.consecutive_failures.clone()))?;
+        registry.register(Box::new(metrics.usable.clone()))?;
+        registry.register(Box::new(metrics.restarts.clone()))?;
+        Ok(metrics)
+    }
+
+    /// The metrics of one credential. Every outcome is there from the start, at 0, so that rates
+    /// and alerts work from the first event on.
+    pub fn for_credential(&self, credential: &str) -> CredentialMetrics {
+        let outcome = |outcome| self.refreshes.with_label_values(&[credential, outcome]);
+        CredentialMetrics {
+            successes: outcome("success"),
+            failures: FailureKind::ALL.map(|kind| (kind, outcome(kind.label()))),
+            duration: self.duration.with_label_values(&[credential]),
+            expiry: self.expiry.with_label_values(&[credential]),
+            next_refresh: self.next_refresh.with_label_values(&[credential]),
+            last_success: self.last_success.with_label_values(&[credential]),
+            consecutive_failures: self.consecutive_failures.with_label_values(&[credential]),
+            usable: self.usable.with_label_values(&[credential]),
+            restarts: self.restarts.with_label_values(&[credential]),
+        }
+    }
+}
+
+/// The metrics of one credential.
+#[derive(Debug, Clone)]
+pub struct CredentialMetrics {
+    successes: IntCounter,
+    failures: [(FailureKind, IntCounter); FailureKind::ALL.len()],
+    duration: Histogram,
+    expiry: Gauge,
+    next_refresh: Gauge,
+    last_success: Gauge,
+    consecutive_failures: IntGauge,
+    usable: IntGauge,
+    restarts: IntCounter,
+}
+
+impl CredentialMetrics {
+    pub(super) fn attempted(&self, took: Duration) {
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn obtained(&self, retire_at: Instant) {
+        self.successes.inc();
+        self.consecutive_failures.set(0);
+        self.usable.set(1);
+        self.expiry.set(unix_seconds(retire_at));
+        self.last_success.set(unix_seconds(Instant::now()));
+    }
+
+    pub(super) fn failed(&self, kind: FailureKind, in_a_row: u32) {
+        for (of, counter) in &self.failures {
+            if *of == kind {
+                counter.inc();
+            }
+        }
+        self.consecutive_failures.set(in_a_row.into());
+    }
+
+    pub(super) fn planned(&self, next_attempt: Instant) {
+        self.next_refresh.set(unix_seconds(next_attempt));
+    }
+
+    pub(super) fn expired(&self) {
+        self.usable.set(0);
+    }
+
+    pub(super) fn restarted(&self) {
+        self.restarts.inc();
+    }
+}
+
+/// From a provider next door to one that takes all the time it is given.
+const REFRESH_SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];

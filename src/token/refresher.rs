@@ -1,0 +1,221 @@
+//! The loop that keeps one credential's token fresh.
+//!
+//! It is the only one that asks for tokens, so there is never more than one request under way for
+//! a credential, whatever the load; requests do not wait for it and cannot cancel it.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::time::{Instant, sleep_until};
+use tracing::{error, info, warn};
+
+use super::clock::whole_seconds_until;
+use super::metrics::CredentialMetrics;
+use super::source::{FailureKind, FetchError, FetchedToken, TokenSource};
+use super::{AccessToken, Setback, TokenState, TokenWriter};
+use crate::readiness::StartupGuard;
+use crate::runtime::supervise;
+
+/// Keeps one credential's token fresh.
+pub struct Refresher {
+    source: Box<dyn TokenSource>,
+    writer: TokenWriter,
+    metrics: CredentialMetrics,
+    random: RefCell<fastrand::Rng>,
+    generation: Cell<u64>,
+    /// Failed attempts since the last success.
+    failures: Cell<u32>,
+    /// Dropped after the first attempt, whatever its outcome: a provider that is down at boot
+    /// must not look like a process that cannot start, or a supervisor would kill it for that.
+    first_attempt: RefCell<Option<StartupGuard>>,
+}
+
+impl Refresher {
+    /// Puts a refresher together. `random` spreads refreshes and retries.
+    pub fn new(
+        source: Box<dyn TokenSource>,
+        writer: TokenWriter,
+        metrics: CredentialMetrics,
+        random: fastrand::Rng,
+        first_attempt: StartupGuard,
+    ) -> Self {
+        Self {
+            source,
+            writer,
+            metrics,
+            random: RefCell::new(random),
+            generation: Cell::new(0),
+            failures: Cell::new(0),
+            first_attempt: RefCell::new(Some(first_attempt)),
+        }
+    }
+
+    /// Refreshes until the future is dropped; a panic on the way is logged, counted and survived.
+    pub async fn run_supervised(self) {
+        let refresher = Rc::new(self);
+        let start = || {
+            let refresher = Rc::clone(&refresher);
+            async move { refresher.run().await }
+        };
+        supervise(start, || {
+            refresher.metrics.restarted();
+            error!(
+                credential = refresher.writer.credential(),
+                "the token refresher failed by a fault of gatepass and starts again"
+            );
+        })
+        .await;
+    }
+
+    /// All that matters between two rounds stands in `self` and in the cell, so the loop can be
+    /// started again at any point.
+    async fn run(&self) -> Infallible {
+        let mut attempt_at = match &**self.writer.current() {
+            TokenState::Valid(token) => token.refresh_at(),
+            TokenState::Pending(_) | TokenState::Expired(_) => Instant::now(),
+        };
+        loop {
+            self.metrics.planned(attempt_at);
+            self.while_expiring(sleep_until(attempt_at)).await;
+            attempt_at = self.attempt().await;
+        }
+    }
+
+    /// Asks once and says when to ask again.
+    async fn attempt(&self) -> Instant {
+        // Taken before the request is sent: the token's life began at some point after this, so
+        // counting from here errs on the safe side however slow the answer was.
+        let asked_at = Instant::now();
+        let outcome = self.while_expiring(self.source.fetch()).await;
+        self.metrics.attempted(asked_at.elapsed());
+        let next_attempt = match outcome.and_then(|fetched| self.prepare(&fetched, asked_at)) {
+            Ok(token) => self.publish(token),
+            Err(error) => self.endure(error),
+        };
+        self.first_attempt.take();
+        next_attempt
+    }
+
+    fn prepare(
+        &self,
+        fetched: &FetchedToken,
+        asked_at: Instant,
+    ) -> Result<AccessToken, FetchError> {
+        let jitter = self.random.borrow_mut().f64();
+        let generation = self.generation.get() + 1;
+        let token = AccessToken::bearer(
+            &fetched.secret,
+            asked_at,
+            fetched.lifetime,
+            jitter,
+            generation,
+        )
+        .map_err(|_| {
+            FetchError::new(
+                FailureKind::Malformed,
+                "the token holds characters that cannot stand in a header",
+            )
+        })?;
+        if token.retire_at() <= Instant::now() {
+            return Err(FetchError::new(
+                FailureKind::Malformed,
+                format!(
+                    "the token lives for {:?} only and was over before it arrived; \
+                     have the provider hand out tokens that live longer",
+                    fetched.lifetime
+                ),
+            ));
+        }
+        Ok(token)
+    }
+
+    fn publish(&self, token: AccessToken) -> Instant {
+        let (generation, refresh_at) = (token.generation(), token.refresh_at());
+        info!(
+            credential = self.writer.credential(),
+            generation,
+            usable_seconds = whole_seconds_until(token.retire_at()),
+            refresh_in_seconds = whole_seconds_until(refresh_at),
+            "new token"
+        );
+        self.generation.set(generation);
+        self.failures.set(0);
+        self.metrics.obtained(token.retire_at());
+        self.writer.store(token);
+        refresh_at
+    }
+
+    /// A failed attempt costs the requests nothing while the token at hand is good.
+    fn endure(&self, error: FetchError) -> Instant {
+        let failures = self.failures.get().saturating_add(1);
+        self.failures.set(failures);
+        self.metrics.failed(error.kind, failures);
+
+        let jitter = self.random.borrow_mut().f64();
+        let now = Instant::now();
+        let mut next_attempt = now + error.kind.pace().delay(failures, jitter);
+        if let Some(retire_at) = self.retire_at() {
+            // A patient pace must not sleep past the moment from which requests would fail.
+            next_attempt = next_attempt.min(retire_at);
+        }
+
+        let credential = self.writer.credential();
+        let retry_in_seconds = whole_seconds_until(next_attempt);
+        let outcome = error.kind.label();
+        match self.retire_at() {
+            Some(retire_at) => warn!(
+                credential,
+                outcome,
+                failures,
+                retry_in_seconds,
+                usable_seconds = whole_seconds_until(retire_at),
+                "token refresh failed, the token at hand stays in use: {error}"
+            ),
+            None => error!(
+                credential,
+                outcome, failures, retry_in_seconds, "no token to send: {error}"
+            ),
+        }
+        self.writer.record_setback(Setback {
+            error: Arc::new(error),
+            next_attempt,
+        });
+        next_attempt
+    }
+
+    /// Does `work`, and takes the token away on the way if its life ends meanwhile. The data plane
+    /// relies on this: it sends what stands in the cell and reads no clock.
+    async fn while_expiring<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        if let Some(retire_at) = self.retire_at() {
+            tokio::select! {
+                // The end of the token goes first: when both are due at once, the next attempt
+                // must not find a token that is still called valid.
+                biased;
+                () = sleep_until(retire_at) => self.expire(),
+                done = &mut work => return done,
+            }
+        }
+        work.await
+    }
+
+    fn expire(&self) {
+        self.writer.expire();
+        self.metrics.expired();
+        error!(
+            credential = self.writer.credential(),
+            generation = self.generation.get(),
+            "the token has expired and there is no new one: requests are answered with 503"
+        );
+    }
+
+    fn retire_at(&self) -> Option<Instant> {
+        self.writer.current().valid().map(AccessToken::retire_at)
+    }
+}
+
+#[cfg(test)]
+mod tests;

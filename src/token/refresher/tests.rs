@@ -1,0 +1,339 @@
+//! The refresher on a stopped clock: what happens exactly when.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use prometheus::Registry;
+use secrecy::SecretString;
+use tokio::time::{advance, sleep};
+
+use super::*;
+use crate::readiness::Readiness;
+use crate::token::cell;
+use crate::token::metrics::TokenMetrics;
+use crate::token::source::FetchFuture;
+use crate::token::{TokenReader, schedule};
+
+/// What the scripted source does at one attempt.
+enum Answer {
+    Token { lifetime: Duration, delay: Duration },
+    Failure(FailureKind),
+    Panic,
+    Silence,
+}
+
+/// Plays a script and notes when it was asked. When the script is over, it fails.
+#[derive(Clone, Default)]
+struct Script(Rc<RefCell<Play>>);
+
+#[derive(Default)]
+struct Play {
+    answers: VecDeque<Answer>,
+    asked: Vec<Instant>,
+    under_way: usize,
+    most_under_way: usize,
+}
+
+impl TokenSource for Script {
+    fn fetch(&self) -> FetchFuture<'_> {
+        let number = {
+            let mut play = self.0.borrow_mut();
+            play.asked.push(Instant::now());
+            play.under_way += 1;
+            play.most_under_way = play.most_under_way.max(play.under_way);
+            play.asked.len()
+        };
+        let answer = self.0.borrow_mut().answers.pop_front();
+        Box::pin(async move {
+            let outcome = match answer {
+                Some(Answer::Token { lifetime, delay }) => {
+                    if !delay.is_zero() {
+                        sleep(delay).await;
+                    }
+                    Ok(FetchedToken {
+                        secret: SecretString::from(format!("token-{number}")),
+                        lifetime,
+                    })
+                }
+                Some(Answer::Failure(kind)) => Err(FetchError::new(kind, "as the script says")),
+                Some(Answer::Panic) => {
+                    self.0.borrow_mut().under_way -= 1;
+                    panic!("as the script says")
+                }
+                Some(Answer::Silence) => std::future::pending().await,
+                None => Err(FetchError::new(
+                    FailureKind::Unavailable,
+                    "the script is over",
+                )),
+            };
+            self.0.borrow_mut().under_way -= 1;
+            outcome
+        })
+    }
+}
+
+struct Stage {
+    script: Script,
+    reader: TokenReader,
+    readiness: Readiness,
+    registry: Registry,
+    _task: tokio_util::task::AbortOnDropHandle<()>,
+}
+
+impl Stage {
+    fn play(answers: impl IntoIterator<Item = Answer>) -> Self {
+        let script = Script::default();
+        script.0.borrow_mut().answers.extend(answers);
+        let registry = Registry::new();
+        let metrics = TokenMetrics::register(&registry).unwrap();
+        let (writer, reader) = cell::channel("envase");
+        let readiness = Readiness::default();
+        let refresher = Refresher::new(
+            Box::new(script.clone()),
+            writer,
+            metrics.for_credential("envase"),
+            fastrand::Rng::with_seed(7),
+            readiness.startup("first token"),
+        );
+        let task = tokio::task::spawn_local(refresher.run_supervised());
+        Self {
+            script,
+            reader,
+            readiness,
+            registry,
+            _task: tokio_util::task::AbortOnDropHandle::new(task),
+        }
+    }
+
+    fn fetches(&self) -> usize {
+        self.script.0.borrow().asked.len()
+    }
+
+    fn header(&self) -> Option<String> {
+        let state = self.reader.load();
+        let value = state.valid()?.authorization();
+        Some(value.to_str().unwrap().to_owned())
+    }
+
+    fn sample(&self, name: &str) -> f64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|f| f.name() == name).unwrap();
+        let metric = &family.get_metric()[0];
+        metric.get_gauge().get_value() + metric.get_counter().get_value()
+    }
+}
+
+fn token(seconds: u64) -> Answer {
+    Answer::Token {
+        lifetime: Duration::from_secs(seconds),
+        delay: Duration::ZERO,
+    }
+}
+
+/// Lets everything that is due at this instant happen.
+async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn pass(duration: Duration) {
+    advance(duration).await;
+    settle().await;
+}
+
+/// The refresh that the seed above leads to, for the first token.
+fn first_refresh(lifetime: Duration) -> Duration {
+    schedule::refresh_after(lifetime, fastrand::Rng::with_seed(7).f64())
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn refreshes_when_due_and_not_a_millisecond_before() {
+    let lifetime = Duration::from_secs(3600);
+    let stage = Stage::play([token(3600), token(3600)]);
+    settle().await;
+    assert_eq!(stage.header().as_deref(), Some("Bearer token-1"));
+
+    pass(first_refresh(lifetime) - MILLISECOND).await;
+    assert_eq!(stage.fetches(), 1, "not yet");
+    pass(2 * MILLISECOND).await;
+    assert_eq!(stage.fetches(), 2, "now");
+    assert_eq!(stage.header().as_deref(), Some("Bearer token-2"));
+    assert_eq!(stage.reader.load().valid().unwrap().generation(), 2);
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn the_life_counts_from_before_the_request_was_sent() {
+    let stage = Stage::play([Answer::Token {
+        lifetime: Duration::from_secs(10),
+        delay: Duration::from_secs(4),
+    }]);
+    settle().await;
+    assert!(stage.header().is_none());
+    pass(Duration::from_secs(4) + MILLISECOND).await;
+    assert!(stage.header().is_some());
+    // The token is retired 9 s after it was asked for: 5 s after it came.
+    pass(Duration::from_secs(5) - 3 * MILLISECOND).await;
+    assert!(stage.header().is_some(), "not yet");
+    pass(4 * MILLISECOND).await;
+    assert!(stage.header().is_none(), "now");
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_failed_refresh_keeps_the_token_to_its_end_and_no_longer() {
+    let stage = Stage::play([token(100)]);
+    settle().await;
+    for _ in 0..98 {
+        pass(Duration::from_secs(1)).await;
+    }
+    pass(Duration::from_secs(1) - MILLISECOND).await;
+    assert!(stage.fetches() > 2, "it kept trying");
+    assert_eq!(stage.header().as_deref(), Some("Bearer token-1"), "not yet");
+    assert_eq!(stage.sample("gatepass_token_usable"), 1.0);
+    pass(2 * MILLISECOND).await;
+    assert!(stage.header().is_none(), "now");
+    assert_eq!(stage.sample("gatepass_token_usable"), 0.0);
+    assert!(matches!(**stage.reader.load(), TokenState::Expired(_)));
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_token_expires_on_time_while_the_provider_is_silent() {
+    let stage = Stage::play([token(100), Answer::Silence]);
+    settle().await;
+    pass(Duration::from_secs(99) - MILLISECOND).await;
+    assert_eq!(stage.fetches(), 2, "the second one hangs");
+    assert!(stage.header().is_some(), "not yet");
+    pass(2 * MILLISECOND).await;
+    assert!(stage.header().is_none(), "now");
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn recovers_within_one_backoff_step() {
+    let failures = (0..40).map(|_| Answer::Failure(FailureKind::Unavailable));
+    let stage = Stage::play(failures.chain([token(3600)]));
+    settle().await;
+    while stage.fetches() < 40 {
+        pass(Duration::from_millis(50)).await;
+    }
+    assert!(stage.header().is_none());
+    assert_eq!(stage.sample("gatepass_token_consecutive_failures"), 40.0);
+    pass(FailureKind::Unavailable.pace().cap).await;
+    assert!(stage.header().is_some());
+    assert_eq!(stage.sample("gatepass_token_consecutive_failures"), 0.0);
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_refusal_is_repeated_slowly() {
+    let refusals = (0..100).map(|_| Answer::Failure(FailureKind::Refused));
+    let stage = Stage::play(refusals);
+    for _ in 0..600 {
+        pass(Duration::from_secs(1)).await;
+    }
+    assert!(
+        (10..40).contains(&stage.fetches()),
+        "{} in 10 min",
+        stage.fetches()
+    );
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn an_attempt_follows_at_the_latest_when_the_token_ends() {
+    let refusals = (0..100).map(|_| Answer::Failure(FailureKind::Refused));
+    let stage = Stage::play([token(60)].into_iter().chain(refusals));
+    settle().await;
+    pass(Duration::from_secs(59) - MILLISECOND).await;
+    let before = stage.fetches();
+    pass(2 * MILLISECOND).await;
+    assert_eq!(stage.fetches(), before + 1);
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn at_most_two_fetches_a_life_in_the_calm() {
+    for seconds in [2u64, 3, 5, 60, 3600, 86_400] {
+        let lives = 20;
+        let stage = Stage::play((0..100).map(|_| token(seconds)));
+        let step = Duration::from_secs(seconds) / 40;
+        for _ in 0..lives * 40 {
+            pass(step).await;
+            assert!(stage.header().is_some(), "life {seconds}: always a token");
+        }
+        assert!(
+            stage.fetches() <= 2 * lives + 1,
+            "life {seconds}: {}",
+            stage.fetches()
+        );
+        assert_eq!(stage.script.0.borrow().most_under_way, 1);
+    }
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_life_of_centuries_overflows_nothing() {
+    let stage = Stage::play([Answer::Token {
+        lifetime: Duration::from_secs(u64::MAX),
+        delay: Duration::ZERO,
+    }]);
+    settle().await;
+    assert!(stage.header().is_some());
+    pass(Duration::from_secs(7 * 365 * 24 * 3600 - 1)).await;
+    assert_eq!(stage.fetches(), 1);
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_token_that_is_over_on_arrival_is_not_used() {
+    let stage = Stage::play([Answer::Token {
+        lifetime: Duration::from_secs(4),
+        delay: Duration::from_secs(3),
+    }]);
+    settle().await;
+    pass(Duration::from_secs(3) + MILLISECOND).await;
+    assert!(stage.header().is_none());
+    let why = stage.reader.load().why_unusable().unwrap();
+    assert!(why.contains("over before it arrived"), "{why}");
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn survives_a_panic_of_its_source() {
+    let stage = Stage::play([Answer::Panic, token(3600)]);
+    settle().await;
+    assert!(stage.header().is_none());
+    pass(Duration::from_secs(2)).await;
+    assert_eq!(stage.header().as_deref(), Some("Bearer token-2"));
+    assert_eq!(stage.sample("gatepass_token_refresher_restarts_total"), 1.0);
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn start_up_is_over_after_the_first_attempt_even_if_it_fails() {
+    let stage = Stage::play([Answer::Failure(FailureKind::Unavailable)]);
+    assert_eq!(stage.readiness.starting(), ["first token"]);
+    settle().await;
+    assert!(stage.readiness.starting().is_empty());
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn why_there_is_no_token_is_told() {
+    let stage = Stage::play([Answer::Silence]);
+    settle().await;
+    insta::assert_snapshot!(
+        stage.reader.load().why_unusable().unwrap(),
+        @"no token yet: the first answer of the token endpoint is awaited"
+    );
+
+    let stage = Stage::play([Answer::Failure(FailureKind::Refused)]);
+    settle().await;
+    insta::assert_snapshot!(
+        stage.reader.load().why_unusable().unwrap(),
+        @"no token yet: as the script says; next attempt in 4 s"
+    );
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn debug_output_hides_the_token() {
+    let stage = Stage::play([token(3600)]);
+    settle().await;
+    let shown = format!("{:?}", stage.reader);
+    assert!(!shown.contains("token-1"), "{shown}");
+}

@@ -1,0 +1,141 @@
+//! When a token is refreshed, when it is given up, and how failures are paced: pure functions of
+//! durations, with the jitter handed in as a number between 0 and 1.
+
+use std::time::Duration;
+
+/// How long after it was asked for a token is refreshed.
+///
+/// At four fifths of its life, and up to a tenth of its life earlier by `jitter`, so that replicas
+/// that started together drift apart: early, never late. Always after half of the life, so that a
+/// life never costs more than two fetches, and always with [`RESERVE`] to go where the life has
+/// that much.
+///
+/// A fixed margin would break short lives: a peer with a margin of five minutes asked 35,482 times
+/// in two seconds when its tokens lived for five minutes.
+pub fn refresh_after(lifetime: Duration, jitter: f64) -> Duration {
+    let half = lifetime / 2;
+    let latest = (lifetime / 5 * 4).min(lifetime.saturating_sub(RESERVE));
+    let early = (lifetime / 10).mul_f64(jitter.clamp(0.0, 1.0));
+    latest.saturating_sub(early).max(half)
+}
+
+/// How long after it was asked for a token is no longer sent.
+///
+/// RFC 7519 §2 allows a NumericDate "non-integer values", but providers write whole seconds and
+/// cut the fraction off: a token that is said to live for 10 s may truly live for 9.1 s. The
+/// second that may be missing is left unused, or a quarter of the life where that is less.
+pub fn retire_after(lifetime: Duration) -> Duration {
+    lifetime - ROUNDING.min(lifetime / 4)
+}
+
+/// How failures of one kind are paced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// The upper end of the first delay.
+    pub first: Duration,
+    /// The upper end of every delay.
+    pub cap: Duration,
+}
+
+impl Pace {
+    /// For what is likely to mend itself, such as a provider that cannot be reached.
+    pub const BRISK: Self = Self {
+        first: Duration::from_millis(500),
+        cap: Duration::from_secs(5),
+    };
+    /// For what somebody has to mend, such as a refused secret: repeating it quickly gets clients
+    /// locked out.
+    pub const PATIENT: Self = Self {
+        first: Duration::from_secs(5),
+        cap: Duration::from_secs(60),
+    };
+
+    /// How long to wait after the `failures`-th failure in a row (counted from 1).
+    ///
+    /// Full jitter: anything between [`LEAST_DELAY`] and a bound that doubles with each failure
+    /// up to the cap, so that a fleet that failed together does not come back together.
+    pub fn delay(self, failures: u32, jitter: f64) -> Duration {
+        let doublings = failures.saturating_sub(1).min(16);
+        let bound = self.first.saturating_mul(1 << doublings).min(self.cap);
+        bound.mul_f64(jitter.clamp(0.0, 1.0)).max(LEAST_DELAY)
+    }
+}
+
+/// What a refresh leaves for its own duration and for [`ROUNDING`] in lives that can afford it.
+const RESERVE: Duration = Duration::from_millis(1_500);
+
+/// By how much a provider may have rounded a token's end down.
+const ROUNDING: Duration = Duration::from_secs(1);
+
+/// No two attempts follow each other more closely than this.
+const LEAST_DELAY: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_hour_is_refreshed_after_42_to_48_minutes() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(refresh_after(hour, 0.0), Duration::from_secs(48 * 60));
+        assert_eq!(refresh_after(hour, 1.0), Duration::from_secs(42 * 60));
+        assert_eq!(retire_after(hour), Duration::from_secs(3599));
+    }
+
+    #[test]
+    fn short_lives_keep_room_for_the_fetch_and_for_rounding() {
+        for (life, refresh, retire) in [(2, 1_000, 1_500), (3, 1_500, 2_250), (5, 3_500, 4_000)] {
+            let life = Duration::from_secs(life);
+            assert_eq!(refresh_after(life, 0.0), Duration::from_millis(refresh));
+            assert_eq!(retire_after(life), Duration::from_millis(retire));
+        }
+    }
+
+    #[test]
+    fn delays_double_up_to_the_cap() {
+        let upper = |failures| Pace::BRISK.delay(failures, 1.0).as_millis();
+        assert_eq!(
+            [1, 2, 3, 4, 5].map(upper),
+            [500, 1_000, 2_000, 4_000, 5_000]
+        );
+        assert_eq!(upper(u32::MAX), 5_000);
+        assert_eq!(Pace::PATIENT.delay(1, 1.0), Duration::from_secs(5));
+    }
+
+    fn any_lifetime() -> impl Strategy<Value = Duration> {
+        prop_oneof![
+            (1u64..20_000_000_000).prop_map(Duration::from_nanos),
+            (1u64..=u64::MAX / 4, 0u32..1_000_000_000)
+                .prop_map(|(seconds, nanos)| Duration::new(seconds, nanos)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_refresh_comes_before_the_end_and_after_half_of_the_life(
+            life in any_lifetime(), jitter in 0.0f64..=1.0,
+        ) {
+            let refresh = refresh_after(life, jitter);
+            prop_assert!(refresh < life);
+            prop_assert!(refresh < retire_after(life));
+            prop_assert!(retire_after(life) <= life);
+            prop_assert!(refresh >= life / 2);
+        }
+
+        #[test]
+        fn jitter_is_early_never_late(life in any_lifetime(), jitter in 0.0f64..=1.0) {
+            prop_assert!(refresh_after(life, jitter) <= refresh_after(life, 0.0));
+        }
+
+        #[test]
+        fn a_delay_stays_within_its_bounds(failures in 0u32.., jitter in 0.0f64..=1.0) {
+            for pace in [Pace::BRISK, Pace::PATIENT] {
+                let delay = pace.delay(failures, jitter);
+                prop_assert!(delay >= LEAST_DELAY);
+                prop_assert!(delay <= pace.cap);
+            }
+        }
+    }
+}

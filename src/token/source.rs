@@ -1,0 +1,105 @@
+//! Where a token comes from, and the ways in which that fails.
+
+use std::fmt;
+use std::pin::Pin;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::schedule::Pace;
+
+/// One way to get a token. What it asks and how is its own affair.
+pub trait TokenSource {
+    /// Gets a token, once. An implementation bounds its own duration.
+    fn fetch(&self) -> FetchFuture<'_>;
+}
+
+/// The outcome of [`TokenSource::fetch`]; it lives on the control plane's thread, so it need not
+/// be `Send`.
+pub type FetchFuture<'a> = Pin<Box<dyn Future<Output = Result<FetchedToken, FetchError>> + 'a>>;
+
+/// A token as it was handed out.
+#[derive(Debug, Clone)]
+pub struct FetchedToken {
+    /// The token: visible ASCII characters only, and of bounded length.
+    pub secret: SecretString,
+    /// How long it is good for from the moment at which it was asked for; never zero.
+    pub lifetime: Duration,
+}
+
+/// A failure to get a token: whose doing it was, and what an operator should read.
+///
+/// The message says what failed, on what, why, and what to do next. It never holds a secret, a
+/// token or the provider's raw answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchError {
+    /// What kind of failure this is; decides the pace of further attempts and the metric.
+    pub kind: FailureKind,
+    /// The message.
+    pub message: String,
+}
+
+impl FetchError {
+    /// Puts the two parts together.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for FetchError {}
+
+/// The kinds of failure, by who can mend them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The provider understood and said no: the client, its secret or its scope is wrong.
+    Refused,
+    /// The provider could not be reached, did not answer in time, or is broken.
+    Unavailable,
+    /// The provider asks for fewer requests.
+    Throttled,
+    /// The provider's answer cannot be used.
+    Malformed,
+    /// gatepass cannot even ask: its secret file is gone, or the address is not a token endpoint.
+    Misconfigured,
+}
+
+impl FailureKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [
+        Self::Refused,
+        Self::Unavailable,
+        Self::Throttled,
+        Self::Malformed,
+        Self::Misconfigured,
+    ];
+
+    /// The kind as the value of a metric's label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
+            Self::Throttled => "throttled",
+            Self::Malformed => "malformed",
+            Self::Misconfigured => "misconfigured",
+        }
+    }
+
+    /// How further attempts are paced.
+    pub fn pace(self) -> Pace {
+        match self {
+            Self::Unavailable | Self::Malformed => Pace::BRISK,
+            // The secret file is on this machine and costs nobody anything to look at again.
+            Self::Misconfigured => Pace::BRISK,
+            Self::Refused | Self::Throttled => Pace::PATIENT,
+        }
+    }
+}
