@@ -1,7 +1,7 @@
 //! From files, the environment and flags to what the rooms need, with every mistake found at once.
 //!
-//! [`layers`] gathers what was written (defaults < file < environment < flags), [`decode`] turns it
-//! into the [`raw`] types, [`resolve`] turns those into [`Settings`]. A mistake on the way becomes
+//! `layers` gathers what was written (defaults < file < environment < flags), `decode` turns it
+//! into the `raw` types, `resolve` turns those into [`Settings`]. A mistake on the way becomes
 //! a [`Problem`] and the way goes on, so that an operator sees all of them.
 
 mod decode;
@@ -63,6 +63,3 @@ pub fn load(layers: &Layers) -> Result<Settings, Problems> {
         _ => Err(report.into_problems()),
     }
 }
-
-#[cfg(test)]
-mod tests;

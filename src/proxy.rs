@@ -60,10 +60,9 @@ pub fn service(
 impl Proxy {
     async fn answer(&self, request: Request<Incoming>) -> Response<AnswerBody> {
         let now = Instant::now();
-        let path = request.uri().path();
-        let Some((route, upstream)) = self.find(path) else {
-            let in_flight = self.unmatched.begin(now);
-            return reject(&Rejection::no_route(path, &self.table), in_flight);
+        let (route, upstream) = match self.find(&request) {
+            Ok(found) => found,
+            Err(rejection) => return reject(&rejection, self.unmatched.begin(now)),
         };
         // Dropped by whoever ends the request, so that its outcome is counted however it ends.
         let in_flight = route.metrics.begin(now);
@@ -73,9 +72,13 @@ impl Proxy {
         }
     }
 
-    fn find(&self, path: &str) -> Option<(&Route, &Rc<Upstream>)> {
-        let (index, route) = self.table.find(path)?;
-        Some((route, self.upstreams.get(index)?))
+    fn find(&self, request: &Request<Incoming>) -> Result<(&Route, &Rc<Upstream>), Rejection> {
+        refuse_what_is_not_forwarded(request.method())?;
+        let path = request.uri().path();
+        self.table
+            .find(path)
+            .and_then(|(index, route)| Some((route, self.upstreams.get(index)?)))
+            .ok_or_else(|| Rejection::no_route(path, &self.table))
     }
 }
 
@@ -86,7 +89,6 @@ async fn exchange(
     request: Request<Incoming>,
     now: Instant,
 ) -> Result<Answer, Rejection> {
-    refuse_what_is_not_forwarded(request.method())?;
     let (mut head, body) = request.into_parts();
     forward::prepare_request(&mut head, &body, route)?;
     // Before a connection is made for it: a request that cannot have its token ends here.

@@ -80,8 +80,9 @@ impl Report {
         self.problems.is_empty()
     }
 
-    /// All that was noted.
-    pub(super) fn into_problems(self) -> Problems {
+    /// All that was noted, what belongs together side by side.
+    pub(super) fn into_problems(mut self) -> Problems {
+        self.problems.sort();
         Problems::new(self.problems)
     }
 

@@ -124,8 +124,8 @@ fn check_syntax(file: &Path, text: &str) -> Result<(), Problems> {
     Err(Problems::one(Problem {
         source: format!("{}:{line}:{column}", file.display()),
         key: String::new(),
-        found: "something that is not TOML".into(),
-        expected: error.message().replace('\n', "; "),
+        found: format!("a syntax error: {}", error.message().replace('\n', "; ")),
+        expected: "valid TOML".into(),
     }))
 }
 

@@ -100,7 +100,7 @@ fn proxy_settings(raw: raw::Proxy, report: &mut Report) -> Option<Proxy> {
         report.add(
             &path.key("workers"),
             workers.to_string(),
-            format!("at most {MOST_WORKERS}; one serves some 50,000 requests a second"),
+            format!("at most {MOST_WORKERS}; one is enough for a sidecar"),
         );
     }
     let trusted = raw.trust_network.is_some_and(|flag| flag.0);
@@ -202,10 +202,13 @@ fn choice<T: Copy>(
 
 /// "one of a, b", and which of them was probably meant.
 fn one_of(word: &str, known: &[&str]) -> String {
-    let all = known.join(", ");
+    let all = match known {
+        [only] => return (*only).to_owned(),
+        several => several.join(", "),
+    };
     match near_miss(word, known.iter().copied()) {
-        Some(meant) if known.len() > 1 => format!("one of {all}; did you mean {meant}?"),
-        _ => format!("one of {all}"),
+        Some(meant) => format!("one of {all}; did you mean {meant}?"),
+        None => format!("one of {all}"),
     }
 }
 

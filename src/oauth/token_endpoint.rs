@@ -125,16 +125,19 @@ impl TokenEndpoint {
     fn failed(&self, error: &reqwest::Error) -> FetchError {
         let cause = innermost(error);
         let message = if error.is_timeout() {
-            format!("did not answer within {:?}", self.timeout)
+            format!(
+                "did not answer within {:?}; check whether the provider is up",
+                self.timeout
+            )
         } else if error.is_connect() {
             let advice = if cause.contains("certificate") {
-                "; if it has a private certificate authority, name its PEM file with tls.ca_file"
+                "if it has a private certificate authority, name its PEM file with tls.ca_file"
             } else {
-                ""
+                "check token_endpoint, the DNS, and whether the provider is up"
             };
-            format!("cannot be reached: {cause}{advice}")
+            format!("cannot be reached: {cause}; {advice}")
         } else {
-            format!("broke off: {cause}")
+            format!("gave no usable answer: {cause}")
         };
         self.named(FetchError::new(FailureKind::Unavailable, message))
     }

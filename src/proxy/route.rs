@@ -117,7 +117,7 @@ impl fmt::Display for PathPrefix {
 
 /// A path prefix that cannot match any request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a path begins with / and holds neither spaces, ? nor #")]
+#[error("a path that begins with / and holds no space, ? or #")]
 pub struct InvalidPrefix;
 
 /// All routes; the most specific one wins, whatever the order in the configuration.

@@ -191,7 +191,7 @@ mod tests {
             () = activity.overdue(HEADER_READ, KEEP_ALIVE) => {}
             () = async {
                 story(&activity).await;
-                std::future::pending().await
+                std::future::pending::<()>().await;
             } => {}
         }
         (start.elapsed() - MILLISECOND).as_secs()

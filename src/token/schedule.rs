@@ -6,9 +6,8 @@ use std::time::Duration;
 /// How long after it was asked for a token is refreshed.
 ///
 /// At four fifths of its life, and up to a tenth of its life earlier by `jitter`, so that replicas
-/// that started together drift apart: early, never late. Always after half of the life, so that a
-/// life never costs more than two fetches, and always with [`RESERVE`] to go where the life has
-/// that much.
+/// that started together drift apart: early, never late. Never before half of the life, so that a
+/// life costs no more than two fetches; and from lives of 3 s on, with 1.5 s to go at least.
 ///
 /// A fixed margin would break short lives: a peer with a margin of five minutes asked 35,482 times
 /// in two seconds when its tokens lived for five minutes.
@@ -52,7 +51,7 @@ impl Pace {
 
     /// How long to wait after the `failures`-th failure in a row (counted from 1).
     ///
-    /// Full jitter: anything between [`LEAST_DELAY`] and a bound that doubles with each failure
+    /// Full jitter: anything between 100 ms and a bound that doubles with each failure
     /// up to the cap, so that a fleet that failed together does not come back together.
     pub fn delay(self, failures: u32, jitter: f64) -> Duration {
         let doublings = failures.saturating_sub(1).min(16);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use url::Url;
 
 use super::super::decode::{Path, Report};
@@ -51,20 +52,7 @@ fn route(
         None => prefix.as_ref().map(derived_name),
     };
     let tls = roots.config(&raw.tls, path, report);
-    let origin =
-        required(raw.upstream, &path.key("upstream"), UPSTREAM, report).and_then(|upstream| {
-            let tls = tls.as_ref()?;
-            let url = Url::parse(&upstream).ok();
-            let origin = url.as_ref().map(|url| Origin::new(url, tls));
-            match origin {
-                Some(Ok(origin)) => return Some(origin),
-                Some(Err(error)) => {
-                    report.add(&path.key("upstream"), "another address", error.to_string());
-                }
-                None => report.add(&path.key("upstream"), "no address", UPSTREAM),
-            }
-            None
-        });
+    let origin = origin(raw.upstream, tls.as_ref(), &path.key("upstream"), report);
     let credential = credential(raw.credential, credentials, &path.key("credential"), report);
     let defaults = Timeouts::default();
     Some(Settings {
@@ -97,6 +85,33 @@ fn prefix(written: Option<String>, path: &Path, report: &mut Report) -> Option<P
         Ok(prefix) => Some(prefix),
         Err(error) => {
             report.add(path, format!("{written:?}"), error.to_string());
+            None
+        }
+    }
+}
+
+fn origin(
+    written: Option<String>,
+    tls: Option<&Arc<ClientConfig>>,
+    path: &Path,
+    report: &mut Report,
+) -> Option<Origin> {
+    let written = required(written, path, UPSTREAM, report)?;
+    let Ok(url) = Url::parse(&written) else {
+        report.add(path, "something that is no address", UPSTREAM);
+        return None;
+    };
+    match Origin::new(&url, tls?) {
+        Ok(origin) => Some(origin),
+        Err(error) => {
+            // Without what may be secret in it: user, password and query.
+            let host = url.host_str().unwrap_or_default();
+            let shown = format!(
+                "an address of the form {}://{host}{}",
+                url.scheme(),
+                url.path()
+            );
+            report.add(path, shown, error.to_string());
             None
         }
     }
@@ -142,7 +157,9 @@ fn credential(
         return Some(Some(name));
     }
     let mut names: Vec<_> = known.iter().map(String::as_str).collect();
-    names.push(NO_CREDENTIAL);
+    if !names.contains(&NO_CREDENTIAL) {
+        names.push(NO_CREDENTIAL);
+    }
     report.add(
         path,
         format!("{name:?}, which no [credentials.{name}] defines"),

@@ -36,30 +36,30 @@ impl Origin {
         let secure = match url.scheme() {
             "http" => false,
             "https" => true,
-            _ => return Err(invalid("it begins with http:// or https://")),
+            _ => return Err(invalid("that begins with http:// or https://")),
         };
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(invalid("it holds no user name or password"));
+            return Err(invalid("without user name and password"));
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(invalid("it has neither ? nor #"));
+            return Err(invalid("without ? and #"));
         }
         let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {
-            return Err(invalid("it names a host"));
+            return Err(invalid("that names a host"));
         };
         let host = match host {
             Host::Domain(name) => name.to_owned(),
             Host::Ipv4(address) => address.to_string(),
             Host::Ipv6(address) => address.to_string(),
         };
-        let authority = authority(url).ok_or(invalid("it names a host"))?;
+        let authority = authority(url).ok_or(invalid("that names a host"))?;
         let host_field = HeaderValue::try_from(&authority)
-            .map_err(|_| invalid("its host can stand in a header"))?;
+            .map_err(|_| invalid("whose host can stand in a header"))?;
         let tls = match secure {
             true => Some(Tls {
                 config: Arc::clone(tls),
                 server_name: ServerName::try_from(host.clone())
-                    .map_err(|_| invalid("its host is a name that a certificate can hold"))?,
+                    .map_err(|_| invalid("whose host a certificate can name"))?,
             }),
             false => None,
         };
@@ -105,9 +105,9 @@ impl fmt::Debug for Origin {
     }
 }
 
-/// An address that cannot be an upstream; holds what would have to be true of it.
+/// An address that cannot be an upstream; holds how it would have to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an upstream is an address such as https://api.example: {0}")]
+#[error("an address such as https://api.example, {0}")]
 pub struct InvalidUpstream(&'static str);
 
 #[cfg(test)]

@@ -1,0 +1,114 @@
+//! The operators' listener.
+
+use http::Request;
+use http_body_util::Full;
+
+use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, request, simple_config};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_have_three_meanings() {
+    let provider = AuthorizationServer::start();
+    provider.otherwise(Reply::Silence);
+    let upstream = Upstream::start().await;
+    let gatepass = Gatepass::start(&simple_config(&provider, &upstream));
+    provider.wait_for_requests(1).await;
+    let probe = async |path| {
+        let answer = get(gatepass.admin(), path).await;
+        format!("{path} {}\n{}", answer.status().as_u16(), answer.body())
+    };
+    let found = [
+        probe("/livez").await,
+        probe("/startupz").await,
+        probe("/readyz").await,
+    ];
+    insta::assert_snapshot!(found.join("\n"), @r#"
+    /livez 200
+    alive
+
+    /startupz 503
+    starting
+
+    credential "envase": first attempt to get a token: under way
+
+    /readyz 503
+    not ready
+
+    credential "envase": no token yet: the first answer of the token endpoint is awaited
+    "#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ready_gatepass_says_so() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let gatepass = Gatepass::start(&simple_config(&provider, &upstream))
+        .ready()
+        .await;
+    for path in ["/livez", "/startupz", "/readyz"] {
+        assert_eq!(get(gatepass.admin(), path).await.status(), 200, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_that_no_route_needs_is_neither_fetched_nor_awaited() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let unused = format!(
+        "{}\n[credentials.unused]\ntoken_endpoint = \"{}\"\nclient_id = \"x\"\nclient_secret = \"canary\"",
+        simple_config(&provider, &upstream),
+        provider.token_endpoint(),
+    );
+    let gatepass = Gatepass::start(&unused).ready().await;
+    assert_eq!(provider.count(), 1);
+    gatepass.wait_for_event("no route uses this credential: no token is fetched for it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_two_credentials_that_fails_is_named() {
+    let good = AuthorizationServer::start();
+    let bad = AuthorizationServer::start();
+    bad.otherwise(Reply::Json(401, r#"{"error":"invalid_client"}"#.into()));
+    let upstream = Upstream::start().await;
+    let config = format!(
+        r#"{}
+        [credentials.broken]
+        token_endpoint = "{}"
+        client_id = "x"
+        client_secret = "canary"
+
+        [[routes]]
+        path = "/broken"
+        upstream = "{}"
+        credential = "broken"
+        "#,
+        simple_config(&good, &upstream),
+        bad.token_endpoint(),
+        upstream.origin(),
+    );
+    let gatepass = Gatepass::start(&config);
+    gatepass.output_with("invalid_client");
+    gatepass.output_with("new token");
+    let ready = get(gatepass.admin(), "/readyz").await;
+    assert_eq!(ready.status(), 503);
+    assert!(
+        ready.body().contains("credential \"broken\": no token yet"),
+        "{}",
+        ready.body()
+    );
+    assert!(!ready.body().contains("envase"), "{}", ready.body());
+    // The other route is not touched by it.
+    assert_eq!(get(gatepass.proxy(), "/fine").await.status(), 200);
+    assert_eq!(get(gatepass.proxy(), "/broken").await.status(), 503);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_get_is_served() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let gatepass = Gatepass::start(&simple_config(&provider, &upstream))
+        .ready()
+        .await;
+    let post = Request::post("/metrics").body(Full::default()).unwrap();
+    assert_eq!(request(gatepass.admin(), post).await.status(), 405);
+    assert_eq!(get(gatepass.admin(), "/elsewhere").await.status(), 404);
+}

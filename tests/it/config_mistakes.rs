@@ -1,0 +1,207 @@
+//! Mistakes in a configuration: all of them at once, each with its place, none with a secret, and
+//! nothing started.
+
+use crate::support::CANARY;
+use crate::support::gatepass::{run, run_with};
+
+const GOOD: &str = r#"
+[credentials.envase]
+token_endpoint = "https://id.example/oauth2/token"
+client_id = "tms"
+client_secret = "canary-secret"
+
+[[routes]]
+path = "/connect"
+upstream = "https://api.example"
+credential = "envase"
+"#;
+
+/// What `check` says, after making sure that `run` says the same and starts nothing.
+fn mistakes(config: &str) -> String {
+    mistakes_with(config, &[])
+}
+
+fn mistakes_with(config: &str, environment: &[(&str, &str)]) -> String {
+    let files = [("gatepass.toml", config)];
+    let check = run_with(&["check"], &files, environment);
+    assert_eq!(check.code, Some(78), "{}{}", check.stdout, check.stderr);
+    assert_eq!(check.stdout, "");
+    assert!(!check.stderr.contains(CANARY), "{}", check.stderr);
+    let started = run_with(&["run"], &files, environment);
+    assert_eq!(started.code, Some(78));
+    assert_eq!(started.stderr, check.stderr);
+    check.stderr
+}
+
+/// The good configuration with one thing replaced.
+fn with(good: &str, bad: &str) -> String {
+    assert!(GOOD.contains(good));
+    GOOD.replace(good, bad)
+}
+
+#[test]
+fn the_good_configuration_is_good() {
+    let finished = run(&["check"], &[("gatepass.toml", GOOD)]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+}
+
+#[test]
+fn everything_at_once() {
+    let config = r#"
+        [proxy]
+        lisen = "127.0.0.1:8080"
+        workers = "many"
+        timeouts = { header_read = "10 parsecs", keep_alive = 5 }
+
+        [admin]
+        listen = "localhost"
+
+        [credentials.envase]
+        token_endpoint = "http://id.example/token"
+        client_id = 7
+        client_secret = 1234567890
+        grant_type = "passwort"
+
+        [credentials.none]
+        token_endpoint = "https://id.example/token"
+        client_id = "x"
+        client_secret = "canary"
+        client_secret_env = "SECRET"
+
+        [[routes]]
+        path = "connect"
+        upstream = "ftp://api.example"
+        credential = "envaze"
+        strip_path = "maybe"
+
+        [[routes]]
+        path = "/a"
+
+        [log]
+        level = "loud"
+
+        [shutdwon]
+        grace = "1s"
+    "#;
+    insta::assert_snapshot!("everything_at_once", mistakes(config));
+}
+
+#[test]
+fn unknown_key() {
+    let config = with("client_id", "clientid");
+    insta::assert_snapshot!("unknown_key", mistakes(&config));
+}
+
+#[test]
+fn wrong_type() {
+    let config = with("path = \"/connect\"", "path = [\"/connect\"]");
+    insta::assert_snapshot!("wrong_type", mistakes(&config));
+}
+
+#[test]
+fn missing_secret_file() {
+    let config = with(
+        "client_secret = \"canary-secret\"",
+        "client_secret_file = \"no/such/file\"",
+    );
+    insta::assert_snapshot!("missing_secret_file", mistakes(&config));
+}
+
+#[test]
+fn a_secret_in_place_of_its_file_is_not_shown() {
+    for key in ["client_secret_file", "client_secret_env"] {
+        let config = with("client_secret =", &format!("{key} ="));
+        insta::assert_snapshot!(format!("secret_as_{key}"), mistakes(&config));
+    }
+}
+
+#[test]
+fn unreadable_secret_file() {
+    let config = with(
+        "client_secret = \"canary-secret\"",
+        "client_secret_file = \"./\"",
+    );
+    insta::assert_snapshot!("unreadable_secret_file", mistakes(&config));
+}
+
+#[test]
+fn two_routes_with_the_same_match() {
+    let config = format!(
+        "{GOOD}\n[[routes]]\npath = \"/connect/\"\nupstream = \"https://b.example\"\ncredential = \"none\"\n"
+    );
+    insta::assert_snapshot!("same_match", mistakes(&config));
+}
+
+#[test]
+fn unknown_credential() {
+    let config = with("credential = \"envase\"", "credential = \"envas\"");
+    insta::assert_snapshot!("unknown_credential", mistakes(&config));
+}
+
+#[test]
+fn plain_http_beyond_loopback() {
+    let config = with("https://id.example", "http://id.example");
+    insta::assert_snapshot!("plain_http", mistakes(&config));
+}
+
+#[test]
+fn parameters_in_the_query_of_the_token_endpoint() {
+    let pasted = "https://envase-stg.auth.us-east-1.amazoncognito.com/oauth2/token?\
+                  grant_type=client_credentials&client_id=tms&client_secret=canary";
+    let config = with("https://id.example/oauth2/token", pasted);
+    insta::assert_snapshot!("query_parameters", mistakes(&config));
+}
+
+#[test]
+fn a_listener_that_other_machines_reach() {
+    let config = format!("[proxy]\nlisten = \"0.0.0.0:8080\"\n{GOOD}");
+    insta::assert_snapshot!("wide_listener", mistakes(&config));
+    let trusting = config.replace("[proxy]", "[proxy]\ntrust_network = true");
+    let finished = run(&["check"], &[("gatepass.toml", &trusting)]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+}
+
+#[test]
+fn syntax_error_on_a_line_with_a_secret() {
+    let config = with(
+        "client_secret = \"canary-secret\"",
+        "client_secret = \"canary-secret",
+    );
+    insta::assert_snapshot!("syntax_error", mistakes(&config));
+}
+
+#[test]
+fn mistakes_in_the_environment_name_the_variable() {
+    let environment = [
+        ("GATEPASS__PROXY__LISTEN", "everywhere"),
+        ("GATEPASS__PROXY__WORKERZ", "2"),
+        ("GATEPASS__SHUTDOWN__GRACE", "soon"),
+        ("GATEPASS_PORT", "tcp://10.0.0.1:80"),
+    ];
+    insta::assert_snapshot!("environment", mistakes_with(GOOD, &environment));
+}
+
+#[test]
+fn mistakes_in_flags_name_the_flag() {
+    let finished = run(&["check", "--listen", "here"], &[("gatepass.toml", GOOD)]);
+    assert_eq!(finished.code, Some(78));
+    insta::assert_snapshot!("flags", finished.stderr);
+}
+
+#[test]
+fn an_empty_file() {
+    insta::assert_snapshot!("empty", mistakes(""));
+}
+
+#[test]
+fn a_file_that_is_not_there() {
+    let finished = run(&["check", "--config", "elsewhere.toml"], &[]);
+    assert_eq!(finished.code, Some(78));
+    insta::assert_snapshot!("no_file", finished.stderr);
+}
+
+#[test]
+fn a_bad_certificate_file() {
+    let config = format!("{GOOD}\ntls = {{ ca_file = \"gatepass.toml\" }}\n");
+    insta::assert_snapshot!("bad_ca_file", mistakes(&config));
+}

@@ -1,0 +1,117 @@
+//! Callers that are slow, idle or too many.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use crate::support::client::PATIENCE;
+use crate::support::{AuthorizationServer, Gatepass, Upstream, raw, simple_config};
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+async fn start(proxy_keys: &str) -> (Gatepass, Upstream) {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = format!("{proxy_keys}\n{}", simple_config(&provider, &upstream));
+    (Gatepass::start(&config).ready().await, upstream)
+}
+
+async fn answer_head(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        let read = timeout(PATIENCE, stream.read_buf(&mut bytes))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_ne!(read, 0, "{}", String::from_utf8_lossy(&bytes));
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+async fn closed_after(stream: &mut TcpStream) -> Duration {
+    let start = Instant::now();
+    let end = timeout(PATIENCE, stream.read(&mut [0])).await.unwrap();
+    assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+    start.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_drips_is_cut_off() {
+    let (gatepass, upstream) = start("proxy.timeouts.header_read = \"300ms\"").await;
+    let mut caller = TcpStream::connect(gatepass.proxy()).await.unwrap();
+    // Also when it is not the first request of its connection.
+    caller.write_all(REQUEST).await.unwrap();
+    answer_head(&mut caller).await;
+    caller.write_all(b"GET / HT").await.unwrap();
+    let after = closed_after(&mut caller).await;
+    assert!((200..2_000).contains(&after.as_millis()), "{after:?}");
+    assert_eq!(upstream.requests(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_is_closed_when_its_time_is_over() {
+    let (gatepass, _upstream) = start("proxy.timeouts.keep_alive = \"300ms\"").await;
+    let mut caller = TcpStream::connect(gatepass.proxy()).await.unwrap();
+    caller.write_all(REQUEST).await.unwrap();
+    answer_head(&mut caller).await;
+    let after = closed_after(&mut caller).await;
+    assert!((200..2_000).contains(&after.as_millis()), "{after:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_callers_than_allowed_wait_for_their_turn() {
+    let (gatepass, upstream) = start("proxy.limits.connections = 1").await;
+    let mut first = TcpStream::connect(gatepass.proxy()).await.unwrap();
+    first.write_all(REQUEST).await.unwrap();
+    answer_head(&mut first).await;
+    let mut second = TcpStream::connect(gatepass.proxy()).await.unwrap();
+    second.write_all(REQUEST).await.unwrap();
+    let early = timeout(Duration::from_millis(200), second.read(&mut [0])).await;
+    assert!(early.is_err(), "the place is taken: {early:?}");
+    assert_eq!(upstream.requests(), 1);
+    drop(first);
+    answer_head(&mut second).await;
+    assert_eq!(upstream.requests(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_is_too_large_is_refused() {
+    let (gatepass, upstream) = start("").await;
+    let cookie = "x".repeat(200_000);
+    let head = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n\r\n");
+    let answer = raw(gatepass.proxy(), head, |text| text.contains("\r\n\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+
+    let fields: String = (0..200).map(|n| format!("X-{n}: 1\r\n")).collect();
+    let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    let answer = raw(gatepass.proxy(), head, |text| text.contains("\r\n\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    assert_eq!(upstream.requests(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_tokens_and_cookies_fit() {
+    let (gatepass, upstream) = start("").await;
+    let cookie = "x".repeat(16_000);
+    let head = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n\r\n");
+    let answer = raw(gatepass.proxy(), head, |text| text.contains("\r\n\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(upstream.last().all("cookie"), [cookie]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_workers_share_the_callers_evenly() {
+    let (gatepass, upstream) = start("proxy.workers = 2").await;
+    let mut callers = Vec::new();
+    for _ in 0..8 {
+        let mut caller = TcpStream::connect(gatepass.proxy()).await.unwrap();
+        caller.write_all(REQUEST).await.unwrap();
+        answer_head(&mut caller).await;
+        callers.push(caller);
+    }
+    assert_eq!(upstream.requests(), 8);
+    // Each worker keeps its own upstream connection, and needs no more for one request at a time.
+    assert_eq!(upstream.connections(), 2);
+}

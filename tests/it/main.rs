@@ -1,0 +1,31 @@
+//! gatepass as its users meet it: real processes, real sockets, one file per behaviour.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected should stop right there"
+)]
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    reason = "a test binary has no outside; pub says what support offers to the tests"
+)]
+
+mod support;
+
+mod admin;
+mod cli;
+mod config_mistakes;
+mod demo;
+mod documentation;
+mod floors;
+mod forwarding;
+mod limits;
+mod outage;
+mod refresh;
+mod secrecy;
+mod stopping;
+mod streaming;
+mod upstream_tls;

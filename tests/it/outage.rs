@@ -1,0 +1,214 @@
+//! The provider is down, silent, wrong or strange: what requests and operators see meanwhile.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::client::PATIENCE;
+use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, simple_config};
+
+/// The longest step of the pace at which an unavailable provider is asked again.
+const BACKOFF_STEP: Duration = Duration::from_secs(5);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn starts_without_the_provider_and_works_when_it_comes() {
+    let mut provider = AuthorizationServer::down();
+    let upstream = Upstream::start().await;
+    let mut gatepass = Gatepass::start(&simple_config(&provider, &upstream));
+    started(&gatepass).await;
+
+    assert!(gatepass.is_alive());
+    assert_eq!(get(gatepass.admin(), "/livez").await.status(), 200);
+    let ready = get(gatepass.admin(), "/readyz").await;
+    assert_eq!(ready.status(), 503);
+    let endpoint = provider.token_endpoint();
+    assert!(
+        ready.body().contains("credential \"envase\": no token yet"),
+        "{}",
+        ready.body()
+    );
+    assert!(ready.body().contains(&endpoint), "{}", ready.body());
+
+    let answer = get(gatepass.proxy(), "/").await;
+    assert_eq!(answer.status(), 503);
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    let wait: u64 = answer.headers()["retry-after"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!((1..=5).contains(&wait), "{wait}");
+    let problem: Value = serde_json::from_str(answer.body()).unwrap();
+    let shown = format!("{problem:#}")
+        .replace(&endpoint, "ENDPOINT")
+        .replace(&endpoint_address(&endpoint), "ADDRESS");
+    let (before, seconds) = shown.split_once("next attempt in ").unwrap();
+    let after = seconds.trim_start_matches(|c: char| c.is_ascii_digit());
+    insta::assert_snapshot!(format!("{before}next attempt in N{after}"), @r#"
+    {
+      "credential": "envase",
+      "detail": "credential \"envase\" has no token yet: token endpoint ENDPOINT cannot be reached: Connection refused (os error 111); check token_endpoint, the DNS, and whether the provider is up; next attempt in N s",
+      "reason": "no_token",
+      "route": "root",
+      "status": 503,
+      "title": "Service Unavailable"
+    }
+    "#);
+    assert_eq!(upstream.requests(), 0, "nothing leaves without a token");
+
+    provider.come_up();
+    let waiting = async {
+        while get(gatepass.proxy(), "/").await.status() != 200 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(BACKOFF_STEP, waiting)
+        .await
+        .expect("within one backoff step");
+    assert_eq!(get(gatepass.admin(), "/readyz").await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_shorter_than_the_token_costs_nothing() {
+    let provider = AuthorizationServer::start();
+    // Refreshed after 1.5 s and sent for 2.25 s: time enough for the first retry.
+    provider.plan([Reply::Token(3.0), Reply::HangUp]);
+    let upstream = Upstream::start().await;
+    upstream.check_tokens(provider.introspection());
+    let gatepass = Gatepass::start(&simple_config(&provider, &upstream))
+        .ready()
+        .await;
+    let mut requests = 0;
+    while provider.count() < 3 {
+        assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+        assert_eq!(get(gatepass.admin(), "/readyz").await.status(), 200);
+        requests += 1;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(requests > 20, "{requests}");
+    assert_eq!(upstream.bad_tokens(), Vec::<String>::new());
+    let unavailable =
+        r#"gatepass_token_refreshes_total{credential="envase",outcome="unavailable"}"#;
+    assert_eq!(gatepass.metric(unavailable).await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_token_is_not_sent() {
+    let provider = AuthorizationServer::start();
+    provider.plan([Reply::Token(1.0)]);
+    provider.otherwise(Reply::HangUp);
+    let upstream = Upstream::start().await;
+    upstream.check_tokens(provider.introspection());
+    let gatepass = Gatepass::start(&simple_config(&provider, &upstream))
+        .ready()
+        .await;
+    let mut answers = Vec::new();
+    let waiting = async {
+        loop {
+            let answer = get(gatepass.proxy(), "/").await;
+            answers.push(answer.status().as_u16());
+            if answer.status() == 503 {
+                return answer.into_body();
+            }
+        }
+    };
+    let body = tokio::time::timeout(PATIENCE, waiting)
+        .await
+        .expect("it expires");
+    assert!(body.contains("the last token has expired"), "{body}");
+    assert!(answers.len() > 10, "{answers:?}");
+    assert!(
+        answers[..answers.len() - 1]
+            .iter()
+            .all(|status| *status == 200),
+        "{answers:?}"
+    );
+    assert_eq!(upstream.bad_tokens(), Vec::<String>::new());
+    assert_eq!(
+        gatepass
+            .metric(r#"gatepass_token_usable{credential="envase"}"#)
+            .await,
+        0.0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_strange_answer_is_survived_and_tried_again() {
+    let page = "<html>canary: please sign in</html>";
+    let html = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{page}",
+        page.len()
+    );
+    let huge = format!("HTTP/1.1 200 OK\r\n\r\n{}", " ".repeat(1_000_000));
+    let newline = r#"{"access_token":"canary\nX-Injected: 1"}"#;
+    let redirect =
+        "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
+    for (outcome, reply) in [
+        ("malformed", Reply::Bytes(html.into_bytes())),
+        ("malformed", Reply::Bytes(huge.into_bytes())),
+        (
+            "unavailable",
+            Reply::Bytes(b"\x16\x03\x01\x02\x00\x01\x00".to_vec()),
+        ),
+        (
+            "unavailable",
+            Reply::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"acc".to_vec()),
+        ),
+        ("unavailable", Reply::HangUp),
+        ("malformed", Reply::Json(200, newline.into())),
+        (
+            "malformed",
+            Reply::Json(200, r#"{"access_token":"canary","expires_in":0}"#.into()),
+        ),
+        (
+            "malformed",
+            Reply::Json(200, r#"{"access_token":""}"#.into()),
+        ),
+        ("misconfigured", Reply::Bytes(redirect.into())),
+    ] {
+        let provider = AuthorizationServer::start();
+        provider.plan([reply]);
+        let upstream = Upstream::start().await;
+        let gatepass = Gatepass::start(&simple_config(&provider, &upstream))
+            .ready()
+            .await;
+        assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+        assert_eq!(provider.count(), 2, "{outcome}");
+        let counted =
+            format!(r#"gatepass_token_refreshes_total{{credential="envase",outcome="{outcome}"}}"#);
+        assert_eq!(
+            gatepass.metric(&counted).await,
+            1.0,
+            "{}",
+            gatepass.output()
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_provider_is_given_up_in_time() {
+    let provider = AuthorizationServer::start();
+    provider.plan([Reply::Silence]);
+    let upstream = Upstream::start().await;
+    let config =
+        simple_config(&provider, &upstream).replace("client_id", "timeout = \"300ms\"\n client_id");
+    let gatepass = Gatepass::start(&config).ready().await;
+    assert_eq!(provider.count(), 2);
+    assert!(gatepass.output().contains("did not answer within 300ms"));
+}
+
+fn endpoint_address(endpoint: &str) -> String {
+    endpoint.split('/').nth(2).unwrap().to_owned()
+}
+
+/// Waits until the first attempt to get a token is over, one way or the other.
+async fn started(gatepass: &Gatepass) {
+    let waiting = async {
+        while get(gatepass.admin(), "/startupz").await.status() != 200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting)
+        .await
+        .expect("started in time");
+}

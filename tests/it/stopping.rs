@@ -1,0 +1,126 @@
+//! Stopping: what is in flight finishes, nothing new begins, and there is an end to it.
+
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use rustix::process::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, timeout};
+
+use crate::support::client::{PATIENCE, connect, get_request};
+use crate::support::{AuthorizationServer, Gatepass, Upstream, get, simple_config};
+
+/// An upstream by hand: the test holds each answer back as long as it likes.
+struct SlowUpstream(TcpListener);
+
+impl SlowUpstream {
+    async fn start(shutdown: &str) -> (Self, Gatepass) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let provider = AuthorizationServer::start();
+        let upstream = Upstream::start().await;
+        let origin = format!("http://{}", listener.local_addr().unwrap());
+        let config = simple_config(&provider, &upstream).replace(&upstream.origin(), &origin);
+        let gatepass = Gatepass::start(&format!("{shutdown}\n{config}"))
+            .ready()
+            .await;
+        (Self(listener), gatepass)
+    }
+
+    /// Takes a connection and reads a request's head from it.
+    async fn take(&self) -> TcpStream {
+        let (mut stream, _) = timeout(PATIENCE, self.0.accept()).await.unwrap().unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            assert_ne!(stream.read_buf(&mut head).await.unwrap(), 0);
+        }
+        stream
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_in_flight_is_finished_and_nothing_new_begins() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let (upstream, mut gatepass) = SlowUpstream::start("").await;
+        let mut caller = connect::<Full<Bytes>>(gatepass.proxy()).await;
+        let mut idle = TcpStream::connect(gatepass.proxy()).await.unwrap();
+        let answer = tokio::spawn(caller.send_request(get_request("/")));
+        let mut at_upstream = upstream.take().await;
+        at_upstream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+            .await
+            .unwrap();
+
+        gatepass.signal(signal);
+        let stopping = "stopping: requests in flight may finish, a second signal ends them at once";
+        gatepass.wait_for_event(stopping);
+        let ready = get(gatepass.admin(), "/readyz").await;
+        assert_eq!(ready.status(), 503);
+        assert!(ready.body().contains("is stopping"), "{}", ready.body());
+        // The listener is closed and idle connections end.
+        assert_eq!(
+            timeout(PATIENCE, idle.read(&mut [0]))
+                .await
+                .unwrap()
+                .unwrap(),
+            0
+        );
+        TcpStream::connect(gatepass.proxy()).await.unwrap_err();
+
+        at_upstream.write_all(b"world").await.unwrap();
+        let response = answer.await.unwrap().unwrap();
+        assert_eq!(response.collect().await.unwrap().to_bytes(), "helloworld");
+        assert_eq!(gatepass.ended().await.code(), Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_hangs_does_not_outlive_the_grace_period() {
+    let (upstream, mut gatepass) = SlowUpstream::start("shutdown.grace = \"300ms\"").await;
+    let mut caller = connect::<Full<Bytes>>(gatepass.proxy()).await;
+    let answer = tokio::spawn(caller.send_request(get_request("/")));
+    let _held = upstream.take().await;
+    let start = Instant::now();
+    gatepass.signal(Signal::TERM);
+    assert_eq!(gatepass.ended().await.code(), Some(0));
+    assert!(start.elapsed() >= Duration::from_millis(300));
+    assert!(start.elapsed() < Duration::from_secs(3));
+    answer.await.unwrap().unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_at_once() {
+    let (upstream, mut gatepass) = SlowUpstream::start("shutdown.grace = \"1h\"").await;
+    let mut caller = connect::<Full<Bytes>>(gatepass.proxy()).await;
+    let _answer = tokio::spawn(caller.send_request(get_request("/")));
+    let _held = upstream.take().await;
+    gatepass.signal(Signal::TERM);
+    gatepass.output_with("stopping:");
+    gatepass.signal(Signal::INT);
+    let status = gatepass.ended().await;
+    assert_eq!((status.code(), status.signal()), (Some(130), None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stops_at_once_when_nothing_is_in_flight() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let mut gatepass = Gatepass::start(&simple_config(&provider, &upstream))
+        .ready()
+        .await;
+    // An idle connection on each side is nothing to wait for.
+    let mut caller = connect::<Full<Bytes>>(gatepass.proxy()).await;
+    let response = caller.send_request(Request::get("/").body(Full::default()).unwrap());
+    response.await.unwrap().collect().await.unwrap();
+    let start = Instant::now();
+    gatepass.signal(Signal::TERM);
+    assert_eq!(gatepass.ended().await.code(), Some(0));
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+}

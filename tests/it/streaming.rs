@@ -1,0 +1,309 @@
+//! Bodies go through piece by piece, in both directions, without being collected.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use crate::support::client::{PATIENCE, connect, get_request, read};
+use crate::support::{AuthorizationServer, Gatepass, Upstream, raw, simple_config};
+
+/// A caller and an upstream, both by hand, with gatepass between them.
+struct Wire {
+    gatepass: Gatepass,
+    upstream: TcpListener,
+}
+
+impl Wire {
+    async fn start(route_keys: &str) -> Self {
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let provider = AuthorizationServer::start();
+        let other = Upstream::start().await;
+        let origin = format!("http://{}", upstream.local_addr().unwrap());
+        let config = simple_config(&provider, &other).replace(&other.origin(), &origin);
+        let gatepass = Gatepass::start(&format!("{config}\n{route_keys}"))
+            .ready()
+            .await;
+        Self { gatepass, upstream }
+    }
+
+    async fn call(&self, bytes: &[u8]) -> TcpStream {
+        let mut caller = TcpStream::connect(self.gatepass.proxy()).await.unwrap();
+        caller.write_all(bytes).await.unwrap();
+        caller
+    }
+
+    async fn accept(&self) -> TcpStream {
+        timeout(PATIENCE, self.upstream.accept())
+            .await
+            .unwrap()
+            .unwrap()
+            .0
+    }
+}
+
+async fn read_until(stream: &mut TcpStream, wanted: &str) -> String {
+    let mut bytes = Vec::new();
+    let reading = async {
+        while !String::from_utf8_lossy(&bytes).contains(wanted) {
+            assert_ne!(
+                stream.read_buf(&mut bytes).await.unwrap(),
+                0,
+                "ended before {wanted:?}"
+            );
+        }
+    };
+    let in_time = timeout(PATIENCE, reading).await;
+    let text = String::from_utf8(bytes).unwrap();
+    in_time.unwrap_or_else(|_| panic!("{wanted:?} did not come in time: {text:?}"));
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pieces_of_a_request_arrive_before_the_rest_is_sent() {
+    let wire = Wire::start("").await;
+    let mut caller = wire
+        .call(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+        .await;
+    let mut upstream = wire.accept().await;
+    read_until(&mut upstream, "first").await;
+    caller.write_all(b"6\r\nsecond\r\n").await.unwrap();
+    read_until(&mut upstream, "second").await;
+    caller.write_all(b"0\r\n\r\n").await.unwrap();
+    read_until(&mut upstream, "0\r\n\r\n").await;
+    upstream
+        .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+        .await
+        .unwrap();
+    read_until(&mut caller, "204").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pieces_of_an_answer_arrive_before_the_rest_is_sent() {
+    let wire = Wire::start("").await;
+    let mut caller = wire.call(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut upstream = wire.accept().await;
+    read_until(&mut upstream, "\r\n\r\n").await;
+    upstream
+        .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await
+        .unwrap();
+    read_until(&mut caller, "200 OK").await;
+    for event in ["event one", "event two", "event three"] {
+        let chunk = format!("{:x}\r\n{event}\r\n", event.len());
+        upstream.write_all(chunk.as_bytes()).await.unwrap();
+        read_until(&mut caller, event).await;
+    }
+    upstream.write_all(b"0\r\n\r\n").await.unwrap();
+    read_until(&mut caller, "0\r\n\r\n").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_is_not_ended_cleanly() {
+    for head in [
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        "Content-Length: 9\r\n\r\nhello",
+    ] {
+        let wire = Wire::start("").await;
+        let mut caller = wire.call(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let mut upstream = wire.accept().await;
+        read_until(&mut upstream, "\r\n\r\n").await;
+        upstream
+            .write_all(format!("HTTP/1.1 200 OK\r\n{head}").as_bytes())
+            .await
+            .unwrap();
+        read_until(&mut caller, "hello").await;
+        drop(upstream);
+        let mut rest = Vec::new();
+        let ended = timeout(PATIENCE, caller.read_to_end(&mut rest))
+            .await
+            .unwrap();
+        assert!(!rest.ends_with(b"0\r\n\r\n"), "{ended:?} {rest:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_leaves_ends_the_upstream_request() {
+    let wire = Wire::start("").await;
+    let caller = wire.call(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut upstream = wire.accept().await;
+    read_until(&mut upstream, "\r\n\r\n").await;
+    drop(caller);
+    let end = timeout(PATIENCE, upstream.read(&mut [0; 16]))
+        .await
+        .unwrap();
+    assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+    let left = r#"gatepass_requests_total{route="root",status_class="none"}"#;
+    assert_eq!(wire.gatepass.metric(left).await, 1.0);
+    let in_flight = r#"gatepass_requests_in_flight{route="root"}"#;
+    assert_eq!(wire.gatepass.metric(in_flight).await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_upstream_is_given_up_in_time() {
+    let wire = Wire::start("timeouts.response_head = \"200ms\"").await;
+    let mut caller = wire.call(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let _silent = wire.accept().await;
+    let answer = read_until(&mut caller, "}").await;
+    assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+    assert!(
+        answer.contains("did not begin to answer within 200ms"),
+        "{answer}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_waits_for_a_slow_caller() {
+    let wire = Wire::start("timeouts.response_head = \"200ms\"").await;
+    let mut caller = wire
+        .call(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
+        .await;
+    let mut upstream = wire.accept().await;
+    // Longer than an answer may take, but the answer is not due before the request is whole.
+    for piece in ["he", "ll", "ow", "or", "ld"] {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        caller.write_all(piece.as_bytes()).await.unwrap();
+    }
+    read_until(&mut upstream, "ld").await;
+    upstream
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        .await
+        .unwrap();
+    let answer = read_until(&mut caller, "ok").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_stalls_is_broken_off() {
+    let wire = Wire::start("timeouts.idle = \"200ms\"").await;
+    let mut caller = wire.call(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut upstream = wire.accept().await;
+    read_until(&mut upstream, "\r\n\r\n").await;
+    upstream
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello")
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    let _ = timeout(PATIENCE, caller.read_to_end(&mut answer))
+        .await
+        .unwrap();
+    assert!(answer.ends_with(b"hello"), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_switches_protocols_unasked_is_refused() {
+    let wire = Wire::start("").await;
+    let mut caller = wire
+        .call(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+        .await;
+    let mut upstream = wire.accept().await;
+    let head = read_until(&mut upstream, "\r\n\r\n").await;
+    assert!(!head.to_lowercase().contains("upgrade"), "{head}");
+    let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+    upstream.write_all(switch).await.unwrap();
+    let answer = read_until(&mut caller, "}").await;
+    assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_that_the_upstream_closed_costs_no_request() {
+    let wire = Wire::start("").await;
+    let mut caller = connect::<Full<Bytes>>(wire.gatepass.proxy()).await;
+    for round in 0..20 {
+        let answer = tokio::spawn({
+            let sent = caller.send_request(get_request("/"));
+            async move { read(sent.await.unwrap()).await }
+        });
+        let mut upstream = wire.accept().await;
+        read_until(&mut upstream, "\r\n\r\n").await;
+        upstream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .await
+            .unwrap();
+        assert_eq!(answer.await.unwrap().status(), 200, "round {round}");
+        // Kept alive by the answer, closed nevertheless.
+        drop(upstream);
+        caller.ready().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_of_the_answer_are_kept() {
+    let wire = Wire::start("").await;
+    let mut caller = wire.call(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut upstream = wire.accept().await;
+    read_until(&mut upstream, "\r\n\r\n").await;
+    upstream
+        .write_all(
+            b"HTTP/1.1 418 I'm a teapot\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n\
+              Date: Tue, 15 Nov 1994 08:12:31 GMT\r\nServer: theirs\r\n\
+              Connection: keep-alive, x-hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n\
+              Location: /elsewhere\r\nContent-Length: 0\r\n\r\n",
+        )
+        .await
+        .unwrap();
+    let answer = read_until(&mut caller, "\r\n\r\n").await;
+    let mut lines: Vec<_> = answer.trim_end().lines().collect();
+    lines.sort_unstable();
+    insta::assert_snapshot!(lines.join("\n"), @"
+    HTTP/1.1 418 I'm a teapot
+    content-length: 0
+    date: Tue, 15 Nov 1994 08:12:31 GMT
+    location: /elsewhere
+    server: theirs
+    set-cookie: a=1
+    set-cookie: b=2
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_megabytes_pass_unharmed_in_both_directions() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let gatepass = Gatepass::start(&simple_config(&provider, &upstream))
+        .ready()
+        .await;
+    // The upstream answers with what it got.
+    let size = 60_000_000;
+    let pattern: Vec<u8> = (0..=255).collect();
+    let body = Bytes::from(pattern.repeat(size / 256));
+    let mut caller = connect::<Full<Bytes>>(gatepass.proxy()).await;
+    let mut request = get_request("/");
+    *request.method_mut() = http::Method::POST;
+    *request.body_mut() = Full::from(body.clone());
+    let answer = caller.send_request(request).await.unwrap();
+    let echoed = http_body_util::BodyExt::collect(answer)
+        .await
+        .unwrap()
+        .to_bytes();
+    assert!(echoed == body, "{} bytes came back", echoed.len());
+    let memory = gatepass.metric("process_resident_memory_bytes").await;
+    assert!(
+        memory < 40e6,
+        "{memory} bytes resident: is a body collected?"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_requests_are_answered_with_400_and_go_nowhere() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let gatepass = Gatepass::start(&simple_config(&provider, &upstream))
+        .ready()
+        .await;
+    for request in [
+        "nonsense\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n folded\r\n\r\n",
+        "GET /\u{1} HTTP/1.1\r\nHost: a\r\n\r\n",
+    ] {
+        let answer = raw(gatepass.proxy(), request, |text| text.contains("\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{request:?}: {answer}");
+    }
+    assert_eq!(upstream.requests(), 0);
+}

@@ -1,0 +1,226 @@
+//! An authorization server that answers as it is told, byte for byte, and keeps a log.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::CANARY;
+
+/// What the server does with a token request.
+#[derive(Debug, Clone)]
+pub enum Reply {
+    /// A new token that lives for so many seconds.
+    Token(f64),
+    /// A status and a JSON body.
+    Json(u16, String),
+    /// These bytes, and then the end of the connection.
+    Bytes(Vec<u8>),
+    /// Nothing, for ever.
+    Silence,
+    /// The end of the connection.
+    HangUp,
+}
+
+/// A token request as it arrived.
+#[derive(Debug, Clone)]
+pub struct TokenRequest {
+    pub head: String,
+    pub body: String,
+}
+
+impl TokenRequest {
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.head.lines().find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found
+                .eq_ignore_ascii_case(name)
+                .then(|| value.trim().to_owned())
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    requests: Vec<TokenRequest>,
+    next: VecDeque<Reply>,
+    otherwise: Option<Reply>,
+    delay: Duration,
+    /// When each token that was handed out ends.
+    tokens: HashMap<String, Instant>,
+}
+
+/// The server. It ends when it is dropped.
+pub struct AuthorizationServer {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    /// Before [`Self::come_up`]: keeps the port, and refuses connections.
+    reserved: Option<TcpSocket>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl AuthorizationServer {
+    /// A server that is up.
+    pub fn start() -> Self {
+        let mut server = Self::down();
+        server.come_up();
+        server
+    }
+
+    /// A server whose port is known and refuses connections.
+    pub fn down() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self {
+            address: socket.local_addr().unwrap(),
+            state: Arc::default(),
+            reserved: Some(socket),
+            task: None,
+        }
+    }
+
+    pub fn come_up(&mut self) {
+        let listener = self.reserved.take().unwrap().listen(1024).unwrap();
+        self.task = Some(tokio::spawn(serve(listener, Arc::clone(&self.state))));
+    }
+
+    pub fn token_endpoint(&self) -> String {
+        format!("http://{}/oauth2/token", self.address)
+    }
+
+    /// What to do when nothing else is planned; a token of an hour if this is never called.
+    pub fn otherwise(&self, reply: Reply) {
+        self.state.lock().unwrap().otherwise = Some(reply);
+    }
+
+    /// What to do next, once each.
+    pub fn plan(&self, replies: impl IntoIterator<Item = Reply>) {
+        self.state.lock().unwrap().next.extend(replies);
+    }
+
+    /// How long to think before each answer.
+    pub fn think_for(&self, delay: Duration) {
+        self.state.lock().unwrap().delay = delay;
+    }
+
+    pub fn requests(&self) -> Vec<TokenRequest> {
+        self.state.lock().unwrap().requests.clone()
+    }
+
+    pub fn count(&self) -> usize {
+        self.state.lock().unwrap().requests.len()
+    }
+
+    /// Waits until so many token requests have come.
+    pub async fn wait_for_requests(&self, count: usize) {
+        let waiting = async {
+            while self.count() < count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let seen = tokio::time::timeout(Duration::from_secs(30), waiting).await;
+        seen.unwrap_or_else(|_| panic!("{} of {count} token requests in 30 s", self.count()));
+    }
+
+    /// A view of the tokens for those who check them.
+    pub fn introspection(&self) -> Introspection {
+        Introspection(Arc::clone(&self.state))
+    }
+}
+
+impl Drop for AuthorizationServer {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+/// What is known about tokens.
+#[derive(Clone)]
+pub struct Introspection(Arc<Mutex<State>>);
+
+impl Introspection {
+    /// When a token ends; nothing if it was never handed out.
+    pub fn expiry(&self, token: &str) -> Option<Instant> {
+        self.0.lock().unwrap().tokens.get(token).copied()
+    }
+}
+
+async fn serve(listener: TcpListener, state: Arc<Mutex<State>>) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let state = Arc::clone(&state);
+        tokio::spawn(async move {
+            // A client that hangs up is no concern of the server's.
+            let _ = answer(stream, state).await;
+        });
+    }
+}
+
+async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) -> std::io::Result<()> {
+    let Some(request) = read_request(&mut stream).await? else {
+        return Ok(());
+    };
+    let (reply, delay) = {
+        let mut state = state.lock().unwrap();
+        state.requests.push(request);
+        let reply = state.next.pop_front();
+        let reply = reply.or_else(|| state.otherwise.clone());
+        (reply.unwrap_or(Reply::Token(3600.0)), state.delay)
+    };
+    tokio::time::sleep(delay).await;
+    let bytes = match reply {
+        Reply::Token(seconds) => {
+            let mut state = state.lock().unwrap();
+            let token = format!("{CANARY}-token-{}", state.tokens.len() + 1);
+            let ends = Instant::now() + Duration::from_secs_f64(seconds);
+            state.tokens.insert(token.clone(), ends);
+            let body = format!(
+                r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{seconds}}}"#
+            );
+            json(200, &body)
+        }
+        Reply::Json(status, body) => json(status, &body),
+        Reply::Bytes(bytes) => bytes,
+        Reply::Silence => std::future::pending().await,
+        Reply::HangUp => return Ok(()),
+    };
+    stream.write_all(&bytes).await?;
+    stream.shutdown().await
+}
+
+fn json(status: u16, body: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 {status} Status\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+async fn read_request(stream: &mut TcpStream) -> std::io::Result<Option<TokenRequest>> {
+    let mut bytes = Vec::new();
+    loop {
+        if stream.read_buf(&mut bytes).await? == 0 {
+            return Ok(None);
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let request = TokenRequest {
+                head: head.to_owned(),
+                body: body.to_owned(),
+            };
+            let length = request.header("content-length");
+            let length = length.map_or(0, |length| length.parse().unwrap());
+            if body.len() >= length {
+                return Ok(Some(request));
+            }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! gatepass as a process of its own.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::CANARY;
+use super::client::{PATIENCE, get};
+
+/// A running gatepass. Dropping it kills the process, and fails the test if anything that it
+/// printed, at the finest log level, holds a secret or a token.
+pub struct Gatepass {
+    child: Child,
+    output: Arc<Output>,
+    proxy: SocketAddr,
+    admin: SocketAddr,
+    readers: Vec<JoinHandle<()>>,
+    _directory: TempDir,
+}
+
+#[derive(Default)]
+struct Output {
+    text: Mutex<String>,
+    grown: Condvar,
+}
+
+impl Gatepass {
+    /// Writes the configuration to a file, runs it, and waits for the listeners.
+    pub fn start(config: &str) -> Self {
+        Self::start_with(config, &[])
+    }
+
+    /// The same, with further environment variables.
+    pub fn start_with(config: &str, environment: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("gatepass.toml");
+        std::fs::write(&file, config).unwrap();
+        let mut child = command()
+            .args(["run", "--config"])
+            .arg(&file)
+            .env("GATEPASS__PROXY__LISTEN", "127.0.0.1:0")
+            .env("GATEPASS__ADMIN__LISTEN", "127.0.0.1:0")
+            .env("GATEPASS__LOG__LEVEL", "trace")
+            .env("GATEPASS__LOG__FORMAT", "json")
+            .envs(environment.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = Arc::<Output>::default();
+        let readers = vec![
+            output.collect(child.stdout.take().unwrap()),
+            output.collect(child.stderr.take().unwrap()),
+        ];
+        let listening = output.wait_for_event("listening");
+        let address = |name: &str| listening[name].as_str().unwrap().parse().unwrap();
+        Self {
+            child,
+            proxy: address("proxy"),
+            admin: address("admin"),
+            output,
+            readers,
+            _directory: directory,
+        }
+    }
+
+    pub fn proxy(&self) -> SocketAddr {
+        self.proxy
+    }
+
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// All that was printed so far.
+    pub fn output(&self) -> String {
+        self.output.text.lock().unwrap().clone()
+    }
+
+    /// Waits for a log event by its message.
+    pub fn wait_for_event(&self, message: &str) -> Value {
+        self.output.wait_for_event(message)
+    }
+
+    /// Waits until something is printed, and returns all that was printed so far.
+    pub fn output_with(&self, wanted: &str) -> String {
+        self.output
+            .wait_for(|text| text.contains(wanted).then(|| text.to_owned()))
+    }
+
+    /// Waits until every needed credential has a token.
+    pub async fn ready(self) -> Self {
+        let waiting = async {
+            while get(self.admin, "/readyz").await.status() != 200 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let ready = tokio::time::timeout(PATIENCE, waiting).await;
+        ready.unwrap_or_else(|_| panic!("not ready in time:\n{}", self.output()));
+        self
+    }
+
+    /// The value of a metric, with its labels as they are written.
+    pub async fn metric(&self, name_and_labels: &str) -> f64 {
+        let metrics = get(self.admin, "/metrics").await.into_body();
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(name_and_labels));
+        let value = line.unwrap_or_else(|| panic!("no {name_and_labels} in\n{metrics}"));
+        value.trim().parse().unwrap()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for the process to end by itself.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let waiting = async {
+            loop {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting)
+            .await
+            .expect("an end in time")
+    }
+
+    /// Whether the process is still there.
+    pub fn is_alive(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Gatepass {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+        let output = self.output();
+        if std::thread::panicking() {
+            let _ = writeln!(std::io::stderr(), "gatepass printed:\n{output}");
+        } else {
+            assert!(!output.contains(CANARY), "a secret was printed:\n{output}");
+        }
+    }
+}
+
+impl Output {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a pipe of the test's own, not of gatepass"
+    )]
+    fn collect(self: &Arc<Self>, pipe: impl Read + Send + 'static) -> JoinHandle<()> {
+        let output = Arc::clone(self);
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                let mut text = output.text.lock().unwrap();
+                text.push_str(&line);
+                text.push('\n');
+                output.grown.notify_all();
+            }
+        })
+    }
+
+    fn wait_for_event(&self, message: &str) -> Value {
+        self.wait_for(|text| {
+            text.lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                .find(|event| event["message"].as_str() == Some(message))
+        })
+    }
+
+    fn wait_for<T>(&self, find: impl Fn(&str) -> Option<T>) -> T {
+        let text = self.text.lock().unwrap();
+        let waited = self
+            .grown
+            .wait_timeout_while(text, PATIENCE, |text| find(text).is_none());
+        let (text, _) = waited.unwrap();
+        find(&text).unwrap_or_else(|| panic!("not printed in time:\n{text}"))
+    }
+}
+
+/// The command, without whatever the environment of the tests would tell it.
+pub fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatepass"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("GATEPASS") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// What a command printed and how it ended.
+pub struct Finished {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs a command that ends by itself, in a directory of its own with these files in it.
+pub fn run(arguments: &[&str], files: &[(&str, &str)]) -> Finished {
+    run_with(arguments, files, &[])
+}
+
+/// The same, with further environment variables.
+pub fn run_with(
+    arguments: &[&str],
+    files: &[(&str, &str)],
+    environment: &[(&str, &str)],
+) -> Finished {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        std::fs::write(directory.path().join(name), content).unwrap();
+    }
+    let output = command()
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.signal(), None, "it ended by itself");
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Finished {
+        code: output.status.code(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
+}
+
+/// The root of the source tree.
+pub fn project() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}

@@ -1,0 +1,37 @@
+//! What the tests stand on: a provider and an upstream that do as they are told and remember what
+//! they saw, a client, and gatepass itself as a process.
+
+pub mod authorization_server;
+pub mod client;
+pub mod gatepass;
+pub mod upstream;
+
+pub use authorization_server::{AuthorizationServer, Reply};
+pub use client::{get, raw, request};
+pub use gatepass::Gatepass;
+pub use upstream::Upstream;
+
+/// In every secret and every token of the tests, and so in nothing that gatepass may show.
+pub const CANARY: &str = "canary";
+
+/// The client secret of every configuration here: with all that has to be encoded.
+pub const CLIENT_SECRET: &str = "canary+s3cret/%:=& 42";
+
+/// A configuration with one credential and one route that covers everything.
+pub fn simple_config(provider: &AuthorizationServer, upstream: &Upstream) -> String {
+    format!(
+        r#"
+        [credentials.envase]
+        token_endpoint = "{}"
+        client_id = "tms"
+        client_secret = "{CLIENT_SECRET}"
+
+        [[routes]]
+        path = "/"
+        upstream = "{}"
+        credential = "envase"
+        "#,
+        provider.token_endpoint(),
+        upstream.origin(),
+    )
+}

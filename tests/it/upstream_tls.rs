@@ -1,0 +1,168 @@
+//! HTTPS upstreams: believed only with a certificate from whom the configuration trusts.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use crate::support::{AuthorizationServer, Gatepass, Upstream, get, simple_config};
+
+/// A certificate authority and an upstream with a certificate from it for `name`.
+struct TlsUpstream {
+    address: SocketAddr,
+    ca_pem: String,
+    heads: Arc<std::sync::Mutex<Vec<String>>>,
+    handshakes: Arc<AtomicUsize>,
+}
+
+impl TlsUpstream {
+    async fn start(name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &authority).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            )
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream = Self {
+            address: listener.local_addr().unwrap(),
+            ca_pem: authority.pem(),
+            heads: Arc::default(),
+            handshakes: Arc::default(),
+        };
+        let heads = Arc::clone(&upstream.heads);
+        let handshakes = Arc::clone(&upstream.handshakes);
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let Ok(mut stream) = acceptor.accept(stream).await else {
+                    continue;
+                };
+                handshakes.fetch_add(1, Ordering::Relaxed);
+                let heads = Arc::clone(&heads);
+                tokio::spawn(async move {
+                    let mut bytes = Vec::new();
+                    while stream.read_buf(&mut bytes).await.is_ok_and(|read| read > 0) {
+                        if bytes.ends_with(b"\r\n\r\n") {
+                            let head = String::from_utf8(std::mem::take(&mut bytes)).unwrap();
+                            heads.lock().unwrap().push(head);
+                            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecure";
+                            stream.write_all(answer).await.unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        upstream
+    }
+
+    fn origin(&self) -> String {
+        format!("https://localhost:{}", self.address.port())
+    }
+}
+
+async fn start(upstream: &TlsUpstream, ca_file: Option<&Path>) -> Gatepass {
+    let provider = AuthorizationServer::start();
+    let plain = Upstream::start().await;
+    let config = simple_config(&provider, &plain).replace(&plain.origin(), &upstream.origin());
+    let trust = ca_file.map(|file| format!("tls.ca_file = \"{}\"", file.display()));
+    Gatepass::start(&format!("{config}\n{}", trust.unwrap_or_default()))
+        .ready()
+        .await
+}
+
+fn write(directory: &Path, pem: &str) -> std::path::PathBuf {
+    let file = directory.join("ca.pem");
+    std::fs::write(&file, pem).unwrap();
+    file
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trusted_upstream_gets_the_request_over_one_kept_connection() {
+    let upstream = TlsUpstream::start("localhost").await;
+    let directory = tempfile::tempdir().unwrap();
+    let ca_file = write(directory.path(), &upstream.ca_pem);
+    let gatepass = start(&upstream, Some(&ca_file)).await;
+    for _ in 0..5 {
+        let answer = get(gatepass.proxy(), "/").await;
+        assert_eq!(
+            (answer.status().as_u16(), answer.body().as_str()),
+            (200, "secure")
+        );
+    }
+    let heads = upstream.heads.lock().unwrap();
+    assert_eq!(heads.len(), 5);
+    assert!(
+        heads[0].contains("authorization: Bearer canary-token-1"),
+        "{}",
+        heads[0]
+    );
+    assert_eq!(upstream.handshakes.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_cannot_be_believed_gets_nothing() {
+    let other = TlsUpstream::start("localhost").await;
+    let directory = tempfile::tempdir().unwrap();
+    let other_ca = write(directory.path(), &other.ca_pem);
+    let misnamed = TlsUpstream::start("elsewhere.example").await;
+    let own = tempfile::tempdir().unwrap();
+    let misnamed_ca = write(own.path(), &misnamed.ca_pem);
+    let unknown = TlsUpstream::start("localhost").await;
+    for (upstream, ca_file, why) in [
+        (&unknown, None, "the platform does not know its authority"),
+        (&unknown, Some(&other_ca), "another authority is trusted"),
+        (
+            &misnamed,
+            Some(&misnamed_ca),
+            "its certificate is for another name",
+        ),
+    ] {
+        let gatepass = start(upstream, ca_file.map(std::path::PathBuf::as_path)).await;
+        let answer = get(gatepass.proxy(), "/").await;
+        assert_eq!(answer.status(), 502, "{why}");
+        let problem: Value = serde_json::from_str(answer.body()).unwrap();
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("TLS handshake failed"), "{why}: {detail}");
+        assert!(detail.contains("tls.ca_file"), "{why}: {detail}");
+        assert!(upstream.heads.lock().unwrap().is_empty(), "{why}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_endpoint_that_cannot_be_believed_gets_no_secret() {
+    let endpoint = TlsUpstream::start("localhost").await;
+    let upstream = Upstream::start().await;
+    let provider = AuthorizationServer::start();
+    let config = simple_config(&provider, &upstream).replace(
+        &provider.token_endpoint(),
+        &format!("{}/token", endpoint.origin()),
+    );
+    let gatepass = Gatepass::start(&config);
+    let output = gatepass.output_with("no token to send");
+    assert!(
+        output.contains("cannot be reached: invalid peer certificate"),
+        "{output}"
+    );
+    assert!(output.contains("tls.ca_file"), "{output}");
+    assert!(endpoint.heads.lock().unwrap().is_empty());
+}
