@@ -18,6 +18,8 @@ pub enum Trust {
     /// Only the certificate authorities in this PEM file. The machine's own are left out: a
     /// service that has a private authority has no business with a public certificate.
     CaFile(PathBuf),
+    /// Nobody's: for peers that are spoken to without TLS. It needs no certificates on the machine.
+    Nobody,
 }
 
 /// Makes the TLS settings for clients that trust as given. Peers are verified by subject
@@ -36,6 +38,7 @@ pub fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, TlsError> {
             .with_platform_verifier()
             .map_err(TlsError::unusable)?,
         Trust::CaFile(path) => builder.with_root_certificates(read_certificates(path)?),
+        Trust::Nobody => builder.with_root_certificates(RootCertStore::empty()),
     };
     Ok(Arc::new(builder.with_no_client_auth()))
 }

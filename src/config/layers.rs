@@ -12,8 +12,8 @@ use figment::{Figment, Metadata, Profile, Provider};
 
 use super::problem::{Problem, Problems};
 
-/// The layers of one configuration.
-#[derive(Debug, Clone, Default)]
+/// The layers of one configuration. Secrets may stand in them, so they have no `Debug`.
+#[derive(Clone, Default)]
 pub struct Layers {
     /// The file; none to do with the environment and flags alone.
     pub file: Option<PathBuf>,

@@ -14,7 +14,7 @@ use tracing::Level;
 
 use super::decode::{Path, Report};
 use super::problem::near_miss;
-use super::scalar::OneOrMany;
+use super::scalar::{OneOrMany, Size, value_or};
 use super::{Proxy, Settings, raw};
 use crate::telemetry::{self, Format};
 use crate::tls::{self, Trust};
@@ -46,7 +46,7 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
         admin: admin?,
         credentials: credentials?,
         routes: routes?,
-        grace: raw.shutdown.grace.map_or(DEFAULT_GRACE, |span| span.0),
+        grace: value_or(raw.shutdown.grace, DEFAULT_GRACE),
         log: log_settings(&raw.log, report)?,
         unused_credentials,
     })
@@ -62,40 +62,14 @@ fn is_used(credential: &str, routes: &Option<Vec<proxy::Settings>>) -> bool {
 fn proxy_settings(raw: raw::Proxy, report: &mut Report) -> Option<Proxy> {
     let path = Path::new(["proxy"]);
     let defaults = server::Settings::default();
-    let header_bytes = raw.limits.header_bytes.map(|size| size.0);
     let connections = server::Settings {
-        header_read: raw
-            .timeouts
-            .header_read
-            .map_or(defaults.header_read, |span| span.0),
-        keep_alive: raw
-            .timeouts
-            .keep_alive
-            .map_or(defaults.keep_alive, |span| span.0),
-        max_connections: raw
-            .limits
-            .connections
-            .map_or(defaults.max_connections, |count| count.0),
-        max_headers: raw
-            .limits
-            .headers
-            .map_or(defaults.max_headers, |count| count.0),
-        max_header_bytes: match header_bytes {
-            None => defaults.max_header_bytes,
-            Some(bytes) => usize::try_from(bytes)
-                .ok()
-                .filter(|bytes| HEADER_BYTES.contains(bytes))
-                .or_else(|| {
-                    report.add(
-                        &path.key("limits").key("header_bytes"),
-                        format!("{bytes} bytes"),
-                        "a size between 8KiB and 16MiB",
-                    );
-                    None
-                })?,
-        },
+        header_read: value_or(raw.timeouts.header_read, defaults.header_read),
+        keep_alive: value_or(raw.timeouts.keep_alive, defaults.keep_alive),
+        max_connections: value_or(raw.limits.connections, defaults.max_connections),
+        max_headers: value_or(raw.limits.headers, defaults.max_headers),
+        max_header_bytes: header_bytes(raw.limits.header_bytes, defaults, &path, report)?,
     };
-    let workers = raw.workers.map_or(1, |count| count.0);
+    let workers = value_or(raw.workers, 1);
     if workers > MOST_WORKERS {
         report.add(
             &path.key("workers"),
@@ -103,13 +77,35 @@ fn proxy_settings(raw: raw::Proxy, report: &mut Report) -> Option<Proxy> {
             format!("at most {MOST_WORKERS}; one is enough for a sidecar"),
         );
     }
-    let trusted = raw.trust_network.is_some_and(|flag| flag.0);
+    let trusted = value_or(raw.trust_network, false);
     let listen = proxy_addresses(raw.listen, trusted, &path.key("listen"), report)?;
     Some(Proxy {
         listen,
         workers,
         connections,
     })
+}
+
+fn header_bytes(
+    written: Option<Size>,
+    defaults: server::Settings,
+    proxy: &Path,
+    report: &mut Report,
+) -> Option<usize> {
+    let Some(Size(bytes)) = written else {
+        return Some(defaults.max_header_bytes);
+    };
+    let fitting = usize::try_from(bytes)
+        .ok()
+        .filter(|bytes| HEADER_BYTES.contains(bytes));
+    if fitting.is_none() {
+        report.add(
+            &proxy.key("limits").key("header_bytes"),
+            format!("{bytes} bytes"),
+            "a size between 8KiB and 16MiB",
+        );
+    }
+    fitting
 }
 
 fn proxy_addresses(
@@ -218,15 +214,19 @@ fn one_of(word: &str, known: &[&str]) -> String {
 struct TrustedRoots(BTreeMap<Trust, Option<Arc<ClientConfig>>>);
 
 impl TrustedRoots {
+    /// The settings for a peer of this scheme. A machine without certificates can still speak to
+    /// peers without TLS.
     fn config(
         &mut self,
+        scheme: &str,
         raw: &raw::Tls,
         path: &Path,
         report: &mut Report,
     ) -> Option<Arc<ClientConfig>> {
         let trust = match &raw.ca_file {
             Some(file) => Trust::CaFile(PathBuf::from(file)),
-            None => Trust::Platform,
+            None if scheme == "https" => Trust::Platform,
+            None => Trust::Nobody,
         };
         let known = self.0.entry(trust).or_insert_with_key(|trust| {
             tls::client_config(trust)

@@ -25,6 +25,11 @@ trait Scalar: Sized {
     }
 }
 
+/// What is written, or else the default.
+pub(super) fn value_or<T: Into<V>, V>(written: Option<T>, default: V) -> V {
+    written.map_or(default, Into::into)
+}
+
 /// A length of time, such as `30s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span(pub(super) Duration);
@@ -139,6 +144,24 @@ macro_rules! deserialize_scalars {
             }
         }
     )*};
+}
+
+impl From<Span> for Duration {
+    fn from(span: Span) -> Self {
+        span.0
+    }
+}
+
+impl From<Count> for usize {
+    fn from(count: Count) -> Self {
+        count.0
+    }
+}
+
+impl From<Flag> for bool {
+    fn from(flag: Flag) -> Self {
+        flag.0
+    }
 }
 
 deserialize_scalars!(Span, Size, Count, Flag);

@@ -22,8 +22,8 @@ pub struct TokenEndpoint {
     timeout: Duration,
 }
 
-/// What the token endpoint answered.
-#[derive(Debug, Clone)]
+/// What the token endpoint answered. A token may stand in it, so it has no `Debug`.
+#[derive(Clone)]
 pub struct Answer {
     /// The status.
     pub status: StatusCode,

@@ -10,7 +10,7 @@ use url::{Host, Url};
 
 use super::super::decode::{Path, Report};
 use super::super::raw;
-use super::super::scalar::OneOrMany;
+use super::super::scalar::{OneOrMany, value_or};
 use super::{TrustedRoots, choice};
 use crate::oauth::{ClientAuthentication, Secret, Settings};
 
@@ -57,7 +57,8 @@ fn credential(
         report,
     );
     let scope = scope(raw.scope, &path.key("scope"), report);
-    let tls = roots.config(&raw.tls, &path, report);
+    let scheme = token_endpoint.as_ref().map_or("", Url::scheme);
+    let tls = roots.config(scheme, &raw.tls, &path, report);
     Some(Settings {
         credential: name,
         token_endpoint: token_endpoint?,
@@ -66,8 +67,8 @@ fn credential(
         client_authentication: client_authentication?.unwrap_or_default(),
         scope: scope?,
         audience: raw.audience.filter(|audience| !audience.is_empty()),
-        default_lifetime: raw.default_lifetime.map_or(DEFAULT_LIFETIME, |span| span.0),
-        timeout: raw.timeout.map_or(DEFAULT_TIMEOUT, |span| span.0),
+        default_lifetime: value_or(raw.default_lifetime, DEFAULT_LIFETIME),
+        timeout: value_or(raw.timeout, DEFAULT_TIMEOUT),
         tls: tls?,
     })
 }

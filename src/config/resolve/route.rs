@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rustls::ClientConfig;
 use url::Url;
 
 use super::super::decode::{Path, Report};
 use super::super::raw;
+use super::super::scalar::value_or;
 use super::credential::required;
 use super::{TrustedRoots, one_of};
 use crate::proxy::{Origin, PathPrefix, Settings, Timeouts};
@@ -51,31 +51,22 @@ fn route(
         Some(name) => checked_name(name, &path.key("name"), report),
         None => prefix.as_ref().map(derived_name),
     };
-    let tls = roots.config(&raw.tls, path, report);
-    let origin = origin(raw.upstream, tls.as_ref(), &path.key("upstream"), report);
+    let origin = origin(raw.upstream, &raw.tls, path, roots, report);
     let credential = credential(raw.credential, credentials, &path.key("credential"), report);
     let defaults = Timeouts::default();
     Some(Settings {
         name: name?.into(),
         prefix: prefix?,
-        strip_path: raw.strip_path.is_some_and(|flag| flag.0),
+        strip_path: value_or(raw.strip_path, false),
         origin: origin?,
         credential: credential?,
         timeouts: Timeouts {
-            connect: raw.timeouts.connect.map_or(defaults.connect, |span| span.0),
-            response_head: raw
-                .timeouts
-                .response_head
-                .map_or(defaults.response_head, |span| span.0),
-            idle: raw.timeouts.idle.map_or(defaults.idle, |span| span.0),
-            keep_alive: raw
-                .timeouts
-                .keep_alive
-                .map_or(defaults.keep_alive, |span| span.0),
+            connect: value_or(raw.timeouts.connect, defaults.connect),
+            response_head: value_or(raw.timeouts.response_head, defaults.response_head),
+            idle: value_or(raw.timeouts.idle, defaults.idle),
+            keep_alive: value_or(raw.timeouts.keep_alive, defaults.keep_alive),
         },
-        max_idle_connections: raw
-            .max_idle_connections
-            .map_or(DEFAULT_IDLE_CONNECTIONS, |count| count.0),
+        max_idle_connections: value_or(raw.max_idle_connections, DEFAULT_IDLE_CONNECTIONS),
     })
 }
 
@@ -92,16 +83,23 @@ fn prefix(written: Option<String>, path: &Path, report: &mut Report) -> Option<P
 
 fn origin(
     written: Option<String>,
-    tls: Option<&Arc<ClientConfig>>,
-    path: &Path,
+    tls: &raw::Tls,
+    route: &Path,
+    roots: &mut TrustedRoots,
     report: &mut Report,
 ) -> Option<Origin> {
-    let written = required(written, path, UPSTREAM, report)?;
-    let Ok(url) = Url::parse(&written) else {
-        report.add(path, "something that is no address", UPSTREAM);
-        return None;
-    };
-    match Origin::new(&url, tls?) {
+    let path = route.key("upstream");
+    let url = required(written, &path, UPSTREAM, report).and_then(|written| {
+        let url = Url::parse(&written).ok();
+        if url.is_none() {
+            report.add(&path, "something that is no address", UPSTREAM);
+        }
+        url
+    });
+    let scheme = url.as_ref().map_or("", Url::scheme);
+    let tls = roots.config(scheme, tls, route, report);
+    let url = url?;
+    match Origin::new(&url, &tls?) {
         Ok(origin) => Some(origin),
         Err(error) => {
             // Without what may be secret in it: user, password and query.
@@ -111,7 +109,7 @@ fn origin(
                 url.scheme(),
                 url.path()
             );
-            report.add(path, shown, error.to_string());
+            report.add(&path, shown, error.to_string());
             None
         }
     }
