@@ -1,0 +1,26 @@
+//! gatepass with servers that others wrote: npm's oidc-provider and Debian's nginx.
+//!
+//! Run with `tests/real/run`, which installs them. A server that is missing fails the test that
+//! needs it, and says what to install.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected should stop right there"
+)]
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    dead_code,
+    unused_imports,
+    reason = "support is shared with tests/it, which needs more of it"
+)]
+
+#[path = "../it/support/mod.rs"]
+mod support;
+
+mod nginx;
+mod oidc_provider;
+mod rollover;
