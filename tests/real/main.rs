@@ -10,6 +10,7 @@
     clippy::indexing_slicing,
     reason = "a test that meets the unexpected should stop right there"
 )]
+#![allow(clippy::print_stdout, reason = "a run is read for its figures")]
 #![allow(
     unreachable_pub,
     missing_docs,
