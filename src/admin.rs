@@ -18,13 +18,13 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntGaugeVec, Opts, Registry, TEXT_FORMAT, TextEncoder};
 use tracing::error;
 
 use crate::readiness::Readiness;
+use crate::server::CallerBody;
 
 type Answer = Response<Full<Bytes>>;
 
@@ -32,7 +32,7 @@ type Answer = Response<Full<Bytes>>;
 pub fn service(
     registry: Registry,
     readiness: Readiness,
-) -> impl Service<Request<Incoming>, Response = Answer, Error = Infallible> + Clone {
+) -> impl Service<Request<CallerBody>, Response = Answer, Error = Infallible> + Clone {
     service_fn(move |request| ready(Ok(answer(&request, &registry, &readiness))))
 }
 
@@ -93,7 +93,7 @@ fn ready_or_why_not(readiness: &Readiness) -> Answer {
     }
     let mut body = String::from("not ready\n");
     for found in not_ready {
-        let _ = writeln!(body, "\n{}: {}", found.subject, found.reason);
+        let _ = writeln!(body, "\n{} {}", found.subject, found.reason);
     }
     text(StatusCode::SERVICE_UNAVAILABLE, body)
 }

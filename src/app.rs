@@ -17,7 +17,7 @@ use crate::oauth::ClientCredentials;
 use crate::proxy::metrics::{ProxyMetrics, RouteMetrics};
 use crate::proxy::{self, Route, RouteTable};
 use crate::readiness::{Readiness, StartupGuard};
-use crate::runtime::{Worker, WorkerPanicked};
+use crate::runtime::{self, WorkerPanicked, Workers};
 use crate::server::{self, Intake};
 use crate::signal::{StopSignal, StopSignals};
 use crate::token::metrics::TokenMetrics;
@@ -82,7 +82,7 @@ pub fn build(settings: Settings) -> Result<Bound, BuildError> {
         proxy.push(address);
         listeners.push(listener);
     }
-    let connections = settings.proxy.connections;
+    let connections = within_descriptors(settings.proxy.connections);
     Ok(Bound {
         proxy,
         admin,
@@ -139,6 +139,26 @@ fn bind(
     })
 }
 
+/// A busy caller costs two descriptors, its own and the upstream's. Without this, too many callers
+/// would leave none for token requests and probes.
+fn within_descriptors(wanted: server::Settings) -> server::Settings {
+    let limit = runtime::raise_descriptor_limit();
+    let affordable = (limit.saturating_sub(RESERVED_DESCRIPTORS) / 2).max(1);
+    if affordable < wanted.max_connections {
+        warn!(
+            open_files = limit,
+            wanted = wanted.max_connections,
+            connections = affordable,
+            "the limit of open files allows fewer connections than proxy.limits.connections; \
+             raise it (ulimit -n, LimitNOFILE) or lower the other"
+        );
+    }
+    server::Settings {
+        max_connections: wanted.max_connections.min(affordable),
+        ..wanted
+    }
+}
+
 impl Bound {
     /// Where callers are served.
     pub fn proxy_addresses(&self) -> &[SocketAddr] {
@@ -169,15 +189,15 @@ impl Bound {
             admin_watch,
         );
         let (drain, watch) = drain::channel();
-        let mut workers = Vec::new();
-        for (index, intake) in self.intakes.into_iter().enumerate() {
-            let service = (Arc::clone(&self.table), self.unmatched.clone());
+        let mut workers = Workers::default();
+        for intake in self.intakes {
+            let (table, unmatched) = (Arc::clone(&self.table), self.unmatched.clone());
             let (connections, watch) = (self.connections, watch.clone());
-            let worker = Worker::start(index, async move || {
-                let service = proxy::service(service.0, service.1);
+            let started = workers.start(async move || {
+                let service = proxy::service(table, unmatched);
                 server::serve(intake, service, connections, watch).await;
             });
-            workers.push(worker.map_err(RunError::Worker)?);
+            started.map_err(RunError::Worker)?;
         }
         drop(self.listeners_starting);
         info!(
@@ -189,9 +209,9 @@ impl Bound {
 
         let signal = tokio::select! {
             signal = signals.next() => signal,
-            ended = all_ended(&mut workers) => {
-                ended?;
-                return Ok(Ended::Drained);
+            ended = workers.next_ended() => {
+                ended.unwrap_or(Ok(()))?;
+                return Err(RunError::Unasked);
             }
         };
         self.readiness.stop();
@@ -212,7 +232,7 @@ async fn stop(
     signal: StopSignal,
     signals: &mut StopSignals,
     drain: &Drain,
-    workers: &mut [Worker],
+    workers: &mut Workers,
     grace: Duration,
 ) -> Result<Ended, RunError> {
     info!(
@@ -222,7 +242,7 @@ async fn stop(
     );
     drain.begin();
     let ended = tokio::select! {
-        ended = all_ended(workers) => {
+        ended = workers.all_ended() => {
             ended?;
             Ended::Drained
         }
@@ -241,18 +261,11 @@ async fn stop(
 }
 
 /// Ends what is left. A worker that does not even react to that is left behind.
-async fn cut(drain: &Drain, workers: &mut [Worker]) {
+async fn cut(drain: &Drain, workers: &mut Workers) {
     drain.force();
-    if timeout(CUTTING, all_ended(workers)).await.is_err() {
+    if timeout(CUTTING, workers.all_ended()).await.is_err() {
         error!("a worker did not end; the process ends without it");
     }
-}
-
-async fn all_ended(workers: &mut [Worker]) -> Result<(), WorkerPanicked> {
-    for worker in workers {
-        worker.ended().await?;
-    }
-    Ok(())
 }
 
 fn serve_admin(listener: TcpListener, registry: Registry, readiness: Readiness, drain: DrainWatch) {
@@ -342,7 +355,13 @@ pub enum RunError {
     /// A worker panicked. There is no safe way to go on without it: a supervisor's restart is.
     #[error(transparent)]
     Panicked(#[from] WorkerPanicked),
+    /// A worker ended although nobody asked it to.
+    #[error("a data plane worker ended without being asked to")]
+    Unasked,
 }
+
+/// For token requests, probes, scrapes, look-ups and what the runtimes need.
+const RESERVED_DESCRIPTORS: usize = 200;
 
 /// Probes and scrapes; more at once is a mistake or an attack.
 const ADMIN_CONNECTIONS: usize = 100;

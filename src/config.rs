@@ -34,8 +34,8 @@ pub struct Settings {
     pub grace: Duration,
     /// What is logged.
     pub log: telemetry::Settings,
-    /// The names of credentials that no route uses. No token is fetched for them.
-    pub unused_credentials: Vec<String>,
+    /// What is legal and yet probably not what was meant, in words for an operator.
+    pub warnings: Vec<String>,
 }
 
 /// The data plane's listeners and threads.

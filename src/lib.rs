@@ -9,7 +9,7 @@
 //! admin listener, signals. It may be slow; it must never die. The *data plane* is a handful of
 //! worker threads, each a current-thread runtime with its own upstream connections. It reads the
 //! tokens that the control plane publishes and forwards; on the way of an ordinary request there is
-//! no lock, no clock reading for the token, and no metric label look-up. The planes meet in one
+//! no lock, no clock reading of its own for the token, and no metric label look-up. The planes meet in one
 //! kind of cell: [`token::cell`], one for each credential.
 //!
 //! # A token's journey
@@ -20,7 +20,8 @@
 //! [`token::AccessToken`], whose header value is built once and marked sensitive. The
 //! [`token::refresher`] publishes it, sleeps until [`token::schedule::refresh_after`], and asks
 //! again. When that fails the old token stays until its life is over; then the refresher takes it
-//! away, so that the data plane never has to ask whether a token is still good.
+//! away. A worker compares the end with the time that it has read for the request anyway, so that
+//! an expired token is not sent even if the control plane stalls.
 //!
 //! # A request's journey
 //!
@@ -40,8 +41,8 @@
 //! | 5 | [`cli`] and the command's `main` |
 //! | 4 | [`app`]: the composition root, where the rooms meet |
 //! | 3 | [`config`], [`admin`] |
-//! | 2 | [`oauth`], [`server`], [`proxy`] |
-//! | 1 | [`token`], [`tls`] |
+//! | 2 | [`oauth`], [`proxy`] |
+//! | 1 | [`token`], [`tls`], [`server`] |
 //! | 0 | [`readiness`], [`drain`], [`signal`], [`telemetry`], [`runtime`] |
 
 pub mod admin;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
+use tokio::time::timeout;
 use url::Url;
 
 use crate::token::source::{FailureKind, FetchError, FetchFuture, FetchedToken, TokenSource};
@@ -72,7 +73,7 @@ impl ClientCredentials {
         let secret = self.settings.client_secret.read().await.map_err(|error| {
             FetchError::new(
                 FailureKind::Misconfigured,
-                format!("client secret: {error}"),
+                format!("cannot ask for a token: {error}; check client_secret_file"),
             )
         })?;
         let request = token_request::client_credentials(&self.settings, &secret);
@@ -88,6 +89,11 @@ impl ClientCredentials {
 
 impl TokenSource for ClientCredentials {
     fn fetch(&self) -> FetchFuture<'_> {
-        Box::pin(self.ask())
+        Box::pin(async {
+            // The HTTP client has the same limit for its part. This one covers the rest: a secret
+            // file on a file system that has gone away may never be read.
+            let attempt = timeout(self.settings.timeout, self.ask()).await;
+            attempt.unwrap_or_else(|_| Err(self.endpoint.too_late()))
+        })
     }
 }

@@ -26,7 +26,7 @@ struct Inner {
 pub struct NotReady {
     /// What is not ready, such as `credential "envase"`.
     pub subject: String,
-    /// Why, and what happens next.
+    /// Why, and what happens next, as the rest of a sentence that begins with the subject.
     pub reason: String,
 }
 

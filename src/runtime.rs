@@ -10,8 +10,10 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -21,63 +23,76 @@ use tokio_util::task::AbortOnDropHandle;
 /// of a minute survives it.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 
-/// Builds the control plane's runtime on the calling thread.
+/// Runs the control plane to its end, on the calling thread.
 ///
 /// # Errors
 ///
 /// The operating system refused the descriptors that the event loop needs.
-pub fn control() -> io::Result<LocalRuntime> {
-    local_runtime()
+pub fn control<T>(work: impl Future<Output = T>) -> io::Result<T> {
+    Ok(block_on(local_runtime()?, work))
 }
 
-/// A data plane thread.
-#[derive(Debug)]
-pub struct Worker {
-    ended: oneshot::Receiver<()>,
+/// The data plane's threads.
+#[derive(Debug, Default)]
+pub struct Workers {
+    ends: JoinSet<Result<(), WorkerPanicked>>,
 }
 
-impl Worker {
-    /// Starts a thread with a runtime of its own and runs `work` on it to its end.
+impl Workers {
+    /// Starts a thread with a runtime of its own and runs `work` on it to its end. Must be called
+    /// on the control plane's runtime.
     ///
     /// `work` is called on the new thread, so what it builds need not be `Send`.
     ///
     /// # Errors
     ///
     /// The thread or its runtime could not be made.
-    pub fn start<F>(index: usize, work: F) -> io::Result<Self>
+    pub fn start<F>(&mut self, work: F) -> io::Result<()>
     where
         F: AsyncFnOnce() + Send + 'static,
     {
         let (end, ended) = oneshot::channel();
         let (report, started) = std::sync::mpsc::sync_channel(1);
         thread::Builder::new()
-            .name(format!("worker-{index}"))
+            .name(format!("worker-{}", self.ends.len()))
             .spawn(move || {
                 let runtime = match local_runtime() {
                     Ok(runtime) => runtime,
                     Err(error) => return drop(report.send(Err(error))),
                 };
                 drop(report.send(Ok(())));
-                runtime.block_on(work());
-                // Dropping the runtime cancels whatever the work left behind: connections that
-                // outlived the grace period end here.
-                drop(runtime);
+                block_on(runtime, work());
                 // Nobody listens any more only if the control plane itself has ended.
                 let _ = end.send(());
             })?;
         started
             .recv()
             .unwrap_or_else(|_| Err(io::Error::other("the worker thread ended while starting")))?;
-        Ok(Self { ended })
+        self.ends
+            .spawn_local(async move { ended.await.map_err(|_| WorkerPanicked) });
+        Ok(())
     }
 
-    /// Waits for the thread's work to end.
+    /// Waits for the next of them to end; `None` once all have.
     ///
     /// # Errors
     ///
-    /// The work panicked.
-    pub async fn ended(&mut self) -> Result<(), WorkerPanicked> {
-        (&mut self.ended).await.map_err(|_| WorkerPanicked)
+    /// Its work panicked.
+    pub async fn next_ended(&mut self) -> Option<Result<(), WorkerPanicked>> {
+        let ended = self.ends.join_next().await?;
+        Some(ended.unwrap_or(Err(WorkerPanicked)))
+    }
+
+    /// Waits for all of them to end.
+    ///
+    /// # Errors
+    ///
+    /// The work of one of them panicked.
+    pub async fn all_ended(&mut self) -> Result<(), WorkerPanicked> {
+        while let Some(ended) = self.next_ended().await {
+            ended?;
+        }
+        Ok(())
     }
 }
 
@@ -85,6 +100,25 @@ impl Worker {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a data plane worker panicked")]
 pub struct WorkerPanicked;
+
+/// Lets this process open as many files and sockets as it may, and says how many that is.
+///
+/// The usual limit of 1,024 is a courtesy to programs that use `select`; a busy caller costs two
+/// descriptors here.
+pub fn raise_descriptor_limit() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let in_force = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    in_force
+        .and_then(|limit| usize::try_from(limit).ok())
+        .unwrap_or(usize::MAX)
+}
 
 /// Runs a background task for ever: when it panics, `on_panic` is told and it is started again.
 ///
@@ -104,6 +138,14 @@ where
         }
         sleep(RESTART_DELAY).await;
     }
+}
+
+/// What the work leaves behind is cancelled. A name look-up or a file that hangs is not waited for:
+/// no call can interrupt it, and nobody wants its result any more.
+fn block_on<T>(runtime: LocalRuntime, work: impl Future<Output = T>) -> T {
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_background();
+    outcome
 }
 
 fn local_runtime() -> io::Result<LocalRuntime> {

@@ -24,7 +24,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::drain::DrainWatch;
-use activity::{Activity, MarkingBody, WatchedStream};
+pub use activity::CallerBody;
+use activity::{Activity, AnswerBody, WatchedStream};
 pub use intake::{Intake, spread};
 
 /// The limits of a listener's connections.
@@ -34,6 +35,9 @@ pub struct Settings {
     pub header_read: Duration,
     /// How long a connection may lie idle before and between requests.
     pub keep_alive: Duration,
+    /// How long a caller may pause in taking an answer, or in sending what is left of a request
+    /// that has been answered already.
+    pub stalled: Duration,
     /// How many connections are open at once; more wait in the kernel's queue.
     pub max_connections: usize,
     /// How many fields a request's head may have.
@@ -48,6 +52,7 @@ impl Default for Settings {
         Self {
             header_read: Duration::from_secs(10),
             keep_alive: Duration::from_secs(60),
+            stalled: Duration::from_secs(300),
             max_connections: 10_000,
             max_headers: 100,
             max_header_bytes: 64 * 1024,
@@ -74,7 +79,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// when they have or when the drain is forced.
 pub async fn serve<S, B>(intake: Intake, service: S, settings: Settings, drain: DrainWatch)
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + 'static,
+    S: Service<Request<CallerBody>, Response = Response<B>, Error = Infallible> + Clone + 'static,
     B: Body + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
@@ -96,14 +101,14 @@ where
         () = tasks.wait() => {}
         () = drain.forced() => warn!(
             connections = tasks.len(),
-            "the grace period is over: connections that are still open are cut"
+            "connections that are still open are cut"
         ),
     }
 }
 
 async fn connection<S, B>(stream: TcpStream, service: S, settings: Settings, drain: DrainWatch)
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + 'static,
+    S: Service<Request<CallerBody>, Response = Response<B>, Error = Infallible> + 'static,
     B: Body + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
@@ -114,11 +119,11 @@ where
     }
     let activity = Rc::new(Activity::new());
     let io = TokioIo::new(WatchedStream::new(stream, Rc::clone(&activity)));
-    let service = service_fn(|request| {
-        activity.answering();
+    let service = service_fn(|request: Request<Incoming>| {
+        let exchange = activity.begin();
+        let request = request.map(|body| CallerBody::new(body, exchange.clone()));
         let answer = service.call(request);
-        let activity = Rc::clone(&activity);
-        async move { Ok::<_, Infallible>(answer.await?.map(|body| MarkingBody::new(body, activity))) }
+        async move { Ok::<_, Infallible>(answer.await?.map(|body| AnswerBody::new(body, exchange))) }
     });
     let connection = http1::Builder::new()
         // hyper's own deadline covers the idle time before a head as well; `Activity` tells the
@@ -128,7 +133,7 @@ where
         .max_buf_size(settings.max_header_bytes)
         .serve_connection(io, service);
     let mut connection = pin!(connection);
-    let mut overdue = pin!(activity.overdue(settings.header_read, settings.keep_alive));
+    let mut overdue = pin!(activity.overdue(&settings));
     let mut draining = false;
     loop {
         tokio::select! {

@@ -43,6 +43,21 @@ pub fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, TlsError> {
     Ok(Arc::new(builder.with_no_client_auth()))
 }
 
+/// What to do about a handshake or a certificate, by what rustls says of it.
+pub fn advice(error: &str) -> Option<&'static str> {
+    if error.contains("UnknownIssuer") || error.contains("BadSignature") {
+        Some("if it has a private certificate authority, name its PEM file with tls.ca_file")
+    } else if error.contains("NotValidForName") || error.contains("not valid for name") {
+        Some("check the host name")
+    } else if error.contains("Expired") || error.contains("expired") {
+        Some("its certificate has run out, or this machine's clock is wrong")
+    } else if error.contains("InvalidContentType") {
+        Some("the other side does not speak TLS there; check the port, or use http://")
+    } else {
+        None
+    }
+}
+
 fn read_certificates(path: &Path) -> Result<RootCertStore, TlsError> {
     let fault = |what: String| TlsError::CaFile {
         path: path.to_owned(),

@@ -89,15 +89,15 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// What a credential has to offer at this moment.
+/// What a credential has to offer at this moment. Each state holds the last failure since the last
+/// success, if there was one.
 #[derive(Debug, Clone)]
 pub enum TokenState {
-    /// No token has been obtained yet; why not, once the first attempt has failed.
+    /// No token has been obtained yet.
     Pending(Option<Setback>),
-    /// A token that may be sent.
-    Valid(AccessToken),
-    /// The last token's life is over and there is no new one, for the reason given, if any attempt
-    /// has failed since.
+    /// A token that may be sent until its end.
+    Valid(AccessToken, Option<Setback>),
+    /// The last token's life is over and there is no new one.
     Expired(Option<Setback>),
 }
 
@@ -114,36 +114,47 @@ impl TokenState {
     /// The token, if there is one that may be sent.
     pub fn valid(&self) -> Option<&AccessToken> {
         match self {
-            Self::Valid(token) => Some(token),
+            Self::Valid(token, _) => Some(token),
             Self::Pending(_) | Self::Expired(_) => None,
         }
     }
 
-    /// The failure that stands in the way of a token.
+    /// The last failure to get a token since the last success.
     pub fn setback(&self) -> Option<&Setback> {
         match self {
-            Self::Pending(setback) | Self::Expired(setback) => setback.as_ref(),
-            Self::Valid(_) => None,
+            Self::Pending(setback) | Self::Valid(_, setback) | Self::Expired(setback) => {
+                setback.as_ref()
+            }
         }
     }
 
-    /// Why there is no token, in words for an operator; nothing when there is one.
+    /// Why there is no token; nothing when there is one. See [`Self::why_not_sent`].
     pub fn why_unusable(&self) -> Option<String> {
-        let state = match self {
-            Self::Valid(_) => return None,
-            Self::Pending(_) => "no token yet",
-            Self::Expired(_) => "the last token has expired",
+        match self {
+            Self::Valid(..) => None,
+            Self::Pending(_) | Self::Expired(_) => Some(self.why_not_sent()),
+        }
+    }
+
+    /// Why no token is sent, as the rest of a sentence that begins with the credential's name. If
+    /// there is one, its end has come and nobody has taken it away yet.
+    pub fn why_not_sent(&self) -> String {
+        let (since, awaited) = match self {
+            Self::Pending(_) => ("has no token yet", "the first answer"),
+            Self::Valid(..) | Self::Expired(_) => {
+                ("has no token since the last one expired", "the answer")
+            }
         };
-        Some(match self.setback() {
+        match self.setback() {
             Some(Setback {
                 error,
                 next_attempt,
             }) => {
                 let wait = clock::whole_seconds_until(*next_attempt);
-                format!("{state}: {error}; next attempt in {wait} s")
+                format!("{since}: {error}; next attempt in {wait} s")
             }
-            None => format!("{state}: the first answer of the token endpoint is awaited"),
-        })
+            None => format!("{since}: {awaited} of its token endpoint is awaited"),
+        }
     }
 
     /// How long a caller does well to wait before it asks again, in whole seconds, at least 1.

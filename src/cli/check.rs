@@ -9,13 +9,14 @@ use crate::config::{self, Layers, Settings};
 pub(super) fn check(arguments: ConfigArguments) -> Result<u8, Failure> {
     let layers = Layers::from_process(arguments.config, arguments.listeners.into())?;
     let settings = config::load(&layers)?;
-    let _ = io::stdout().write_all(summary(&settings).as_bytes());
+    let text = summary(&layers.sources(), &settings);
+    let _ = io::stdout().write_all(text.as_bytes());
     Ok(DONE)
 }
 
 /// What the configuration will do, in a few lines.
-fn summary(settings: &Settings) -> String {
-    let mut text = String::from("The configuration is good.\n");
+fn summary(sources: &str, settings: &Settings) -> String {
+    let mut text = format!("The configuration is good: {sources}\n");
     for address in &settings.proxy.listen {
         let _ = writeln!(text, "\nApplications call http://{address}");
     }
@@ -42,11 +43,8 @@ fn summary(settings: &Settings) -> String {
             endpoint.path()
         );
     }
-    for name in &settings.unused_credentials {
-        let _ = writeln!(
-            text,
-            "\nNo route uses credential \"{name}\": no token will be fetched for it."
-        );
+    for warning in &settings.warnings {
+        let _ = writeln!(text, "\nWarning: {warning}.");
     }
     let _ = writeln!(
         text,

@@ -12,13 +12,13 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::service::Service;
 use tracing::Level;
 
 use super::run::serve;
 use super::{Failure, Listeners};
 use crate::config::{self, Layers};
+use crate::server::CallerBody;
 use crate::telemetry::{self, Format};
 use crate::{drain, server};
 use authorization_server::AuthorizationServer;
@@ -58,6 +58,9 @@ pub(super) fn demo(listeners: Listeners) -> Result<u8, Failure> {
 fn configuration(provider: SocketAddr, upstream: SocketAddr, secret: &str) -> String {
     format!(
         r#"
+        # Its credential opens nothing but the demo.
+        proxy.trust_network = true
+
         [credentials.demo]
         token_endpoint = "http://{provider}/token"
         client_id = "demo"
@@ -80,7 +83,7 @@ fn bind() -> io::Result<(SocketAddr, std::net::TcpListener)> {
 /// Serves until the process ends.
 fn start<S>(listener: std::net::TcpListener, service: S)
 where
-    S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible>
+    S: Service<Request<CallerBody>, Response = Response<Full<Bytes>>, Error = Infallible>
         + Clone
         + 'static,
 {

@@ -13,11 +13,8 @@ pub(super) fn run(arguments: ConfigArguments) -> Result<u8, Failure> {
     let settings = config::load(&layers)?;
     // Logging that was started before can only be our own, and then it is on already.
     let _ = telemetry::start(settings.log);
-    for credential in &settings.unused_credentials {
-        warn!(
-            credential,
-            "no route uses this credential: no token is fetched for it"
-        );
+    for warning in &settings.warnings {
+        warn!("{warning}");
     }
     serve(settings, |_| Ok(()))
 }
@@ -27,7 +24,7 @@ pub(super) fn serve(
     settings: Settings,
     before: impl FnOnce(&app::Bound) -> Result<(), Failure>,
 ) -> Result<u8, Failure> {
-    runtime::control()?.block_on(async {
+    runtime::control(async {
         let signals = StopSignals::catch()?;
         let bound = app::build(settings)?;
         before(&bound)?;
@@ -35,5 +32,5 @@ pub(super) fn serve(
             Ended::Drained => DONE,
             Ended::AtOnce(signal) => signal.exit_code(),
         })
-    })
+    })?
 }

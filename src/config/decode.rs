@@ -7,7 +7,7 @@ use std::fmt;
 
 use figment::error::{Actual, Kind};
 use figment::value::{Dict, Tag, Value};
-use figment::{Figment, Profile, Provider, Source};
+use figment::{Figment, Metadata, Profile, Provider};
 
 use super::layers::{COMMAND_LINE, ENVIRONMENT};
 use super::problem::{Problem, Problems, near_miss};
@@ -45,7 +45,7 @@ pub(super) fn decode(
         };
         let path = Path(error.path.clone());
         let (found, expected) = describe(&error.kind);
-        report.add(&path, found, expected);
+        report.add(&path, found, usual_slip(&path).unwrap_or(expected));
         if !take_out(&mut tree, &path.0) {
             return Err(report.into_problems());
         }
@@ -91,24 +91,38 @@ impl Report {
         look_up(&self.written, &path.0).is_some()
     }
 
-    /// The file, variable or flag that a key comes from; for a missing one, the file that should
-    /// have it.
+    /// Whether a key is written as an empty list.
+    pub(super) fn is_empty_list(&self, path: &Path) -> bool {
+        matches!(look_up(&self.written, &path.0), Some(Value::Array(_, list)) if list.is_empty())
+    }
+
+    /// Whether a key is set by an environment variable.
+    pub(super) fn is_from_environment(&self, path: &Path) -> bool {
+        self.metadata_of(&path.0)
+            .is_some_and(|metadata| metadata.name == ENVIRONMENT)
+    }
+
+    /// The file, variable or flag that a key comes from. A missing one comes from where the table
+    /// around it does, or from the file.
     fn source_of(&self, path: &[String]) -> String {
-        let Some(value) = look_up(&self.written, path) else {
-            return self.main_source.clone();
-        };
-        let tag = first_tag(value);
-        let Some(metadata) = self.figment.get_metadata(tag) else {
-            return self.main_source.clone();
-        };
-        match &metadata.source {
-            Some(Source::File(file)) => file.display().to_string(),
-            _ if metadata.name == ENVIRONMENT || metadata.name == COMMAND_LINE => {
+        let written = (2..=path.len())
+            .rev()
+            .filter_map(|length| path.get(..length));
+        let metadata = written
+            .chain([path])
+            .find_map(|path| self.metadata_of(path));
+        match metadata {
+            Some(metadata) if metadata.name == ENVIRONMENT || metadata.name == COMMAND_LINE => {
                 let keys: Vec<_> = path.iter().map(String::as_str).collect();
                 metadata.interpolate(&Profile::Default, &keys)
             }
             _ => self.main_source.clone(),
         }
+    }
+
+    fn metadata_of(&self, path: &[String]) -> Option<&Metadata> {
+        let value = look_up(&self.written, path)?;
+        self.figment.get_metadata(first_tag(value))
     }
 }
 
@@ -160,6 +174,22 @@ fn descend(table: &mut Dict, key: &str, rest: &[String]) -> bool {
     match table.get_mut(key) {
         Some(inner @ (Value::Dict(..) | Value::Array(..))) => take_out(inner, rest),
         _ => false,
+    }
+}
+
+/// What is better said of tables that are commonly written the wrong way.
+fn usual_slip(path: &Path) -> Option<String> {
+    let keys: Vec<_> = path.0.iter().map(String::as_str).collect();
+    match keys.as_slice() {
+        ["routes"] => Some(
+            "a list: each route stands below [[routes]], with double brackets, and in the file alone"
+                .into(),
+        ),
+        ["credentials"] | ["credentials", _] => Some(
+            "a table: each credential stands below [credentials.NAME], such as [credentials.envase]"
+                .into(),
+        ),
+        _ => None,
     }
 }
 

@@ -72,6 +72,16 @@ impl Layers {
         })
     }
 
+    /// The sources by name, for people.
+    pub fn sources(&self) -> String {
+        let mut sources = self.main_source();
+        for (name, _) in &self.environment {
+            sources.push_str(", ");
+            sources.push_str(name);
+        }
+        sources
+    }
+
     /// What a key that is missing everywhere is missing from.
     pub(super) fn main_source(&self) -> String {
         match &self.file {
@@ -85,7 +95,7 @@ impl Layers {
         if let Some(file) = &self.file {
             let text = fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
             check_syntax(file, &text)?;
-            figment = figment.merge(Toml::file_exact(file));
+            figment = figment.merge(Toml::string(&text));
         }
         if let Some(text) = &self.text {
             figment = figment.merge(Toml::string(text));

@@ -38,24 +38,19 @@ impl Problems {
     pub(super) fn one(problem: Problem) -> Self {
         Self(vec![problem])
     }
-
-    /// Each of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
-        self.0.iter()
-    }
 }
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
-        let (things, them) = if count == 1 {
-            ("problem", "it")
+        let things = if count == 1 {
+            "problem has"
         } else {
-            ("problems", "them")
+            "problems have"
         };
         writeln!(
             f,
-            "{count} {things} in the configuration; nothing was started. Mend {them} and try again."
+            "{count} {things} to be mended in the configuration before anything can run."
         )?;
         for problem in &self.0 {
             write!(f, "\n{problem}\n")?;

@@ -35,6 +35,7 @@ pub(super) struct Proxy {
 pub(super) struct ProxyTimeouts {
     pub(super) header_read: Option<Span>,
     pub(super) keep_alive: Option<Span>,
+    pub(super) stalled: Option<Span>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -36,10 +36,17 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
         .credentials
         .into_iter()
         .partition(|(name, _)| is_used(name, &routes));
-    let unused_credentials = unused.keys().cloned().collect();
+    let mut warnings: Vec<_> = unused
+        .keys()
+        .map(|name| format!("no route uses credential \"{name}\": no token is fetched for it"))
+        .collect();
     // Those that no route uses are held to the same rules: they are there to be used one day.
     let _ = credential::resolve(unused, &mut roots, report);
     let credentials = credential::resolve(used, &mut roots, report);
+    if let (Some(proxy), Some(routes)) = (&proxy, &routes) {
+        route::refuse_loops(routes, &proxy.listen, report);
+        warnings.extend(route::tokens_in_the_clear(routes));
+    }
 
     Some(Settings {
         proxy: proxy?,
@@ -48,9 +55,18 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
         routes: routes?,
         grace: value_or(raw.shutdown.grace, DEFAULT_GRACE),
         log: log_settings(&raw.log, report)?,
-        unused_credentials,
+        warnings,
     })
 }
+
+/// Names are values of metrics' labels and parts of environment variables' names.
+fn is_legal_name(name: &str) -> bool {
+    let legal =
+        |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-' | '.');
+    !name.is_empty() && name.chars().all(legal) && !name.contains("__")
+}
+
+const LEGAL_NAME: &str = "a name of small letters, digits, _ - and ., without two _ side by side";
 
 fn is_used(credential: &str, routes: &Option<Vec<proxy::Settings>>) -> bool {
     routes
@@ -61,22 +77,32 @@ fn is_used(credential: &str, routes: &Option<Vec<proxy::Settings>>) -> bool {
 
 fn proxy_settings(raw: raw::Proxy, report: &mut Report) -> Option<Proxy> {
     let path = Path::new(["proxy"]);
+    let limits = path.key("limits");
     let defaults = server::Settings::default();
     let connections = server::Settings {
         header_read: value_or(raw.timeouts.header_read, defaults.header_read),
         keep_alive: value_or(raw.timeouts.keep_alive, defaults.keep_alive),
-        max_connections: value_or(raw.limits.connections, defaults.max_connections),
-        max_headers: value_or(raw.limits.headers, defaults.max_headers),
-        max_header_bytes: header_bytes(raw.limits.header_bytes, defaults, &path, report)?,
+        stalled: value_or(raw.timeouts.stalled, defaults.stalled),
+        max_connections: at_most(
+            MOST_CONNECTIONS,
+            value_or(raw.limits.connections, defaults.max_connections),
+            &limits.key("connections"),
+            report,
+        ),
+        max_headers: at_most(
+            MOST_HEADERS,
+            value_or(raw.limits.headers, defaults.max_headers),
+            &limits.key("headers"),
+            report,
+        ),
+        max_header_bytes: header_bytes(raw.limits.header_bytes, defaults, &limits, report)?,
     };
-    let workers = value_or(raw.workers, 1);
-    if workers > MOST_WORKERS {
-        report.add(
-            &path.key("workers"),
-            workers.to_string(),
-            format!("at most {MOST_WORKERS}; one is enough for a sidecar"),
-        );
-    }
+    let workers = at_most(
+        MOST_WORKERS,
+        value_or(raw.workers, 1),
+        &path.key("workers"),
+        report,
+    );
     let trusted = value_or(raw.trust_network, false);
     let listen = proxy_addresses(raw.listen, trusted, &path.key("listen"), report)?;
     Some(Proxy {
@@ -86,10 +112,17 @@ fn proxy_settings(raw: raw::Proxy, report: &mut Report) -> Option<Proxy> {
     })
 }
 
+fn at_most(most: usize, wanted: usize, path: &Path, report: &mut Report) -> usize {
+    if wanted > most {
+        report.add(path, wanted.to_string(), format!("at most {most}"));
+    }
+    wanted.min(most)
+}
+
 fn header_bytes(
     written: Option<Size>,
     defaults: server::Settings,
-    proxy: &Path,
+    limits: &Path,
     report: &mut Report,
 ) -> Option<usize> {
     let Some(Size(bytes)) = written else {
@@ -100,7 +133,7 @@ fn header_bytes(
         .filter(|bytes| HEADER_BYTES.contains(bytes));
     if fitting.is_none() {
         report.add(
-            &proxy.key("limits").key("header_bytes"),
+            &limits.key("header_bytes"),
             format!("{bytes} bytes"),
             "a size between 8KiB and 16MiB",
         );
@@ -143,11 +176,14 @@ fn admin_address(raw: raw::Admin, report: &mut Report) -> Option<SocketAddr> {
 fn address(text: &str, path: &Path, report: &mut Report) -> Option<SocketAddr> {
     let parsed = text.parse().ok();
     if parsed.is_none() {
-        report.add(
-            path,
-            format!("{text:?}"),
-            "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"",
-        );
+        let port = text.strip_prefix("localhost:").unwrap_or(text);
+        let expected = match port.parse::<u16>() {
+            Ok(port) => format!("an IP address and a port; did you mean \"127.0.0.1:{port}\"?"),
+            Err(_) => {
+                "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"".into()
+            }
+        };
+        report.add(path, format!("{text:?}"), expected);
     }
     parsed
 }
@@ -199,7 +235,7 @@ fn choice<T: Copy>(
 /// "one of a, b", and which of them was probably meant.
 fn one_of(word: &str, known: &[&str]) -> String {
     let all = match known {
-        [only] => return (*only).to_owned(),
+        [only] => return format!("{only:?}"),
         several => several.join(", "),
     };
     match near_miss(word, known.iter().copied()) {
@@ -248,6 +284,10 @@ const DEFAULT_ADMIN: &str = "127.0.0.1:9090";
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 
 const MOST_WORKERS: usize = 64;
+const MOST_CONNECTIONS: usize = 1_000_000;
+
+/// hyper makes room for all of them on every connection.
+const MOST_HEADERS: usize = 10_000;
 
 /// hyper needs 8 KiB to read a head at all; more than 16 MiB for one connection is a mistake.
 const HEADER_BYTES: std::ops::RangeInclusive<usize> = 8 * 1024..=16 * 1024 * 1024;

@@ -10,6 +10,7 @@ use rustls::ClientConfig;
 use url::Url;
 
 use super::token_request::TokenRequest;
+use crate::tls;
 use crate::token::source::{FailureKind, FetchError};
 
 /// The way to a token endpoint.
@@ -122,24 +123,38 @@ impl TokenEndpoint {
         Ok(answer)
     }
 
-    fn failed(&self, error: &reqwest::Error) -> FetchError {
-        let cause = innermost(error);
-        let message = if error.is_timeout() {
+    /// What is said when an attempt takes too long.
+    pub fn too_late(&self) -> FetchError {
+        self.named(FetchError::new(
+            FailureKind::Unavailable,
             format!(
                 "did not answer within {:?}; check whether the provider is up",
                 self.timeout
-            )
-        } else if error.is_connect() {
-            let advice = if cause.contains("certificate") {
-                "if it has a private certificate authority, name its PEM file with tls.ca_file"
-            } else {
-                "check token_endpoint, the DNS, and whether the provider is up"
-            };
-            format!("cannot be reached: {cause}; {advice}")
+            ),
+        ))
+    }
+
+    fn failed(&self, error: &reqwest::Error) -> FetchError {
+        if error.is_timeout() {
+            return self.too_late();
+        }
+        let cause = innermost(error);
+        let message = if error.is_connect() {
+            format!("cannot be reached: {cause}; {}", advice(&cause))
         } else {
             format!("gave no usable answer: {cause}")
         };
         self.named(FetchError::new(FailureKind::Unavailable, message))
+    }
+}
+
+fn advice(cause: &str) -> &'static str {
+    if let Some(advice) = tls::advice(cause) {
+        advice
+    } else if cause.contains("Too many open files") {
+        "raise the limit of open files (ulimit -n, LimitNOFILE)"
+    } else {
+        "check token_endpoint, the DNS, and whether the provider is up"
     }
 }
 

@@ -40,7 +40,9 @@ fn token(json: &Map<String, Value>, default: Duration) -> Result<FetchedToken, F
     let secret = json
         .get("access_token")
         .and_then(Value::as_str)
-        .ok_or_else(|| malformed("answered without an access_token"))?;
+        .ok_or_else(|| {
+            malformed("answered without an access_token; is this address a token endpoint?")
+        })?;
     check_characters(secret)?;
     Ok(FetchedToken {
         secret: SecretString::from(secret),

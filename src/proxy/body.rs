@@ -12,11 +12,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::metrics::InFlight;
 use super::upstream::Lease;
+use crate::server::CallerBody;
 
 /// A caller's body on its way to the upstream.
 #[derive(Debug)]
 pub(super) struct OutgoingBody {
-    body: Incoming,
+    body: CallerBody,
     progress: Option<Rc<Progress>>,
 }
 
@@ -25,16 +26,27 @@ pub(super) struct OutgoingBody {
 #[derive(Debug)]
 pub(super) struct Progress {
     moved_at: Cell<Instant>,
-    ended: Cell<bool>,
+    state: Cell<Sending>,
+}
+
+/// What has become of a request's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sending {
+    /// More is to come.
+    UnderWay,
+    /// All of it has gone out.
+    Done,
+    /// The caller broke it off, or sent what is no HTTP.
+    Broken,
 }
 
 impl OutgoingBody {
     /// Also hands out the body's progress, unless there is nothing to send.
-    pub(super) fn new(body: Incoming) -> (Self, Option<Rc<Progress>>) {
+    pub(super) fn new(body: CallerBody) -> (Self, Option<Rc<Progress>>) {
         let progress = (!body.is_end_stream()).then(|| {
             Rc::new(Progress {
                 moved_at: Cell::new(Instant::now()),
-                ended: Cell::new(false),
+                state: Cell::new(Sending::UnderWay),
             })
         });
         let body = Self {
@@ -46,14 +58,18 @@ impl OutgoingBody {
 }
 
 impl Progress {
-    /// When the last piece went out, and whether more are to come.
-    pub(super) fn state(&self) -> (Instant, bool) {
-        (self.moved_at.get(), !self.ended.get())
+    /// When the last piece went out.
+    pub(super) fn moved_at(&self) -> Instant {
+        self.moved_at.get()
     }
 
-    fn moved(&self, ended: bool) {
+    pub(super) fn state(&self) -> Sending {
+        self.state.get()
+    }
+
+    fn moved(&self, state: Sending) {
         self.moved_at.set(Instant::now());
-        self.ended.set(ended);
+        self.state.set(state);
     }
 }
 
@@ -67,7 +83,11 @@ impl Body for OutgoingBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if let Some(progress) = &self.progress {
-            progress.moved(frame.is_none() || self.body.is_end_stream());
+            progress.moved(match &frame {
+                Some(Err(_)) => Sending::Broken,
+                Some(Ok(_)) if !self.body.is_end_stream() => Sending::UnderWay,
+                _ => Sending::Done,
+            });
         }
         Poll::Ready(frame)
     }
@@ -85,7 +105,7 @@ impl Body for OutgoingBody {
 #[derive(Debug)]
 pub struct AnswerBody {
     source: Source,
-    _in_flight: InFlight,
+    in_flight: InFlight,
 }
 
 #[derive(Debug)]
@@ -109,7 +129,7 @@ impl AnswerBody {
                 idle,
                 deadline: None,
             }),
-            _in_flight: in_flight,
+            in_flight,
         }
     }
 
@@ -117,7 +137,7 @@ impl AnswerBody {
     pub(super) fn own(body: Bytes, in_flight: InFlight) -> Self {
         Self {
             source: Source::Own(body),
-            _in_flight: in_flight,
+            in_flight,
         }
     }
 }
@@ -130,8 +150,15 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
-        match &mut self.source {
-            Source::Forwarded(forwarded) => forwarded.poll_frame(cx),
+        let this = &mut *self;
+        match &mut this.source {
+            Source::Forwarded(forwarded) => {
+                let frame = ready!(forwarded.poll_frame(cx));
+                if let Some(Err(_)) = &frame {
+                    this.in_flight.broken();
+                }
+                Poll::Ready(frame)
+            }
             Source::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
             Source::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
         }

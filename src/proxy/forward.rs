@@ -1,20 +1,21 @@
 //! What changes in a message on its way through (RFC 9110 §7.6): as little as the RFC allows.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderName, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Extensions, HeaderMap, HeaderValue, Uri, Version};
-use hyper::body::{Body, Incoming};
+use http::{Extensions, HeaderMap, HeaderValue, Response, StatusCode, Uri, Version};
+use hyper::body::Body;
 
 use super::rejection::Rejection;
 use super::route::Route;
+use crate::server::CallerBody;
 
 /// Turns the head of a caller's request into the head of the request that is sent on; all but the
 /// token.
 pub(super) fn prepare_request(
     head: &mut Parts,
-    body: &Incoming,
+    body: &CallerBody,
     route: &Route,
 ) -> Result<(), Rejection> {
     head.uri = target(&head.uri, route).ok_or_else(|| Rejection::target_too_long(route))?;
@@ -22,6 +23,10 @@ pub(super) fn prepare_request(
     head.version = Version::HTTP_11;
     // hyper's own notes about the caller's connection mean nothing on another one.
     head.extensions = Extensions::new();
+    let coding = take_transfer_coding(&mut head.headers);
+    if coding == Coding::Unknown {
+        return Err(Rejection::unknown_coding(route));
+    }
     remove_hop_by_hop(&mut head.headers);
     head.headers
         .insert(HOST, route.settings.origin.host_field().clone());
@@ -34,8 +39,45 @@ pub(super) fn prepare_request(
 }
 
 /// Turns the head of an upstream's answer into the head of the answer that the caller gets.
-pub(super) fn prepare_response(headers: &mut HeaderMap) {
-    remove_hop_by_hop(headers);
+pub(super) fn prepare_response<B>(
+    response: &mut Response<B>,
+    route: &Route,
+) -> Result<(), Rejection> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Rejection::unasked_upgrade(route));
+    }
+    if take_transfer_coding(response.headers_mut()) == Coding::Unknown {
+        return Err(Rejection::unknown_answer_coding(route));
+    }
+    // As for requests: an upstream's HTTP/1.0 is no reason to give up the caller's connection.
+    *response.version_mut() = Version::HTTP_11;
+    remove_hop_by_hop(response.headers_mut());
+    Ok(())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    /// None, or the one that hyper has taken off already.
+    Known,
+    /// One that would still be on the body when its name is gone.
+    Unknown,
+}
+
+/// RFC 9112 §6.3: "If a message is received with both a Transfer-Encoding and a Content-Length
+/// header field, the Transfer-Encoding overrides the Content-Length. […] An intermediary that
+/// chooses to forward the message MUST first remove the received Content-Length field".
+fn take_transfer_coding(headers: &mut HeaderMap) -> Coding {
+    let Some(coding) = headers.get(TRANSFER_ENCODING) else {
+        return Coding::Known;
+    };
+    let only_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+        && headers.get_all(TRANSFER_ENCODING).iter().count() == 1;
+    headers.remove(CONTENT_LENGTH);
+    if only_chunked {
+        Coding::Known
+    } else {
+        Coding::Unknown
+    }
 }
 
 /// The upstream's address of what the caller asked for. Path and query go on byte for byte; only
@@ -159,6 +201,26 @@ mod tests {
             ("accept", "*/*"),
         ];
         assert_eq!(after_removal(&fields), ["accept: */*"]);
+    }
+
+    #[test]
+    fn a_length_beside_a_coding_goes() {
+        for (coding, left) in [
+            ("chunked", Coding::Known),
+            ("Chunked", Coding::Known),
+            ("gzip, chunked", Coding::Unknown),
+            ("identity", Coding::Unknown),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("3"));
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static(coding));
+            assert_eq!(take_transfer_coding(&mut headers), left, "{coding}");
+            assert!(!headers.contains_key(CONTENT_LENGTH), "{coding}");
+        }
+        let mut plain = HeaderMap::new();
+        plain.insert(CONTENT_LENGTH, HeaderValue::from_static("3"));
+        assert_eq!(take_transfer_coding(&mut plain), Coding::Known);
+        assert!(plain.contains_key(CONTENT_LENGTH));
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub struct ProxyMetrics {
     duration: HistogramVec,
     in_flight: IntGaugeVec,
     rejections: IntCounterVec,
+    broken: IntCounterVec,
 }
 
 impl ProxyMetrics {
@@ -59,11 +60,20 @@ impl ProxyMetrics {
                 ),
                 &["route", "reason"],
             )?,
+            broken: IntCounterVec::new(
+                Opts::new(
+                    "gatepass_answers_broken_total",
+                    "Answers that the upstream broke off or let stall after their head had gone \
+                     to the caller.",
+                ),
+                &["route"],
+            )?,
         };
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.duration.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.rejections.clone()))?;
+        registry.register(Box::new(metrics.broken.clone()))?;
         Ok(metrics)
     }
 
@@ -73,6 +83,7 @@ impl ProxyMetrics {
             requests: STATUS_CLASSES.map(|class| self.requests.with_label_values(&[route, class])),
             duration: self.duration.with_label_values(&[route]),
             in_flight: self.in_flight.with_label_values(&[route]),
+            broken: self.broken.with_label_values(&[route]),
             rejections: Reason::ALL.map(|reason| {
                 (
                     reason,
@@ -98,6 +109,7 @@ struct Handles {
     duration: Histogram,
     in_flight: IntGauge,
     rejections: [(Reason, IntCounter); Reason::ALL.len()],
+    broken: IntCounter,
 }
 
 impl RouteMetrics {
@@ -124,7 +136,15 @@ pub(super) struct InFlight {
 impl InFlight {
     /// The caller gets this status.
     pub(super) fn answered(&mut self, status: StatusCode) {
-        self.status_class = usize::from(status.as_u16() / 100);
+        // RFC 9110 §15: a status outside of 100 to 599 is to be treated as a 5xx. An answer that
+        // reaches a caller is never a 1xx.
+        let digit = usize::from(status.as_u16() / 100);
+        self.status_class = digit.saturating_sub(1).clamp(1, STATUS_CLASSES.len() - 1);
+    }
+
+    /// The answer ended before it was complete.
+    pub(super) fn broken(&self) {
+        self.metrics.broken.inc();
     }
 
     /// gatepass answers itself.
@@ -150,8 +170,8 @@ impl Drop for InFlight {
     }
 }
 
-/// By the first digit of the status; none at 0.
-const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+/// None at 0, and then by the first digit of the status.
+const STATUS_CLASSES: [&str; 5] = ["none", "2xx", "3xx", "4xx", "5xx"];
 
 /// From a kept-alive neighbour to a long download.
 const REQUEST_SECONDS: [f64; 14] = [

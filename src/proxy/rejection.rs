@@ -29,6 +29,9 @@ pub(super) enum Reason {
     NoRoute,
     MethodRefused,
     TargetTooLong,
+    UnknownCoding,
+    RequestBroken,
+    RequestStalled,
     NoToken,
     UpstreamUnreachable,
     UpstreamTimeout,
@@ -36,10 +39,13 @@ pub(super) enum Reason {
 }
 
 impl Reason {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::NoRoute,
         Self::MethodRefused,
         Self::TargetTooLong,
+        Self::UnknownCoding,
+        Self::RequestBroken,
+        Self::RequestStalled,
         Self::NoToken,
         Self::UpstreamUnreachable,
         Self::UpstreamTimeout,
@@ -51,6 +57,9 @@ impl Reason {
             Self::NoRoute => "no_route",
             Self::MethodRefused => "method_refused",
             Self::TargetTooLong => "target_too_long",
+            Self::UnknownCoding => "unknown_coding",
+            Self::RequestBroken => "request_broken",
+            Self::RequestStalled => "request_stalled",
             Self::NoToken => "no_token",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTimeout => "upstream_timeout",
@@ -58,14 +67,26 @@ impl Reason {
         }
     }
 
-    /// The status says whose fault it was: the caller's (4xx), the upstream's (502, 504), or that
-    /// of the way to a token (503). It is never 401, which would make clients drop their data, and
+    pub(super) fn is_upstream(self) -> bool {
+        matches!(
+            self,
+            Self::UpstreamUnreachable | Self::UpstreamTimeout | Self::UpstreamFailed
+        )
+    }
+
+    /// The status says whose fault it was: the caller's (4xx, 501), the upstream's (502, 504), or
+    /// that of the way to a token (503). It is never 401, which would make clients drop their data, and
     /// never a success.
     pub(super) fn status(self) -> StatusCode {
         match self {
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            // RFC 9112 §6.1: "A server that receives a request message with a transfer coding it
+            // does not understand SHOULD respond with 501 (Not Implemented)."
+            Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::RequestBroken => StatusCode::BAD_REQUEST,
+            Self::RequestStalled => StatusCode::REQUEST_TIMEOUT,
             Self::NoToken => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamUnreachable | Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -104,33 +125,53 @@ impl Rejection {
         Self::new(Reason::TargetTooLong, Some(route), detail.into())
     }
 
+    pub(super) fn unknown_coding(route: &Route) -> Self {
+        let detail = "the request's body has a transfer coding other than chunked";
+        Self::new(Reason::UnknownCoding, Some(route), detail.into())
+    }
+
     pub(super) fn no_token(route: &Route, credential: &str, state: &TokenState) -> Self {
-        let why = state
-            .why_unusable()
-            .unwrap_or_else(|| "a token has come just now".into());
+        let why = state.why_not_sent();
         Self {
             credential: Some(credential.to_owned()),
             retry_after: Some(state.retry_after_seconds()),
             ..Self::new(
                 Reason::NoToken,
                 Some(route),
-                format!("credential \"{credential}\" has {why}"),
+                format!("credential \"{credential}\" {why}"),
             )
         }
     }
 
     pub(super) fn upstream(route: &Route, error: &UpstreamError) -> Self {
-        let reason = match error {
-            UpstreamError::Connect(_) | UpstreamError::ConnectTimeout(_) => {
-                Reason::UpstreamUnreachable
+        let upstream = &route.settings.origin;
+        let (reason, detail) = match error {
+            UpstreamError::RequestBroken => (Reason::RequestBroken, format!("the request {error}")),
+            UpstreamError::RequestStalled(_) => {
+                (Reason::RequestStalled, format!("the request {error}"))
             }
-            UpstreamError::HeadTimeout(_) | UpstreamError::RequestStalled(_) => {
-                Reason::UpstreamTimeout
-            }
-            UpstreamError::Broken(_) => Reason::UpstreamFailed,
+            UpstreamError::Connect(_) => (
+                Reason::UpstreamUnreachable,
+                format!("upstream {upstream} {error}"),
+            ),
+            UpstreamError::HeadTimeout(_) => (
+                Reason::UpstreamTimeout,
+                format!("upstream {upstream} {error}"),
+            ),
+            UpstreamError::Broken(_) => (
+                Reason::UpstreamFailed,
+                format!("upstream {upstream} {error}"),
+            ),
         };
-        let detail = format!("upstream {} {error}", route.settings.origin);
         Self::new(reason, Some(route), detail)
+    }
+
+    pub(super) fn unknown_answer_coding(route: &Route) -> Self {
+        let detail = format!(
+            "upstream {} answered with a transfer coding other than chunked",
+            route.settings.origin
+        );
+        Self::new(Reason::UpstreamFailed, Some(route), detail)
     }
 
     pub(super) fn unasked_upgrade(route: &Route) -> Self {

@@ -84,7 +84,7 @@ impl PathPrefix {
     ///
     /// It does not begin with a slash, or holds what is not part of a path.
     pub fn new(path: &str) -> Result<Self, InvalidPrefix> {
-        let legal = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
+        let legal = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'*');
         if !path.starts_with('/') || !path.bytes().all(legal) {
             return Err(InvalidPrefix);
         }
@@ -117,7 +117,9 @@ impl fmt::Display for PathPrefix {
 
 /// A path prefix that cannot match any request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a path that begins with / and holds no space, ? or #")]
+#[error(
+    "a path that begins with / and holds no space, ?, # or *; it covers everything below it by itself"
+)]
 pub struct InvalidPrefix;
 
 /// All routes; the most specific one wins, whatever the order in the configuration.
@@ -175,7 +177,7 @@ mod tests {
 
     #[test]
     fn what_is_no_path_is_no_prefix() {
-        for path in ["", "connect", "/a b", "/a?b", "/a#b", "/ä", "/a\n"] {
+        for path in ["", "connect", "/a b", "/a?b", "/a#b", "/a/*", "/ä", "/a\n"] {
             assert_eq!(PathPrefix::new(path), Err(InvalidPrefix), "{path}");
         }
     }

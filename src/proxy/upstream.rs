@@ -2,29 +2,34 @@
 
 mod connect;
 mod origin;
+mod resolve;
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::body::{OutgoingBody, Progress};
+use super::body::{OutgoingBody, Progress, Sending};
 use super::route::{Route, Timeouts};
 pub(super) use connect::ConnectError;
 pub use origin::{InvalidUpstream, Origin};
+use resolve::Resolver;
 
 /// An upstream as one worker sees it.
 pub(super) struct Upstream {
     origin: Origin,
+    resolver: Resolver,
     timeouts: Timeouts,
     max_idle: usize,
     /// The most recently used at the end. It is taken first, so that the others can grow old.
     idle: RefCell<Vec<Idle>>,
     reaping: Cell<bool>,
+    /// Requests that failed by the upstream's fault since the last that did not.
+    failures: Cell<u64>,
 }
 
 struct Idle {
@@ -35,12 +40,26 @@ struct Idle {
 impl Upstream {
     pub(super) fn new(route: &Route) -> Self {
         Self {
+            resolver: Resolver::new(&route.settings.origin),
             origin: route.settings.origin.clone(),
             timeouts: route.settings.timeouts,
             max_idle: route.settings.max_idle_connections,
             idle: RefCell::default(),
             reaping: Cell::new(false),
+            failures: Cell::new(0),
         }
+    }
+
+    /// Notes a failure and counts it.
+    pub(super) fn failed(&self) -> u64 {
+        let failures = self.failures.get().saturating_add(1);
+        self.failures.set(failures);
+        failures
+    }
+
+    /// Notes an answer; says how many failures it ends, if any.
+    pub(super) fn answered(&self) -> Option<u64> {
+        Some(self.failures.take()).filter(|failures| *failures > 0)
     }
 
     /// A connection that an earlier request has left, if there is one that still looks alive.
@@ -61,15 +80,14 @@ impl Upstream {
 
     /// A new connection.
     pub(super) async fn connect(self: &Rc<Self>) -> Result<Connection, UpstreamError> {
-        let limit = self.timeouts.connect;
-        match timeout(limit, connect::connect(&self.origin)).await {
-            Ok(Ok(sender)) => Ok(Connection {
+        let connected = connect::connect(&self.origin, &self.resolver, self.timeouts.connect);
+        match connected.await {
+            Ok(sender) => Ok(Connection {
                 sender,
                 was_idle: false,
                 upstream: Rc::clone(self),
             }),
-            Ok(Err(error)) => Err(UpstreamError::Connect(error)),
-            Err(_) => Err(UpstreamError::ConnectTimeout(limit)),
+            Err(error) => Err(UpstreamError::Connect(error)),
         }
     }
 
@@ -128,57 +146,63 @@ impl Connection {
         progress: Option<&Progress>,
     ) -> Result<Answer, SendError> {
         let timeouts = self.upstream.timeouts;
+        let started = Instant::now();
         let mut answer = std::pin::pin!(self.sender.try_send_request(request));
-        let mut deadline = Instant::now() + timeouts.response_head;
         let outcome = loop {
+            let (deadline, too_late) = deadline(started, progress, timeouts);
             match timeout_at(deadline, answer.as_mut()).await {
                 Ok(outcome) => break outcome,
-                Err(_) => deadline = later_deadline(progress, timeouts, deadline)?,
+                Err(_) => {
+                    if deadline >= self::deadline(started, progress, timeouts).0 {
+                        return Err(SendError::Failed(too_late));
+                    }
+                }
             }
         };
         match outcome {
             Ok(response) => Ok(Answer {
-                response,
                 lease: Lease {
+                    // hyper speaks HTTP/1.0 on a connection once that was answered on it, and then
+                    // has no way to send a body whose length is not known.
+                    reusable: response.version() == Version::HTTP_11,
                     sender: self.sender,
                     upstream: self.upstream,
                 },
+                response,
             }),
             Err(mut error) => Err(match error.take_message() {
                 Some(unsent) if self.was_idle => SendError::NotSent(Box::new(unsent)),
+                _ if progress.map(Progress::state) == Some(Sending::Broken) => {
+                    SendError::Failed(UpstreamError::RequestBroken)
+                }
                 _ => SendError::Failed(UpstreamError::Broken(error.into_error())),
             }),
         }
     }
 }
 
-/// The deadline for the head of the answer has passed: is there a later one, because the request
-/// was still being sent?
-fn later_deadline(
+/// When the head of the answer is due as things are now, and what it means if it is not there. It
+/// is not due while the request is still being sent; that has a deadline of its own.
+fn deadline(
+    started: Instant,
     progress: Option<&Progress>,
     timeouts: Timeouts,
-    passed: Instant,
-) -> Result<Instant, SendError> {
-    let (later, error) = match progress.map(Progress::state) {
-        None => (passed, UpstreamError::HeadTimeout(timeouts.response_head)),
-        Some((moved_at, false)) => (
-            moved_at + timeouts.response_head,
-            UpstreamError::HeadTimeout(timeouts.response_head),
-        ),
-        Some((moved_at, true)) => (
-            moved_at + timeouts.idle,
+) -> (Instant, UpstreamError) {
+    match progress {
+        Some(progress) if progress.state() == Sending::UnderWay => (
+            progress.moved_at() + timeouts.idle,
             UpstreamError::RequestStalled(timeouts.idle),
         ),
-    };
-    if later > passed {
-        Ok(later)
-    } else {
-        Err(SendError::Failed(error))
+        _ => (
+            progress.map_or(started, Progress::moved_at) + timeouts.response_head,
+            UpstreamError::HeadTimeout(timeouts.response_head),
+        ),
     }
 }
 
 /// The claim of a response's body to the connection that it comes from.
 pub(super) struct Lease {
+    reusable: bool,
     sender: SendRequest<OutgoingBody>,
     upstream: Rc<Upstream>,
 }
@@ -187,9 +211,13 @@ impl Lease {
     /// Leaves the connection to later requests. The answer must have been read to its end.
     pub(super) fn give_back(self) {
         let Self {
+            reusable,
             mut sender,
             upstream,
         } = self;
+        if !reusable {
+            return;
+        }
         if sender.is_ready() {
             return upstream.keep(sender);
         }
@@ -217,28 +245,29 @@ pub(super) enum SendError {
     Failed(UpstreamError),
 }
 
-/// Why an upstream gave no answer.
+/// Why there is no answer from an upstream, as the rest of a sentence that begins with the upstream
+/// or, where it is at fault, the request.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UpstreamError {
     /// No connection could be made.
     #[error("cannot be reached: {0}")]
     Connect(#[source] ConnectError),
-    /// No connection was made in time.
-    #[error("cannot be reached: no connection within {0:?}")]
-    ConnectTimeout(Duration),
     /// The answer did not begin in time.
     #[error("took the request and did not begin to answer within {0:?}")]
     HeadTimeout(Duration),
-    /// The request's body stopped moving.
-    #[error("was not sent the whole request: its body did not move for {0:?}")]
+    /// The caller stopped sending, or the upstream stopped taking.
+    #[error("did not go on: its body did not move for {0:?}")]
     RequestStalled(Duration),
+    /// The caller broke off, or its body is not HTTP.
+    #[error("broke off or is not HTTP in its body")]
+    RequestBroken,
     /// The connection failed or what came was not HTTP.
-    #[error("gave no usable answer: {}", innermost(.0))]
+    #[error("gave no usable answer: {}", with_cause(.0))]
     Broken(#[source] hyper::Error),
 }
 
-/// hyper's own words say in which layer it happened; the innermost say what.
-fn innermost(error: &hyper::Error) -> String {
+/// hyper's own words say in which layer it happened; those of its source say what.
+fn with_cause(error: &hyper::Error) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),

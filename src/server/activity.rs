@@ -1,27 +1,31 @@
 //! What a connection is doing, so that idle and slow ones can be told apart and closed.
 //!
 //! Between two requests a connection may lie idle for long; once a head has begun to arrive it has
-//! to be complete soon; while a request is being answered neither applies. The state is kept in
-//! two plain cells, and one timer per connection looks at them now and then, so that a request
-//! costs no timer of its own.
+//! to be complete soon; while a request is being answered neither applies, but a caller who takes
+//! nothing of the answer is not waited for without end. The state is kept in a few plain cells, and
+//! one timer per connection looks at them now and then, so that a request costs no timer of its own.
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
 
-use hyper::body::{Body, Frame, SizeHint};
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
+
+use super::Settings;
 
 /// A connection's state.
 #[derive(Debug)]
 pub(super) struct Activity {
     phase: Cell<Phase>,
     since: Cell<Instant>,
+    /// Since when the caller has taken nothing of what is there to be written.
+    blocked_since: Cell<Option<Instant>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +36,8 @@ enum Phase {
     Head,
     /// A request is being answered.
     Busy,
+    /// The answer is over, and the request's body is not.
+    Leftover,
 }
 
 impl Activity {
@@ -39,33 +45,42 @@ impl Activity {
         Self {
             phase: Cell::new(Phase::Idle),
             since: Cell::new(Instant::now()),
+            blocked_since: Cell::new(None),
         }
     }
 
-    /// Resolves when the connection has been idle for `keep_alive`, or has been sending a head for
-    /// `header_read`.
+    /// Resolves when the connection has been idle, slow or stalled for longer than it may.
     ///
-    /// The phase may change while this sleeps, so it never sleeps longer than the shorter of the
-    /// two: whatever phase has begun meanwhile is looked at before it can be overdue.
-    pub(super) async fn overdue(&self, header_read: Duration, keep_alive: Duration) {
-        let longest_sleep = header_read.min(keep_alive);
+    /// The phase may change while this sleeps, so it never sleeps longer than the shortest limit:
+    /// whatever phase has begun meanwhile is looked at before it can be overdue.
+    pub(super) async fn overdue(&self, limits: &Settings) {
+        let shortest = limits
+            .header_read
+            .min(limits.keep_alive)
+            .min(limits.stalled);
         loop {
             let now = Instant::now();
-            let due = match self.phase.get() {
-                Phase::Idle => self.since.get() + keep_alive,
-                Phase::Head => self.since.get() + header_read,
-                Phase::Busy => now + longest_sleep,
+            let due = match (self.phase.get(), self.blocked_since.get()) {
+                (_, Some(blocked_since)) => blocked_since + limits.stalled,
+                (Phase::Idle, None) => self.since.get() + limits.keep_alive,
+                (Phase::Head, None) => self.since.get() + limits.header_read,
+                (Phase::Leftover, None) => self.since.get() + limits.stalled,
+                (Phase::Busy, None) => now + shortest,
             };
             if due <= now {
                 return;
             }
-            sleep_until(due.min(now + longest_sleep)).await;
+            sleep_until(due.min(now + shortest)).await;
         }
     }
 
     /// A request's head is complete.
-    pub(super) fn answering(&self) {
+    pub(super) fn begin(self: &Rc<Self>) -> Exchange {
         self.enter(Phase::Busy);
+        Exchange(Rc::new(Parts {
+            activity: Rc::clone(self),
+            open: Cell::new(2),
+        }))
     }
 
     fn enter(&self, phase: Phase) {
@@ -74,8 +89,49 @@ impl Activity {
     }
 
     fn received(&self) {
-        if self.phase.get() == Phase::Idle {
-            self.enter(Phase::Head);
+        match self.phase.get() {
+            Phase::Idle => self.enter(Phase::Head),
+            Phase::Leftover => self.enter(Phase::Leftover),
+            Phase::Head | Phase::Busy => {}
+        }
+    }
+
+    fn written<T>(&self, outcome: &Poll<T>) {
+        match (outcome, self.blocked_since.get()) {
+            (Poll::Pending, None) => self.blocked_since.set(Some(Instant::now())),
+            (Poll::Ready(_), Some(_)) => self.blocked_since.set(None),
+            _ => {}
+        }
+    }
+}
+
+/// A request and its answer.
+#[derive(Debug, Clone)]
+pub(super) struct Exchange(Rc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    activity: Rc<Activity>,
+    /// How many of the two bodies are not over yet.
+    open: Cell<u8>,
+}
+
+impl Exchange {
+    fn answer_is_over(&self) {
+        self.one_is_over(Phase::Leftover);
+    }
+
+    fn request_is_over(&self) {
+        self.one_is_over(Phase::Busy);
+    }
+
+    /// `otherwise` is where the connection is while the other body goes on.
+    fn one_is_over(&self, otherwise: Phase) {
+        let open = self.0.open.get().saturating_sub(1);
+        self.0.open.set(open);
+        let phase = if open == 0 { Phase::Idle } else { otherwise };
+        if self.0.activity.phase.get() != phase {
+            self.0.activity.enter(phase);
         }
     }
 }
@@ -113,7 +169,9 @@ impl AsyncWrite for WatchedStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.activity.written(&outcome);
+        outcome
     }
 
     fn poll_write_vectored(
@@ -121,7 +179,9 @@ impl AsyncWrite for WatchedStream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.activity.written(&outcome);
+        outcome
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -137,25 +197,82 @@ impl AsyncWrite for WatchedStream {
     }
 }
 
-/// A response body that marks the connection idle when it has been sent or dropped.
-pub(super) struct MarkingBody<B> {
-    body: B,
-    activity: Rc<Activity>,
+/// A caller's request body.
+#[derive(Debug)]
+pub struct CallerBody {
+    body: Incoming,
+    /// Until the body is over.
+    exchange: Option<Exchange>,
 }
 
-impl<B> MarkingBody<B> {
-    pub(super) fn new(body: B, activity: Rc<Activity>) -> Self {
-        Self { body, activity }
+impl CallerBody {
+    pub(super) fn new(body: Incoming, exchange: Exchange) -> Self {
+        let mut body = Self {
+            body,
+            exchange: Some(exchange),
+        };
+        if body.body.is_end_stream() {
+            body.over();
+        }
+        body
+    }
+
+    fn over(&mut self) {
+        if let Some(exchange) = self.exchange.take() {
+            exchange.request_is_over();
+        }
     }
 }
 
-impl<B> Drop for MarkingBody<B> {
+impl Drop for CallerBody {
     fn drop(&mut self) {
-        self.activity.enter(Phase::Idle);
+        self.over();
     }
 }
 
-impl<B: Body + Unpin> Body for MarkingBody<B> {
+impl Body for CallerBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.over();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A service's response body on its way to the caller.
+pub(super) struct AnswerBody<B> {
+    body: B,
+    exchange: Exchange,
+}
+
+impl<B> AnswerBody<B> {
+    pub(super) fn new(body: B, exchange: Exchange) -> Self {
+        Self { body, exchange }
+    }
+}
+
+impl<B> Drop for AnswerBody<B> {
+    fn drop(&mut self) {
+        self.exchange.answer_is_over();
+    }
+}
+
+impl<B: Body + Unpin> Body for AnswerBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -177,24 +294,28 @@ impl<B: Body + Unpin> Body for MarkingBody<B> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    const HEADER_READ: Duration = Duration::from_secs(10);
-    const KEEP_ALIVE: Duration = Duration::from_secs(60);
-    const MILLISECOND: Duration = Duration::from_millis(1);
-
-    /// Seconds after which the connection was found overdue, while `story` happened to it.
-    async fn overdue_after(story: impl AsyncFnOnce(&Activity)) -> u64 {
-        let activity = Activity::new();
+    /// Milliseconds after which the connection was found overdue, while `story` happened to it.
+    async fn overdue_after(story: impl AsyncFnOnce(&Rc<Activity>)) -> u128 {
+        let limits = Settings {
+            header_read: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(60),
+            stalled: Duration::from_secs(300),
+            ..Settings::default()
+        };
+        let activity = Rc::new(Activity::new());
         let start = Instant::now();
         tokio::select! {
-            () = activity.overdue(HEADER_READ, KEEP_ALIVE) => {}
+            () = activity.overdue(&limits) => {}
             () = async {
                 story(&activity).await;
                 std::future::pending::<()>().await;
             } => {}
         }
-        (start.elapsed() - MILLISECOND).as_secs()
+        start.elapsed().as_millis()
     }
 
     async fn seconds(seconds: u64) {
@@ -203,29 +324,57 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_connection_lasts_for_keep_alive() {
-        assert_eq!(overdue_after(async |_| ()).await, 59);
+        assert_eq!(overdue_after(async |_| ()).await, 60_000);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_head_must_be_complete_soon_after_it_began() {
-        let dripping = async |activity: &Activity| {
+        let dripping = async |activity: &Rc<Activity>| {
             for _ in 0..100 {
                 seconds(3).await;
                 activity.received();
             }
         };
-        let found = overdue_after(dripping).await;
-        assert_eq!(found, 12, "3 s of silence and 10 s for the head");
+        assert_eq!(overdue_after(dripping).await, 13_000);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_is_being_answered_is_never_overdue() {
-        let slow_answer = async |activity: &Activity| {
+        let slow_answer = async |activity: &Rc<Activity>| {
             activity.received();
-            activity.answering();
+            let exchange = activity.begin();
+            exchange.request_is_over();
             seconds(3600).await;
-            activity.enter(Phase::Idle);
+            exchange.answer_is_over();
         };
-        assert_eq!(overdue_after(slow_answer).await, 3659);
+        assert_eq!(overdue_after(slow_answer).await, 3_660_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_may_go_on_after_its_answer() {
+        let early_answer = async |activity: &Rc<Activity>| {
+            let exchange = activity.begin();
+            exchange.answer_is_over();
+            for _ in 0..100 {
+                seconds(100).await;
+                activity.received();
+            }
+            exchange.request_is_over();
+        };
+        assert_eq!(overdue_after(early_answer).await, 10_060_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_who_takes_nothing_of_its_answer_is_overdue() {
+        let stalled = async |activity: &Rc<Activity>| {
+            let _exchange = activity.begin();
+            seconds(100).await;
+            activity.written(&Poll::<()>::Pending);
+            seconds(200).await;
+            activity.written(&Poll::Ready(()));
+            activity.written(&Poll::<()>::Pending);
+            seconds(1000).await;
+        };
+        assert_eq!(overdue_after(stalled).await, 600_000);
     }
 }

@@ -86,19 +86,26 @@ impl Intake {
                 loops.close();
                 loops.wait().await;
             }
-            Kind::Handed(mut handed) => loop {
-                let next = tokio::select! {
-                    next = handed.recv() => next,
-                    () = drain.begun() => return,
-                };
-                let Some(Handed { stream, permit }) = next else {
-                    return;
-                };
-                match TcpStream::from_std(stream) {
-                    Ok(stream) => start(stream, permit),
+            Kind::Handed(mut handed) => {
+                let start = |handed: Handed| match TcpStream::from_std(handed.stream) {
+                    Ok(stream) => start(stream, handed.permit),
                     Err(error) => error!(%error, "a connection could not be taken over"),
+                };
+                loop {
+                    tokio::select! {
+                        next = handed.recv() => match next {
+                            Some(next) => start(next),
+                            None => return,
+                        },
+                        () = drain.begun() => break,
+                    }
                 }
-            },
+                // What has been accepted is served, also if it was still on its way.
+                handed.close();
+                while let Some(next) = handed.recv().await {
+                    start(next);
+                }
+            }
         }
     }
 }
@@ -142,13 +149,15 @@ where
         Err(error) => return error!(%error, "a listener could not be used"),
     };
     loop {
-        // The place first, then the connection: whoever finds none waits in the kernel's queue,
-        // where it costs no memory.
-        let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
-            return;
-        };
         match listener.accept().await {
-            Ok((stream, _)) => turns.give(stream, permit).await,
+            Ok((stream, _)) => {
+                // Without a free place this one waits, and those after it in the kernel's queue,
+                // where they cost no memory.
+                let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
+                    return;
+                };
+                turns.give(stream, permit).await;
+            }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 // Out of descriptors or memory. Trying again at once would only burn the CPU.

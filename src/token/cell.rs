@@ -22,22 +22,25 @@ pub struct TokenWriter(TokenReader);
 impl TokenWriter {
     /// Publishes a new token: requests that are sent from now on carry it.
     pub fn store(&self, token: AccessToken) {
-        self.put(TokenState::Valid(token));
+        self.put(TokenState::Valid(token, None));
     }
 
     /// Takes the token away because its life is over.
     pub fn expire(&self) {
-        self.put(TokenState::Expired(None));
+        let setback = self.current().setback().cloned();
+        self.put(TokenState::Expired(setback));
     }
 
-    /// Tells readers why there is no token. A token that is still valid stays: a failed refresh
-    /// takes nothing from the requests.
+    /// Tells readers of a failure. A token that is still valid stays: a failed refresh takes
+    /// nothing from the requests.
     pub fn record_setback(&self, setback: Setback) {
-        match **self.0.load() {
-            TokenState::Valid(_) => {}
-            TokenState::Pending(_) => self.put(TokenState::Pending(Some(setback))),
-            TokenState::Expired(_) => self.put(TokenState::Expired(Some(setback))),
-        }
+        let setback = Some(setback);
+        let state = match &**self.current() {
+            TokenState::Pending(_) => TokenState::Pending(setback),
+            TokenState::Valid(token, _) => TokenState::Valid(token.clone(), setback),
+            TokenState::Expired(_) => TokenState::Expired(setback),
+        };
+        self.put(state);
     }
 
     /// What readers see.

@@ -74,7 +74,7 @@ impl Refresher {
     /// started again at any point.
     async fn run(&self) -> Infallible {
         let mut attempt_at = match &**self.writer.current() {
-            TokenState::Valid(token) => token.refresh_at(),
+            TokenState::Valid(token, _) => token.refresh_at(),
             TokenState::Pending(_) | TokenState::Expired(_) => Instant::now(),
         };
         loop {
@@ -186,8 +186,8 @@ impl Refresher {
         next_attempt
     }
 
-    /// Does `work`, and takes the token away on the way if its life ends meanwhile. The data plane
-    /// relies on this: it sends what stands in the cell and reads no clock.
+    /// Does `work`, and takes the token away on the way if its life ends meanwhile, so that readers
+    /// learn why there is none.
     async fn while_expiring<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         if let Some(retire_at) = self.retire_at() {

@@ -66,7 +66,7 @@ const RESERVE: Duration = Duration::from_millis(1_500);
 /// By how much a provider may have rounded a token's end down.
 const ROUNDING: Duration = Duration::from_secs(1);
 
-/// No two attempts follow each other more closely than this.
+/// The least distance of an attempt from a failed one before it.
 const LEAST_DELAY: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

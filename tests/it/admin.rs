@@ -33,7 +33,7 @@ async fn probes_have_three_meanings() {
     /readyz 503
     not ready
 
-    credential "envase": no token yet: the first answer of the token endpoint is awaited
+    credential "envase" has no token yet: the first answer of its token endpoint is awaited
     "#);
 }
 
@@ -60,7 +60,7 @@ async fn a_credential_that_no_route_needs_is_neither_fetched_nor_awaited() {
     );
     let gatepass = Gatepass::start(&unused).ready().await;
     assert_eq!(provider.count(), 1);
-    gatepass.wait_for_event("no route uses this credential: no token is fetched for it");
+    gatepass.wait_for_event("no route uses credential \"unused\": no token is fetched for it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,7 +91,9 @@ async fn one_of_two_credentials_that_fails_is_named() {
     let ready = get(gatepass.admin(), "/readyz").await;
     assert_eq!(ready.status(), 503);
     assert!(
-        ready.body().contains("credential \"broken\": no token yet"),
+        ready
+            .body()
+            .contains("credential \"broken\" has no token yet"),
         "{}",
         ready.body()
     );

@@ -45,7 +45,7 @@ fn no_configuration_anywhere() {
     let finished = run(&["check"], &[]);
     assert_eq!(finished.code, Some(78));
     insta::assert_snapshot!(finished.stderr, @"
-    gatepass: 1 problem in the configuration; nothing was started. Mend it and try again.
+    gatepass: 1 problem has to be mended in the configuration before anything can run.
 
     no configuration
         found     neither gatepass.toml nor /etc/gatepass/gatepass.toml
@@ -100,7 +100,7 @@ fn a_good_configuration_is_summed_up() {
     );
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     insta::assert_snapshot!(finished.stdout, @r#"
-    The configuration is good.
+    The configuration is good: gatepass.toml
 
     Applications call http://127.0.0.1:8080
       /connect → https://api.example/v1 with a token of "envase"
@@ -108,7 +108,7 @@ fn a_good_configuration_is_summed_up() {
 
     Tokens of "envase" come from https://id.example/oauth2/token
 
-    No route uses credential "spare": no token will be fetched for it.
+    Warning: no route uses credential "spare": no token is fetched for it.
 
     Operators look at http://127.0.0.1:9090/readyz and /metrics
     "#);

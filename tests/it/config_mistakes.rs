@@ -1,8 +1,11 @@
 //! Mistakes in a configuration: all of them at once, each with its place, none with a secret, and
 //! nothing started.
 
+use std::io::Write;
+use std::process::Stdio;
+
 use crate::support::CANARY;
-use crate::support::gatepass::{run, run_with};
+use crate::support::gatepass::{command, run, run_with};
 
 const GOOD: &str = r#"
 [credentials.envase]
@@ -112,7 +115,91 @@ fn a_secret_in_place_of_its_file_is_not_shown() {
     for key in ["client_secret_file", "client_secret_env"] {
         let config = with("client_secret =", &format!("{key} ="));
         insta::assert_snapshot!(format!("secret_as_{key}"), mistakes(&config));
+        for secret in [
+            "wJalr/K7MDENG+bPx",
+            "abc/DEF+ghi==",
+            "a.b.c",
+            "/x/y",
+            "1234567890",
+            "K7GNSH2LQ9ABCDEF",
+        ] {
+            let config = with(
+                "client_secret = \"canary-secret\"",
+                &format!("{key} = \"{secret}\""),
+            );
+            let said = mistakes(&config);
+            assert!(!said.contains(secret), "{said}");
+        }
     }
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_parsed_is_not_shown() {
+    let config = with("id.example", "tms:canary@id.example:port");
+    insta::assert_snapshot!("unparsable_endpoint", mistakes(&config));
+}
+
+#[test]
+fn a_route_to_gatepass_itself() {
+    let config = with("https://api.example", "http://localhost:8080");
+    insta::assert_snapshot!("loop", mistakes(&config));
+}
+
+#[test]
+fn usual_slips() {
+    let route = GOOD.split_once("[[routes]]").unwrap().1;
+    let slips = [
+        with("[[routes]]", "[routes]"),
+        with("[credentials.envase]", "[credentials]"),
+        format!("routes = []\n{}", with(&format!("[[routes]]{route}"), "")),
+        with("/connect", "/connect/*"),
+        with("https://api.example", "127.0.0.1:7002"),
+        format!("proxy.listen = \"8081\"\n{GOOD}"),
+        format!("proxy.limits.connections = 9000000000000000000\n{GOOD}"),
+        with("credentials.envase", "credentials.Envase"),
+    ];
+    let said: Vec<_> = slips.iter().map(|config| mistakes(config)).collect();
+    insta::assert_snapshot!("usual_slips", said.join("\n"));
+}
+
+#[test]
+fn a_secret_in_the_environment_goes_over_the_files() {
+    let variable = "GATEPASS__CREDENTIALS__ENVASE__CLIENT_SECRET_FILE";
+    let files = [("gatepass.toml", GOOD), ("secret", "canary")];
+    let finished = run_with(&["check"], &files, &[(variable, "secret")]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    assert!(finished.stdout.contains(variable), "{}", finished.stdout);
+}
+
+#[test]
+fn a_credential_that_only_the_environment_knows() {
+    let variable = ("GATEPASS__CREDENTIALS__OTHER__CLIENT_SECRET", "canary");
+    insta::assert_snapshot!("environment_alone", mistakes_with(GOOD, &[variable]));
+}
+
+#[test]
+fn a_token_in_the_clear_is_warned_of() {
+    let config = with("https://api.example", "http://api.example");
+    let finished = run(&["check"], &[("gatepass.toml", &config)]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    insta::assert_snapshot!("in_the_clear", finished.stdout);
+}
+
+#[test]
+fn a_configuration_may_come_through_a_pipe() {
+    let mut child = command()
+        .args(["check", "--config", "/dev/stdin"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(GOOD.as_bytes()).unwrap();
+    drop(pipe);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
 }
 
 #[test]

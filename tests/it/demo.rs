@@ -1,67 +1,95 @@
 //! The demo, as the README's first command starts it.
 
-use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
 
+use crate::support::client::PATIENCE;
 use crate::support::gatepass::command;
 use crate::support::get;
 
+struct Demo {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Demo {
+    fn start() -> Self {
+        let mut command = command();
+        command
+            .args([
+                "demo",
+                "--listen",
+                "127.0.0.1:0",
+                "--admin-listen",
+                "127.0.0.1:0",
+            ])
+            .stdout(Stdio::piped());
+        let mut child = Command::from(command).kill_on_drop(true).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    async fn line_with(&mut self, wanted: &str) -> String {
+        let reading = async {
+            loop {
+                let line = self.lines.next_line().await.unwrap();
+                let line = line.expect("the demo goes on");
+                if line.contains(wanted) {
+                    return line;
+                }
+            }
+        };
+        let line = timeout(PATIENCE, reading).await;
+        line.unwrap_or_else(|_| panic!("no line with {wanted:?} in time"))
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn shows_tokens_rolling_over_and_what_the_upstream_saw() {
-    let mut child = command()
-        .args([
-            "demo",
-            "--listen",
-            "127.0.0.1:0",
-            "--admin-listen",
-            "127.0.0.1:0",
-        ])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap())
-        .lines()
-        .map(Result::unwrap);
-    let mut curl = lines
-        .by_ref()
-        .filter_map(|line| line.trim().strip_prefix("curl http://").map(str::to_owned));
-    let proxy = curl.next().unwrap();
-    let proxy = proxy.strip_suffix("/hello").unwrap().parse().unwrap();
-    curl.next().unwrap();
-    let admin = curl.next().unwrap();
-    let admin = admin.strip_suffix("/metrics").unwrap().parse().unwrap();
+    let mut demo = Demo::start();
+    let address = |line: String| line.split('/').nth(2).unwrap().parse().unwrap();
+    let proxy = address(demo.line_with("curl http://").await);
+    let admin = address(demo.line_with("/metrics").await);
 
-    lines
-        .by_ref()
-        .find(|line| line.contains("number 1 handed out"))
-        .unwrap();
-    while get(admin, "/readyz").await.status() != 200 {}
+    demo.line_with("number 1 handed out").await;
+    let ready = async {
+        while get(admin, "/readyz").await.status() != 200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, ready).await.expect("ready in time");
     let answer = get(proxy, "/any/path?x").await;
     assert_eq!(answer.status(), 200);
     let seen: Value = serde_json::from_str(answer.body()).unwrap();
     assert_eq!(seen["upstream_saw"]["path"], "/any/path?x");
-    let authorization = seen["upstream_saw"]["headers"]["authorization"]
-        .as_str()
-        .unwrap();
+    let authorization = &seen["upstream_saw"]["headers"]["authorization"];
+    let authorization = authorization.as_str().unwrap();
     assert!(
-        authorization.starts_with("Bearer ••• (token number 1,"),
+        authorization.starts_with("Bearer ••• (token number "),
         "{authorization}"
     );
-    lines
-        .by_ref()
-        .find(|line| line.contains("GET /any/path?x with token number 1: 200"))
-        .unwrap();
+    let told = demo.line_with("GET /any/path?x").await;
+    assert!(told.ends_with(": 200"), "{told}");
 
-    lines
-        .by_ref()
-        .find(|line| line.contains("number 2 handed out"))
-        .unwrap();
+    demo.line_with("number 2 handed out").await;
     assert_eq!(get(proxy, "/").await.status(), 200);
 
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    assert!(child.wait().unwrap().success());
+    let pid = i32::try_from(demo.child.id().unwrap()).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::INT).unwrap();
+    assert!(demo.child.wait().await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ends_with_its_reader() {
+    let Demo { mut child, lines } = Demo::start();
+    drop(lines);
+    // The next token is told to nobody.
+    let ended = timeout(PATIENCE, child.wait()).await.expect("it ends");
+    assert!(ended.unwrap().success());
 }

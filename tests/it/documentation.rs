@@ -154,7 +154,8 @@ fn every_command_of_the_readme_is_run() {
             continue;
         }
         assert!(
-            ci.contains(line),
+            ci.lines()
+                .any(|run| run.split([';', '|', '>', '&']).next().unwrap().trim() == line),
             "{line:?} is in the README and not in .ci/run"
         );
     }

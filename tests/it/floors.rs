@@ -14,7 +14,7 @@ const FLOORS: [(&str, u8); 15] = [
     ("config", 3),
     ("admin", 3),
     ("oauth", 2),
-    ("server", 2),
+    ("server", 1),
     ("proxy", 2),
     ("token", 1),
     ("tls", 1),

@@ -269,7 +269,7 @@ async fn an_upstream_that_is_not_there_is_named() {
     let port = address.rsplit(':').next().unwrap();
     insta::assert_snapshot!(format!("{problem:#}").replace(port, "PORT"), @r#"
     {
-      "detail": "upstream http://127.0.0.1:PORT cannot be reached: no connection to 127.0.0.1:PORT (Connection refused (os error 111)); check upstream, and whether it is up",
+      "detail": "upstream http://127.0.0.1:PORT cannot be reached: no connection (127.0.0.1:PORT: Connection refused (os error 111)); check upstream, and whether it is up",
       "reason": "upstream_unreachable",
       "route": "root",
       "status": 502,

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::support::client::PATIENCE;
-use crate::support::{AuthorizationServer, Gatepass, Upstream, raw, simple_config};
+use crate::support::{AuthorizationServer, Gatepass, Upstream, get, raw, simple_config};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -114,4 +114,38 @@ async fn several_workers_share_the_callers_evenly() {
     assert_eq!(upstream.requests(), 8);
     // Each worker keeps its own upstream connection, and needs no more for one request at a time.
     assert_eq!(upstream.connections(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_cannot_take_all_descriptors() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream);
+    let gatepass = Gatepass::start_with_descriptors(&config, 256).ready().await;
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        idle.push(TcpStream::connect(gatepass.proxy()).await.unwrap());
+    }
+    assert_eq!(get(gatepass.admin(), "/livez").await.status(), 200);
+    let open = gatepass.metric("process_open_fds").await;
+    assert!(open < 100.0, "{open}");
+    assert!(gatepass.output().contains("allows fewer connections"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_takes_nothing_of_its_answer_is_given_up() {
+    let (gatepass, _upstream) = start("proxy.timeouts.stalled = \"300ms\"").await;
+    let mut caller = TcpStream::connect(gatepass.proxy()).await.unwrap();
+    // Much more than the sockets' buffers hold comes back, and nothing of it is read.
+    let size = 30_000_000;
+    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n");
+    caller.write_all(head.as_bytes()).await.unwrap();
+    caller.write_all(&vec![b'x'; size]).await.unwrap();
+    let in_flight = r#"gatepass_requests_in_flight{route="root"}"#;
+    let given_up = async {
+        while gatepass.metric(in_flight).await > 0.0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, given_up).await.expect("given up in time");
 }

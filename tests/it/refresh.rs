@@ -16,7 +16,8 @@ use crate::support::{
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_rollovers_under_load_lose_no_request() {
     let provider = AuthorizationServer::start();
-    provider.otherwise(Reply::Token(0.8));
+    // Refreshed after 1 s and sent for 1.5 s.
+    provider.otherwise(Reply::Token(2.0));
     let upstream = Upstream::start().await;
     upstream.check_tokens(provider.introspection());
     let gatepass = Gatepass::start(&simple_config(&provider, &upstream))
@@ -59,6 +60,7 @@ async fn ten_rollovers_under_load_lose_no_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_requests_on_a_cold_start_cause_one_token_request() {
     let provider = AuthorizationServer::start();
+    allow_many_sockets();
     // Long enough for all of them to come while the first token is on its way.
     provider.think_for(Duration::from_millis(1_500));
     let upstream = Upstream::start().await;
@@ -89,6 +91,15 @@ async fn a_thousand_requests_on_a_cold_start_cause_one_token_request() {
         "some came before the token"
     );
     assert_eq!(provider.count(), 1);
+}
+
+/// A thousand callers and as many upstream connections are more than the usual 1,024 descriptors.
+fn allow_many_sockets() {
+    let limit = gatepass::runtime::raise_descriptor_limit();
+    assert!(
+        limit > 4_000,
+        "raise the hard limit of open files (ulimit -Hn)"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 
 use crate::support::client::{PATIENCE, connect, get_request};
-use crate::support::{AuthorizationServer, Gatepass, Upstream, get, simple_config};
+use crate::support::{
+    AuthorizationServer, CLIENT_SECRET, Gatepass, Reply, Upstream, get, simple_config,
+};
 
 /// An upstream by hand: the test holds each answer back as long as it likes.
 struct SlowUpstream(TcpListener);
@@ -123,4 +125,42 @@ async fn stops_at_once_when_nothing_is_in_flight() {
         "{:?}",
         start.elapsed()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_workers_stop_like_one() {
+    let keys = "shutdown.grace = \"300ms\"\nproxy.workers = 2";
+    let (upstream, mut gatepass) = SlowUpstream::start(keys).await;
+    // The first caller is served by the first worker, the second by the other, where it hangs.
+    let _idle = TcpStream::connect(gatepass.proxy()).await.unwrap();
+    let mut caller = connect::<Full<Bytes>>(gatepass.proxy()).await;
+    let _answer = tokio::spawn(caller.send_request(get_request("/")));
+    let _held = upstream.take().await;
+    gatepass.signal(Signal::TERM);
+    assert_eq!(gatepass.ended().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_file_that_hangs_holds_up_neither_refreshes_nor_the_end() {
+    let provider = AuthorizationServer::start();
+    provider.otherwise(Reply::Token(0.6));
+    let upstream = Upstream::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("secret");
+    std::fs::write(&file, CLIENT_SECRET).unwrap();
+    let config = simple_config(&provider, &upstream).replace(
+        &format!("client_secret = \"{CLIENT_SECRET}\""),
+        &format!(
+            "client_secret_file = \"{}\"\n timeout = \"300ms\"",
+            file.display()
+        ),
+    );
+    let mut gatepass = Gatepass::start(&config).ready().await;
+    // Reading a pipe that nobody writes to never ends, like a file system that has gone away.
+    std::fs::remove_file(&file).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&file).status();
+    assert!(made.unwrap().success());
+    gatepass.output_with("did not answer within 300ms");
+    gatepass.signal(Signal::TERM);
+    assert_eq!(gatepass.ended().await.code(), Some(0));
 }

@@ -1,7 +1,7 @@
 //! HTTPS upstreams: believed only with a certificate from whom the configuration trusts.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -90,7 +90,7 @@ async fn start(upstream: &TlsUpstream, ca_file: Option<&Path>) -> Gatepass {
         .await
 }
 
-fn write(directory: &Path, pem: &str) -> std::path::PathBuf {
+fn write(directory: &Path, pem: &str) -> PathBuf {
     let file = directory.join("ca.pem");
     std::fs::write(&file, pem).unwrap();
     file
@@ -128,22 +128,28 @@ async fn an_upstream_that_cannot_be_believed_gets_nothing() {
     let own = tempfile::tempdir().unwrap();
     let misnamed_ca = write(own.path(), &misnamed.ca_pem);
     let unknown = TlsUpstream::start("localhost").await;
-    for (upstream, ca_file, why) in [
-        (&unknown, None, "the platform does not know its authority"),
-        (&unknown, Some(&other_ca), "another authority is trusted"),
+    for (upstream, ca_file, why, advice) in [
+        (&unknown, None, "unknown to the platform", "tls.ca_file"),
+        (
+            &unknown,
+            Some(&other_ca),
+            "not of the trusted authority",
+            "tls.ca_file",
+        ),
         (
             &misnamed,
             Some(&misnamed_ca),
-            "its certificate is for another name",
+            "for another name",
+            "check the host name",
         ),
     ] {
-        let gatepass = start(upstream, ca_file.map(std::path::PathBuf::as_path)).await;
+        let gatepass = start(upstream, ca_file.map(PathBuf::as_path)).await;
         let answer = get(gatepass.proxy(), "/").await;
         assert_eq!(answer.status(), 502, "{why}");
         let problem: Value = serde_json::from_str(answer.body()).unwrap();
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains("TLS handshake failed"), "{why}: {detail}");
-        assert!(detail.contains("tls.ca_file"), "{why}: {detail}");
+        assert!(detail.contains(advice), "{why}: {detail}");
         assert!(upstream.heads.lock().unwrap().is_empty(), "{why}");
     }
 }

@@ -13,12 +13,12 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::narration::Narration;
+use crate::server::CallerBody;
 
 /// How long a token lives.
 pub(super) const LIFETIME: Duration = Duration::from_secs(5);
@@ -87,7 +87,8 @@ impl AuthorizationServer {
 
 pub(super) fn service(
     server: Rc<AuthorizationServer>,
-) -> impl Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible> + Clone {
+) -> impl Service<Request<CallerBody>, Response = Response<Full<Bytes>>, Error = Infallible> + Clone
+{
     service_fn(move |request| ready(Ok(server.answer(&request))))
 }
 

@@ -53,9 +53,14 @@ Tokens live for {} seconds here. Ctrl-C stops the demo.
     }
 }
 
-/// A reader that has gone away must not end the demo, so errors are let go.
+/// When its reader has gone away (`gatepass demo | head`), nobody is there to show anything to.
 fn print(text: &str) {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes());
-    let _ = out.flush();
+    if out
+        .write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .is_err()
+    {
+        std::process::exit(0);
+    }
 }

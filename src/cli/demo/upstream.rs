@@ -8,13 +8,13 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::authorization_server::{AuthorizationServer, IssuedToken, json_response};
 use super::narration::Narration;
+use crate::server::CallerBody;
 
 pub(super) struct Upstream {
     provider: Rc<AuthorizationServer>,
@@ -29,7 +29,7 @@ impl Upstream {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<CallerBody>) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
         let what = format!("{} {}", head.method, head.uri);
         let Some(token) = self.token(&head) else {
@@ -89,7 +89,8 @@ fn seen(head: &Parts, body: &str, token: IssuedToken) -> Value {
 
 pub(super) fn service(
     upstream: Upstream,
-) -> impl Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible> + Clone {
+) -> impl Service<Request<CallerBody>, Response = Response<Full<Bytes>>, Error = Infallible> + Clone
+{
     let upstream = Rc::new(upstream);
     service_fn(move |request| {
         let upstream = Rc::clone(&upstream);

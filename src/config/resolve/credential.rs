@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -11,7 +11,7 @@ use url::{Host, Url};
 use super::super::decode::{Path, Report};
 use super::super::raw;
 use super::super::scalar::{OneOrMany, value_or};
-use super::{TrustedRoots, choice};
+use super::{LEGAL_NAME, TrustedRoots, choice, is_legal_name};
 use crate::oauth::{ClientAuthentication, Secret, Settings};
 
 /// Resolves the credentials; none if any of them has a mistake.
@@ -73,15 +73,15 @@ fn credential(
     })
 }
 
-/// The name is the value of a metric's label, and `none` is the word for routes without one.
 fn check_name(name: &str, path: &Path, report: &mut Report) {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    if name.is_empty() || !name.chars().all(legal) || name == super::route::NO_CREDENTIAL {
+    if name == super::route::NO_CREDENTIAL {
         report.add(
             path,
-            format!("the name {name:?}"),
-            "a name of letters, digits, _ - and . that is not \"none\"",
+            "the name \"none\"",
+            "another one; it is the word of routes that add no token",
         );
+    } else if !is_legal_name(name) {
+        report.add(path, format!("the name {name:?}"), LEGAL_NAME);
     }
 }
 
@@ -111,13 +111,8 @@ fn token_endpoint(written: Option<&str>, path: &Path, report: &mut Report) -> Op
     let path = path.key("token_endpoint");
     let written = required(written.map(str::to_owned), &path, TOKEN_ENDPOINT, report)?;
     let Ok(url) = Url::parse(&written) else {
-        // Only up to the query, which may hold what should not be shown.
-        let shown = written.split(['?', '#']).next().unwrap_or_default();
-        report.add(
-            &path,
-            format!("{shown:?}, which is no address"),
-            TOKEN_ENDPOINT,
-        );
+        // Not shown: a secret may stand anywhere in it.
+        report.add(&path, "something that is no address", TOKEN_ENDPOINT);
         return None;
     };
     let fault = endpoint_fault(&url);
@@ -177,8 +172,8 @@ fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
-        // RFC 6761 §6.3: names that are or end in "localhost" are loopback.
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        // RFC 6761 §6.3 says the same of names below it, but not every resolver keeps to it.
+        Some(Host::Domain(name)) => name == "localhost",
         None => false,
     }
 }
@@ -190,32 +185,41 @@ fn client_secret(
     path: &Path,
     report: &mut Report,
 ) -> Option<Secret> {
-    let written: Vec<_> = SECRET_KEYS
+    let mut written: Vec<_> = SECRET_KEYS
         .into_iter()
         .filter(|key| report.is_written(&path.key(key)))
         .collect();
-    match written.as_slice() {
+    // A variable goes over the file, also where the file has another of the three keys.
+    if let Some(over) = written
+        .iter()
+        .find(|key| report.is_from_environment(&path.key(key)))
+    {
+        written = vec![over];
+    }
+    let key = match written.as_slice() {
         [] => {
             report.add(&path.key("client_secret_file"), "nothing", CLIENT_SECRET);
             return None;
         }
-        [_] => {}
+        [only] => path.key(only),
         several => {
             report.add(path, several.join(" and "), "only one of them");
             return None;
         }
+    };
+    match written.first() {
+        Some(&"client_secret") => secret_value(value?, &key, report),
+        Some(&"client_secret_file") => secret_file(file?, &key, report),
+        _ => secret_variable(&variable?, &key, report),
     }
-    if let Some(value) = value {
-        if value.expose_secret().is_empty() {
-            report.add(&path.key("client_secret"), "an empty string", CLIENT_SECRET);
-            return None;
-        }
-        return Some(Secret::Value(value));
+}
+
+fn secret_value(value: SecretString, path: &Path, report: &mut Report) -> Option<Secret> {
+    if value.expose_secret().is_empty() {
+        report.add(path, "an empty string", CLIENT_SECRET);
+        return None;
     }
-    if let Some(file) = file {
-        return secret_file(file, &path.key("client_secret_file"), report);
-    }
-    secret_variable(&variable?, &path.key("client_secret_env"), report)
+    Some(Secret::Value(value))
 }
 
 fn secret_file(file: String, path: &Path, report: &mut Report) -> Option<Secret> {
@@ -223,21 +227,37 @@ fn secret_file(file: String, path: &Path, report: &mut Report) -> Option<Secret>
     let Err(error) = secret.check() else {
         return Some(secret);
     };
-    if file.contains(['/', '.']) {
+    if is_surely_a_path(&file) {
         report.add(
             path,
             error.to_string(),
             "a readable file that holds the client secret",
         );
     } else {
-        // What names no file and does not look like one may be the secret itself.
         report.add(
             path,
-            "••• (not shown), which is no readable file",
-            "the path of a file; a secret itself is written as client_secret",
+            "a path that does not exist (not shown: it might be the secret itself)",
+            "the path of a readable file; a secret itself is written as client_secret",
         );
     }
     None
+}
+
+/// Base64 has slashes, too: what begins with no directory that exists may be the secret itself.
+fn is_surely_a_path(file: &str) -> bool {
+    let path = std::path::Path::new(file);
+    let Some(first) = path
+        .components()
+        .find(|part| !matches!(part, Component::RootDir))
+    else {
+        return true;
+    };
+    let beginning = if path.is_absolute() {
+        std::path::Path::new("/").join(first)
+    } else {
+        PathBuf::from(first.as_os_str())
+    };
+    beginning.exists()
 }
 
 fn secret_variable(name: &str, path: &Path, report: &mut Report) -> Option<Secret> {
@@ -245,8 +265,9 @@ fn secret_variable(name: &str, path: &Path, report: &mut Report) -> Option<Secre
         Ok(value) if !value.is_empty() => return Some(Secret::Value(value.into())),
         _ => {}
     }
+    // Secrets of capitals and digits are common; names without an underscore are not.
     let usual = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-    if name.chars().all(usual) {
+    if name.contains('_') && name.chars().all(usual) {
         report.add(
             path,
             format!("{name}, which is not set or empty"),
@@ -255,7 +276,7 @@ fn secret_variable(name: &str, path: &Path, report: &mut Report) -> Option<Secre
     } else {
         report.add(
             path,
-            "••• (not shown), which is no variable that is set",
+            "the name of no variable that is set (not shown: it might be the secret itself)",
             "the name of an environment variable; a secret itself is written as client_secret",
         );
     }

@@ -1,6 +1,7 @@
 //! `[[routes]]`
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use url::Url;
@@ -9,7 +10,7 @@ use super::super::decode::{Path, Report};
 use super::super::raw;
 use super::super::scalar::value_or;
 use super::credential::required;
-use super::{TrustedRoots, one_of};
+use super::{LEGAL_NAME, TrustedRoots, is_legal_name, one_of};
 use crate::proxy::{Origin, PathPrefix, Settings, Timeouts};
 
 /// The word of routes that add no token.
@@ -23,7 +24,7 @@ pub(super) fn resolve(
     report: &mut Report,
 ) -> Option<Vec<Settings>> {
     let all = Path::new(["routes"]);
-    if raw.is_empty() && !report.is_written(&all) {
+    if raw.is_empty() && (!report.is_written(&all) || report.is_empty_list(&all)) {
         report.add(
             &all,
             "nothing",
@@ -89,24 +90,20 @@ fn origin(
     report: &mut Report,
 ) -> Option<Origin> {
     let path = route.key("upstream");
-    let url = required(written, &path, UPSTREAM, report).and_then(|written| {
-        let url = Url::parse(&written).ok();
-        if url.is_none() {
-            report.add(&path, "something that is no address", UPSTREAM);
-        }
-        url
-    });
+    let url = required(written, &path, UPSTREAM, report)
+        .and_then(|written| upstream_url(&written, &path, report));
     let scheme = url.as_ref().map_or("", Url::scheme);
     let tls = roots.config(scheme, tls, route, report);
     let url = url?;
     match Origin::new(&url, &tls?) {
         Ok(origin) => Some(origin),
         Err(error) => {
-            // Without what may be secret in it: user, password and query.
-            let host = url.host_str().unwrap_or_default();
+            let port = url.port().map(|port| format!(":{port}"));
             let shown = format!(
-                "an address of the form {}://{host}{}",
+                "{}://{}{}{}, without what is not shown of it",
                 url.scheme(),
+                url.host_str().unwrap_or_default(),
+                port.unwrap_or_default(),
                 url.path()
             );
             report.add(&path, shown, error.to_string());
@@ -115,14 +112,25 @@ fn origin(
     }
 }
 
-fn checked_name(name: String, path: &Path, report: &mut Report) -> Option<String> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    if name.is_empty() || !name.chars().all(legal) {
-        report.add(
+fn upstream_url(written: &str, path: &Path, report: &mut Report) -> Option<Url> {
+    let has_scheme = written.starts_with("http://") || written.starts_with("https://");
+    let url = Url::parse(written).ok();
+    match url {
+        Some(url) if has_scheme || url.has_host() => return Some(url),
+        // Shown only where nothing secret can stand in it.
+        _ if !has_scheme && !written.contains(['@', '?']) => report.add(
             path,
-            format!("{name:?}"),
-            "a name of letters, digits, _ - and .",
-        );
+            format!("{written:?}, which does not begin with http:// or https://"),
+            UPSTREAM,
+        ),
+        _ => report.add(path, "something that is no address", UPSTREAM),
+    }
+    None
+}
+
+fn checked_name(name: String, path: &Path, report: &mut Report) -> Option<String> {
+    if !is_legal_name(&name) {
+        report.add(path, format!("{name:?}"), LEGAL_NAME);
         return None;
     }
     Some(name)
@@ -130,14 +138,17 @@ fn checked_name(name: String, path: &Path, report: &mut Report) -> Option<String
 
 /// `/connect/v1` is called `connect-v1`, and `/` is called `root`.
 fn derived_name(prefix: &PathPrefix) -> String {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    let name: String = prefix
-        .as_str()
-        .trim_start_matches('/')
-        .chars()
-        .map(|c| if legal(c) { c } else { '-' })
-        .collect();
-    if name.is_empty() { "root".into() } else { name }
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '.';
+    let words = prefix.as_str().split(|c| !legal(c));
+    let name = words
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join("-");
+    if name.is_empty() {
+        "root".into()
+    } else {
+        name.to_ascii_lowercase()
+    }
 }
 
 /// `Some(None)` for a route that adds no token.
@@ -193,6 +204,37 @@ fn find_twins(routes: &[Option<Settings>], path: &Path, report: &mut Report) {
             );
         }
     }
+}
+
+/// A route to gatepass itself would turn one request into as many as there are descriptors.
+pub(super) fn refuse_loops(routes: &[Settings], listen: &[SocketAddr], report: &mut Report) {
+    for (index, route) in routes.iter().enumerate() {
+        let (host, port) = route.origin.host_and_port();
+        let itself = listen.iter().any(|address| {
+            let same_host = host == "localhost" || host == address.ip().to_string();
+            address.port() == port && port != 0 && same_host
+        });
+        if itself {
+            report.add(
+                &Path::new(["routes"]).key(index).key("upstream"),
+                format!("{}, which is where gatepass itself listens", route.origin),
+                "the address of the service that requests are meant for",
+            );
+        }
+    }
+}
+
+/// Routes that send a token over a network without TLS.
+pub(super) fn tokens_in_the_clear(routes: &[Settings]) -> impl Iterator<Item = String> {
+    let exposed = routes
+        .iter()
+        .filter(|route| route.credential.is_some() && route.origin.is_plain_beyond_loopback());
+    exposed.map(|route| {
+        format!(
+            "the tokens of route \"{}\" travel in the clear to {}; use https:// if it can",
+            route.name, route.origin
+        )
+    })
 }
 
 const PATH: &str = "the path prefix to match, such as \"/connect\"; \"/\" matches everything";

@@ -2,50 +2,56 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::rt::{Read, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tracing::debug;
 
 use super::Origin;
 use super::origin::Tls;
+use super::resolve::Resolver;
 use crate::proxy::body::OutgoingBody;
+use crate::tls;
 
-/// Connects and returns the sending half; the other half runs as a task of its own until the
-/// connection ends.
-pub(super) async fn connect(origin: &Origin) -> Result<SendRequest<OutgoingBody>, ConnectError> {
-    let stream = connect_tcp(origin).await?;
-    match &origin.tls {
-        None => handshake(stream).await,
-        Some(Tls {
-            config,
-            server_name,
-        }) => {
-            let connector = TlsConnector::from(std::sync::Arc::clone(config));
-            let stream = connector
-                .connect(server_name.clone(), stream)
-                .await
-                .map_err(ConnectError::Tls)?;
-            handshake(stream).await
-        }
-    }
+/// Connects within `limit` and returns the sending half; the other half runs as a task of its own
+/// until the connection ends.
+pub(super) async fn connect(
+    origin: &Origin,
+    resolver: &Resolver,
+    limit: Duration,
+) -> Result<SendRequest<OutgoingBody>, ConnectError> {
+    let deadline = Instant::now() + limit;
+    let in_time = |step| move |_| ConnectError::TooLate { step, limit };
+
+    let addresses = timeout_at(deadline, resolver.addresses())
+        .await
+        .map_err(in_time("the name look-up"))??;
+    let stream = timeout_at(deadline, connect_tcp(&addresses))
+        .await
+        .map_err(in_time("the TCP connection"))??;
+    let Some(Tls {
+        config,
+        server_name,
+    }) = &origin.tls
+    else {
+        return handshake(stream).await;
+    };
+    let connector = TlsConnector::from(Arc::clone(config));
+    let stream = timeout_at(deadline, connector.connect(server_name.clone(), stream))
+        .await
+        .map_err(in_time("the TLS handshake"))?
+        .map_err(|error| ConnectError::Tls { error })?;
+    handshake(stream).await
 }
 
-async fn connect_tcp(origin: &Origin) -> Result<TcpStream, ConnectError> {
-    let host = origin.host.as_str();
-    let addresses = lookup_host((host, origin.port))
-        .await
-        .map_err(|error| ConnectError::Name {
-            host: host.to_owned(),
-            error,
-        })?;
-    let mut last = ConnectError::Name {
-        host: host.to_owned(),
-        error: io::Error::other("it has no address"),
-    };
+async fn connect_tcp(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
+    let mut failures = Vec::new();
     for address in addresses {
         match TcpStream::connect(address).await {
             Ok(stream) => {
@@ -53,10 +59,10 @@ async fn connect_tcp(origin: &Origin) -> Result<TcpStream, ConnectError> {
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }
-            Err(error) => last = ConnectError::Tcp { address, error },
+            Err(error) => failures.push(format!("{address}: {error}")),
         }
     }
-    Err(last)
+    Err(ConnectError::Tcp(failures.join(", ")))
 }
 
 async fn handshake<T>(stream: T) -> Result<SendRequest<OutgoingBody>, ConnectError>
@@ -76,21 +82,21 @@ where
     Ok(sender)
 }
 
+fn advice(error: &io::Error) -> &'static str {
+    tls::advice(&error.to_string()).unwrap_or("check upstream, and what it asks of its clients")
+}
+
 /// Which step failed.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::proxy) enum ConnectError {
-    #[error("the name {host} cannot be resolved ({error}); check upstream and the DNS")]
-    Name { host: String, error: io::Error },
-    #[error("no connection to {address} ({error}); check upstream, and whether it is up")]
-    Tcp {
-        address: SocketAddr,
-        error: io::Error,
-    },
-    #[error(
-        "the TLS handshake failed ({0}); if the upstream has a private certificate authority, \
-         name its PEM file with tls.ca_file"
-    )]
-    Tls(#[source] io::Error),
+    #[error("its name cannot be resolved ({0}); check upstream and the DNS")]
+    Name(String),
+    #[error("no connection ({0}); check upstream, and whether it is up")]
+    Tcp(String),
+    #[error("{step} was not done after {limit:?}")]
+    TooLate { step: &'static str, limit: Duration },
+    #[error("the TLS handshake failed ({error}); {}", advice(error))]
+    Tls { error: io::Error },
     #[error("the connection could not be used ({0})")]
     Http(#[source] hyper::Error),
 }

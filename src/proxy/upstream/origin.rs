@@ -1,6 +1,7 @@
 //! Where an upstream is.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -71,6 +72,21 @@ impl Origin {
             host_field,
             base_path: url.path().trim_end_matches('/').to_owned(),
         })
+    }
+
+    /// Where connections go.
+    pub fn host_and_port(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
+
+    /// Whether what is sent there can be read on the way.
+    pub fn is_plain_beyond_loopback(&self) -> bool {
+        let address = self.host.parse::<IpAddr>();
+        let loopback = match address {
+            Ok(address) => address.is_loopback(),
+            Err(_) => self.host == "localhost",
+        };
+        self.tls.is_none() && !loopback
     }
 
     /// The value of the `Host` field: the name, with the port if it is not the scheme's own.

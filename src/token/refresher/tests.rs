@@ -319,14 +319,14 @@ async fn why_there_is_no_token_is_told() {
     settle().await;
     insta::assert_snapshot!(
         stage.reader.load().why_unusable().unwrap(),
-        @"no token yet: the first answer of the token endpoint is awaited"
+        @"has no token yet: the first answer of its token endpoint is awaited"
     );
 
     let stage = Stage::play([Answer::Failure(FailureKind::Refused)]);
     settle().await;
     insta::assert_snapshot!(
         stage.reader.load().why_unusable().unwrap(),
-        @"no token yet: as the script says; next attempt in 4 s"
+        @"has no token yet: as the script says; next attempt in 4 s"
     );
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -44,9 +44,13 @@ impl Gatepass {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("gatepass.toml");
         std::fs::write(&file, config).unwrap();
-        let mut child = command()
-            .args(["run", "--config"])
-            .arg(&file)
+        let mut run = command();
+        run.args(["run", "--config"]).arg(&file);
+        Self::spawn(run, environment, directory)
+    }
+
+    fn spawn(mut run: Command, environment: &[(&str, &str)], directory: TempDir) -> Self {
+        let mut child = run
             .env("GATEPASS__PROXY__LISTEN", "127.0.0.1:0")
             .env("GATEPASS__ADMIN__LISTEN", "127.0.0.1:0")
             .env("GATEPASS__LOG__LEVEL", "trace")
@@ -61,16 +65,35 @@ impl Gatepass {
             output.collect(child.stdout.take().unwrap()),
             output.collect(child.stderr.take().unwrap()),
         ];
-        let listening = output.wait_for_event("listening");
-        let address = |name: &str| listening[name].as_str().unwrap().parse().unwrap();
-        Self {
+        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
+        // Whole before anything is waited for, so that the process ends if it does not come.
+        let mut gatepass = Self {
             child,
-            proxy: address("proxy"),
-            admin: address("admin"),
+            proxy: unknown,
+            admin: unknown,
             output,
             readers,
             _directory: directory,
-        }
+        };
+        let listening = gatepass.wait_for_event("listening");
+        let address = |name: &str| listening[name].as_str().unwrap().parse().unwrap();
+        (gatepass.proxy, gatepass.admin) = (address("proxy"), address("admin"));
+        gatepass
+    }
+
+    /// The same under a limit of open files.
+    pub fn start_with_descriptors(config: &str, limit: u32) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("gatepass.toml");
+        std::fs::write(&file, config).unwrap();
+        let mut run = Command::new("sh");
+        run.arg("-c")
+            .arg(format!(
+                "ulimit -n {limit} && exec \"$0\" run --config \"$1\""
+            ))
+            .arg(env!("CARGO_BIN_EXE_gatepass"))
+            .arg(&file);
+        Self::spawn(run, &[], directory)
     }
 
     pub fn proxy(&self) -> SocketAddr {
@@ -83,7 +106,7 @@ impl Gatepass {
 
     /// All that was printed so far.
     pub fn output(&self) -> String {
-        self.output.text.lock().unwrap().clone()
+        self.output.text().clone()
     }
 
     /// Waits for a log event by its message.
@@ -117,6 +140,16 @@ impl Gatepass {
             .find_map(|line| line.strip_prefix(name_and_labels));
         let value = line.unwrap_or_else(|| panic!("no {name_and_labels} in\n{metrics}"));
         value.trim().parse().unwrap()
+    }
+
+    /// The most memory that the process has ever had resident.
+    pub fn peak_memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmHWM:"))
+            .unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -170,12 +203,17 @@ impl Output {
         let output = Arc::clone(self);
         std::thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                let mut text = output.text.lock().unwrap();
+                let mut text = output.text();
                 text.push_str(&line);
                 text.push('\n');
                 output.grown.notify_all();
             }
         })
+    }
+
+    /// A test that panics while it waits leaves the text whole.
+    fn text(&self) -> MutexGuard<'_, String> {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait_for_event(&self, message: &str) -> Value {
@@ -187,7 +225,7 @@ impl Output {
     }
 
     fn wait_for<T>(&self, find: impl Fn(&str) -> Option<T>) -> T {
-        let text = self.text.lock().unwrap();
+        let text = self.text();
         let waited = self
             .grown
             .wait_timeout_while(text, PATIENCE, |text| find(text).is_none());
