@@ -142,10 +142,5 @@ async fn a_caller_who_takes_nothing_of_its_answer_is_given_up() {
     caller.write_all(head.as_bytes()).await.unwrap();
     caller.write_all(&vec![b'x'; size]).await.unwrap();
     let in_flight = r#"gatepass_requests_in_flight{route="root"}"#;
-    let given_up = async {
-        while gatepass.metric(in_flight).await > 0.0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, given_up).await.expect("given up in time");
+    gatepass.wait_for_metric(in_flight, 0.0).await;
 }

@@ -130,7 +130,7 @@ async fn an_expired_token_is_not_sent() {
     assert_eq!(upstream.bad_tokens(), Vec::<String>::new());
     // The data plane sees the end by itself; the control plane tells it a moment later.
     let usable = r#"gatepass_token_usable{credential="envase"}"#;
-    while gatepass.metric(usable).await > 0.0 {}
+    gatepass.wait_for_metric(usable, 0.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -127,7 +127,7 @@ async fn an_answer_that_breaks_off_is_not_ended_cleanly() {
             .unwrap();
         assert_eq!(rest, b"", "nothing that could pass for an end: {ended:?}");
         let broken = r#"gatepass_answers_broken_total{route="root"}"#;
-        assert_eq!(wire.gatepass.metric(broken).await, 1.0);
+        wire.gatepass.wait_for_metric(broken, 1.0).await;
     }
 }
 
@@ -143,7 +143,7 @@ async fn a_caller_who_leaves_ends_the_upstream_request() {
         .unwrap();
     assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
     let left = r#"gatepass_requests_total{route="root",status_class="none"}"#;
-    assert_eq!(wire.gatepass.metric(left).await, 1.0);
+    wire.gatepass.wait_for_metric(left, 1.0).await;
     let in_flight = r#"gatepass_requests_in_flight{route="root"}"#;
     assert_eq!(wire.gatepass.metric(in_flight).await, 0.0);
 }

@@ -142,6 +142,17 @@ impl Gatepass {
         value.trim().parse().unwrap()
     }
 
+    /// Waits until a metric has the value.
+    pub async fn wait_for_metric(&self, name_and_labels: &str, value: f64) {
+        let waiting = async {
+            while self.metric(name_and_labels).await != value {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(PATIENCE, waiting).await;
+        in_time.unwrap_or_else(|_| panic!("{name_and_labels} was not {value} in time"));
+    }
+
     /// The most memory that the process has ever had resident.
     pub fn peak_memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
