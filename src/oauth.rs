@@ -4,6 +4,8 @@
 //! between them. What they add up to is a [`TokenSource`].
 
 pub mod client_authentication;
+mod jwt_claims;
+mod retry_after;
 pub mod secret;
 pub mod token_endpoint;
 pub mod token_request;

@@ -225,7 +225,8 @@ mod tests {
         let metrics = metrics::ProxyMetrics::register(&Registry::new()).unwrap();
         let route = Route::new(settings, Some(reader), metrics.for_route("api"));
         let lifetime = Duration::from_secs(10);
-        let token = AccessToken::bearer(&"t".into(), Instant::now(), lifetime, 0.0, 1).unwrap();
+        let token =
+            AccessToken::bearer(&"t".into(), Instant::now(), lifetime, None, 0.0, 1).unwrap();
         let end = token.retire_at();
         writer.store(token);
 

@@ -4,7 +4,7 @@
 //! asks it, [`schedule`] says when, and [`cell`] is where the data plane finds the result.
 
 pub mod cell;
-mod clock;
+pub(crate) mod clock;
 pub mod metrics;
 pub mod refresher;
 pub mod schedule;
@@ -42,6 +42,7 @@ impl AccessToken {
         secret: &SecretString,
         asked_at: Instant,
         lifetime: Duration,
+        refresh_in: Option<Duration>,
         jitter: f64,
         generation: u64,
     ) -> Result<Self, http::header::InvalidHeaderValue> {
@@ -53,7 +54,7 @@ impl AccessToken {
         Ok(Self {
             authorization,
             retire_at: asked_at + schedule::retire_after(lifetime),
-            refresh_at: asked_at + schedule::refresh_after(lifetime, jitter),
+            refresh_at: asked_at + schedule::refresh_after(lifetime, refresh_in, jitter),
             generation,
         })
     }

@@ -9,6 +9,7 @@ use reqwest::{Client, Response, redirect, retry};
 use rustls::ClientConfig;
 use url::Url;
 
+use super::retry_after;
 use super::token_request::TokenRequest;
 use crate::tls;
 use crate::token::source::{FailureKind, FetchError};
@@ -28,6 +29,8 @@ pub struct TokenEndpoint {
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
+    /// How long the provider asks to be left alone.
+    pub retry_after: Option<Duration>,
     /// What the body claims to be, such as `text/html`.
     pub content_type: Option<String>,
     /// The body, whole.
@@ -93,12 +96,16 @@ impl TokenEndpoint {
 
     /// Puts the endpoint's name in front of what is said about it.
     pub fn named(&self, error: FetchError) -> FetchError {
-        FetchError::new(error.kind, format!("{} {}", self.name, error.message))
+        FetchError {
+            message: format!("{} {}", self.name, error.message),
+            ..error
+        }
     }
 
     async fn read(&self, mut response: Response) -> Result<Answer, FetchError> {
         let mut answer = Answer {
             status: response.status(),
+            retry_after: retry_after::read(response.headers()),
             content_type: response
                 .headers()
                 .get(CONTENT_TYPE)

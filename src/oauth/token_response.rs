@@ -5,12 +5,14 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
+use super::jwt_claims;
 use super::token_endpoint::Answer;
 use crate::token::source::{FailureKind, FetchError, FetchedToken};
 
 /// Finds the token in an answer.
 ///
-/// `default_lifetime` stands in for an `expires_in` that is missing or no number. `confidential`
+/// `default_lifetime` stands in for an `expires_in` that is missing or no number, if the token does
+/// not say itself how long it lives. `confidential`
 /// are strings that are blotted out of what the provider says about an error.
 ///
 /// # Errors
@@ -24,7 +26,7 @@ pub fn read(
 ) -> Result<FetchedToken, FetchError> {
     let json = parse_object(&answer.body);
     let said_no = json.as_ref().and_then(|json| refusal(json, confidential));
-    match (answer.status.as_u16(), json, said_no) {
+    let outcome = match (answer.status.as_u16(), json, said_no) {
         (status, _, Some(refusal)) => Err(refusal.into_error(status)),
         (200..=299, Some(json), None) => token(&json, default_lifetime),
         (200..=299, None, None) => Err(malformed(format!(
@@ -32,7 +34,11 @@ pub fn read(
             describe(answer)
         ))),
         (status, ..) => Err(without_reason(status, answer)),
-    }
+    };
+    outcome.map_err(|error| FetchError {
+        retry_after: answer.retry_after,
+        ..error
+    })
 }
 
 fn token(json: &Map<String, Value>, default: Duration) -> Result<FetchedToken, FetchError> {
@@ -46,7 +52,8 @@ fn token(json: &Map<String, Value>, default: Duration) -> Result<FetchedToken, F
     check_characters(secret)?;
     Ok(FetchedToken {
         secret: SecretString::from(secret),
-        lifetime: lifetime(json.get("expires_in"), default)?,
+        lifetime: lifetime(json.get("expires_in"), secret, default)?,
+        refresh_in: json.get("refresh_in").and_then(seconds).and_then(duration),
     })
 }
 
@@ -86,24 +93,42 @@ fn check_characters(token: &str) -> Result<(), FetchError> {
     Ok(())
 }
 
-/// RFC 6749 §5.1 asks for a number of seconds; providers also write it as text or as a fraction.
-fn lifetime(expires_in: Option<&Value>, default: Duration) -> Result<Duration, FetchError> {
-    let seconds: Option<f64> = match expires_in {
-        Some(Value::Number(number)) => number.as_f64(),
-        Some(Value::String(text)) => text.trim().parse().ok(),
-        _ => None,
+/// By `expires_in`, else by the token's own words, else the default.
+fn lifetime(
+    expires_in: Option<&Value>,
+    token: &str,
+    default: Duration,
+) -> Result<Duration, FetchError> {
+    let (lifetime, said_by) = match expires_in.and_then(seconds) {
+        Some(seconds) => (duration(seconds).unwrap_or_default(), "expires_in"),
+        None => (
+            jwt_claims::lifetime(token).unwrap_or(default),
+            "its own exp",
+        ),
     };
-    // Missing, null, text, or not a number.
-    let Some(seconds) = seconds.filter(|seconds| !seconds.is_nan()) else {
-        return Ok(default);
-    };
-    let lifetime = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
     if lifetime.is_zero() {
         return Err(malformed(format!(
-            "handed out a token that is over already (expires_in is {seconds})"
+            "handed out a token that is over already, as {said_by} says"
         )));
     }
     Ok(lifetime)
+}
+
+/// RFC 6749 §5.1 asks for a number of seconds; providers also write it as text or as a fraction.
+/// Null, other text and the like are no number.
+fn seconds(written: &Value) -> Option<f64> {
+    let seconds = match written {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    seconds.filter(|seconds: &f64| !seconds.is_nan())
+}
+
+/// Nothing for what is not above zero; as long as there is for what is beyond all measure.
+fn duration(seconds: f64) -> Option<Duration> {
+    let duration = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
+    Some(duration).filter(|duration| !duration.is_zero())
 }
 
 /// What a provider says when it says no (RFC 6749 §5.2).

@@ -3,7 +3,7 @@
 //! Everything else runs on tokio's clock, which never jumps and which tests can stop. Only what
 //! people and dashboards read is told in wall-clock time.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -19,6 +19,12 @@ pub(super) fn unix_seconds(at: Instant) -> f64 {
     } else {
         now - (elapsed - at).as_secs_f64()
     }
+}
+
+/// How long it is until a wall-clock time; nothing once it has passed.
+#[expect(clippy::disallowed_methods, reason = "this is the one place for it")]
+pub(crate) fn until(time: SystemTime) -> Duration {
+    time.duration_since(SystemTime::now()).unwrap_or_default()
 }
 
 /// The seconds until a moment, rounded up; 0 once it has passed.

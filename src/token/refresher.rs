@@ -110,6 +110,7 @@ impl Refresher {
             &fetched.secret,
             asked_at,
             fetched.lifetime,
+            fetched.refresh_in,
             jitter,
             generation,
         )
@@ -156,9 +157,11 @@ impl Refresher {
 
         let jitter = self.random.borrow_mut().f64();
         let now = Instant::now();
-        let mut next_attempt = now + error.kind.pace().delay(failures, jitter);
-        if let Some(retire_at) = self.retire_at() {
-            // A patient pace must not sleep past the moment from which requests would fail.
+        let pace = error.kind.pace();
+        let mut next_attempt = now + pace.delay(failures, error.retry_after, jitter);
+        if let (Some(retire_at), None) = (self.retire_at(), error.retry_after) {
+            // A patient pace must not sleep past the moment from which requests would fail. What a
+            // provider asks for goes before that: it may answer less and less otherwise.
             next_attempt = next_attempt.min(retire_at);
         }
 

@@ -11,9 +11,13 @@ use std::time::Duration;
 ///
 /// A fixed margin would break short lives: a peer with a margin of five minutes asked 35,482 times
 /// in two seconds when its tokens lived for five minutes.
-pub fn refresh_after(lifetime: Duration, jitter: f64) -> Duration {
+///
+/// A provider may name an earlier time (`refresh_in`); half of the life is the limit for it, too.
+pub fn refresh_after(lifetime: Duration, refresh_in: Option<Duration>, jitter: f64) -> Duration {
     let half = lifetime / 2;
-    let latest = (lifetime / 5 * 4).min(lifetime.saturating_sub(RESERVE));
+    let latest = (lifetime / 5 * 4)
+        .min(lifetime.saturating_sub(RESERVE))
+        .min(refresh_in.unwrap_or(Duration::MAX));
     let early = (lifetime / 10).mul_f64(jitter.clamp(0.0, 1.0));
     latest.saturating_sub(early).max(half)
 }
@@ -49,15 +53,23 @@ impl Pace {
         cap: Duration::from_secs(60),
     };
 
-    /// How long to wait after the `failures`-th failure in a row (counted from 1).
+    /// How long to wait after the `failures`-th failure in a row (counted from 1), at least as long
+    /// as the provider asks for, within [`Self::LONGEST_WISH`].
     ///
     /// Full jitter: anything between 100 ms and a bound that doubles with each failure
     /// up to the cap, so that a fleet that failed together does not come back together.
-    pub fn delay(self, failures: u32, jitter: f64) -> Duration {
+    pub fn delay(self, failures: u32, retry_after: Option<Duration>, jitter: f64) -> Duration {
         let doublings = failures.saturating_sub(1).min(16);
         let bound = self.first.saturating_mul(1 << doublings).min(self.cap);
-        bound.mul_f64(jitter.clamp(0.0, 1.0)).max(LEAST_DELAY)
+        bound
+            .mul_f64(jitter.clamp(0.0, 1.0))
+            .max(retry_after.unwrap_or_default().min(Self::LONGEST_WISH))
+            .max(LEAST_DELAY)
     }
+
+    /// A provider that asks for more is asked again nevertheless: a date that is wrong by a year
+    /// must not end a service.
+    pub const LONGEST_WISH: Duration = Duration::from_secs(600);
 }
 
 /// What a refresh leaves for its own duration and for [`ROUNDING`] in lives that can afford it.
@@ -78,8 +90,8 @@ mod tests {
     #[test]
     fn an_hour_is_refreshed_after_42_to_48_minutes() {
         let hour = Duration::from_secs(3600);
-        assert_eq!(refresh_after(hour, 0.0), Duration::from_secs(48 * 60));
-        assert_eq!(refresh_after(hour, 1.0), Duration::from_secs(42 * 60));
+        assert_eq!(refresh_after(hour, None, 0.0), Duration::from_secs(48 * 60));
+        assert_eq!(refresh_after(hour, None, 1.0), Duration::from_secs(42 * 60));
         assert_eq!(retire_after(hour), Duration::from_secs(3599));
     }
 
@@ -87,20 +99,38 @@ mod tests {
     fn short_lives_keep_room_for_the_fetch_and_for_rounding() {
         for (life, refresh, retire) in [(2, 1_000, 1_500), (3, 1_500, 2_250), (5, 3_500, 4_000)] {
             let life = Duration::from_secs(life);
-            assert_eq!(refresh_after(life, 0.0), Duration::from_millis(refresh));
+            assert_eq!(
+                refresh_after(life, None, 0.0),
+                Duration::from_millis(refresh)
+            );
             assert_eq!(retire_after(life), Duration::from_millis(retire));
         }
     }
 
     #[test]
     fn delays_double_up_to_the_cap() {
-        let upper = |failures| Pace::BRISK.delay(failures, 1.0).as_millis();
+        let upper = |failures| Pace::BRISK.delay(failures, None, 1.0).as_millis();
         assert_eq!(
             [1, 2, 3, 4, 5].map(upper),
             [500, 1_000, 2_000, 4_000, 5_000]
         );
         assert_eq!(upper(u32::MAX), 5_000);
-        assert_eq!(Pace::PATIENT.delay(1, 1.0), Duration::from_secs(5));
+        assert_eq!(Pace::PATIENT.delay(1, None, 1.0), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn what_a_provider_asks_for_is_kept_within_reason() {
+        let hour = Duration::from_secs(3600);
+        let half_an_hour = Duration::from_secs(1800);
+        let earlier = Duration::from_secs(2400);
+        assert_eq!(refresh_after(hour, Some(earlier), 0.0), earlier);
+        let at_once = Some(Duration::from_secs(1));
+        assert_eq!(refresh_after(hour, at_once, 0.0), half_an_hour);
+
+        let wish = Some(Duration::from_secs(20));
+        assert_eq!(Pace::BRISK.delay(1, wish, 1.0), Duration::from_secs(20));
+        let wish = Some(Duration::from_secs(86_400 * 365));
+        assert_eq!(Pace::PATIENT.delay(1, wish, 1.0), Pace::LONGEST_WISH);
     }
 
     fn any_lifetime() -> impl Strategy<Value = Duration> {
@@ -114,9 +144,11 @@ mod tests {
     proptest! {
         #[test]
         fn a_refresh_comes_before_the_end_and_after_half_of_the_life(
-            life in any_lifetime(), jitter in 0.0f64..=1.0,
+            life in any_lifetime(),
+            refresh_in in proptest::option::of(any_lifetime()),
+            jitter in 0.0f64..=1.0,
         ) {
-            let refresh = refresh_after(life, jitter);
+            let refresh = refresh_after(life, refresh_in, jitter);
             prop_assert!(refresh < life);
             prop_assert!(refresh < retire_after(life));
             prop_assert!(retire_after(life) <= life);
@@ -125,13 +157,13 @@ mod tests {
 
         #[test]
         fn jitter_is_early_never_late(life in any_lifetime(), jitter in 0.0f64..=1.0) {
-            prop_assert!(refresh_after(life, jitter) <= refresh_after(life, 0.0));
+            prop_assert!(refresh_after(life, None, jitter) <= refresh_after(life, None, 0.0));
         }
 
         #[test]
         fn a_delay_stays_within_its_bounds(failures in 0u32.., jitter in 0.0f64..=1.0) {
             for pace in [Pace::BRISK, Pace::PATIENT] {
-                let delay = pace.delay(failures, jitter);
+                let delay = pace.delay(failures, None, jitter);
                 prop_assert!(delay >= LEAST_DELAY);
                 prop_assert!(delay <= pace.cap);
             }

@@ -25,6 +25,8 @@ pub struct FetchedToken {
     pub secret: SecretString,
     /// How long it is good for from the moment at which it was asked for; never zero.
     pub lifetime: Duration,
+    /// When the provider wants it to be refreshed, from the same moment, if it says so.
+    pub refresh_in: Option<Duration>,
 }
 
 /// A failure to get a token: whose doing it was, and what an operator should read.
@@ -37,6 +39,8 @@ pub struct FetchError {
     pub kind: FailureKind,
     /// The message.
     pub message: String,
+    /// How long the provider asks to be left alone, if it does.
+    pub retry_after: Option<Duration>,
 }
 
 impl FetchError {
@@ -45,6 +49,7 @@ impl FetchError {
         Self {
             kind,
             message: message.into(),
+            retry_after: None,
         }
     }
 }

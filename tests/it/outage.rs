@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::support::client::PATIENCE;
 use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, simple_config};
@@ -196,6 +197,23 @@ async fn a_silent_provider_is_given_up_in_time() {
     let gatepass = Gatepass::start(&config).ready().await;
     assert_eq!(provider.count(), 2);
     assert!(gatepass.output().contains("did not answer within 300ms"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_asks_for_patience_gets_it() {
+    let busy = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 2\r\nContent-Length: 2\r\n\r\n{}";
+    let provider = AuthorizationServer::start();
+    provider.plan([Reply::Bytes(busy.into())]);
+    let upstream = Upstream::start().await;
+    let gatepass = Gatepass::start(&simple_config(&provider, &upstream));
+    provider.wait_for_requests(1).await;
+    let start = Instant::now();
+    gatepass.output_with("answered 429");
+    let answer = get(gatepass.proxy(), "/").await;
+    assert_eq!(answer.headers()["retry-after"], "2");
+    provider.wait_for_requests(2).await;
+    let waited = start.elapsed();
+    assert!(waited >= Duration::from_millis(1_900), "{waited:?}");
 }
 
 fn endpoint_address(endpoint: &str) -> String {

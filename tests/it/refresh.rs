@@ -1,16 +1,14 @@
 //! Tokens that come, roll over and are shared, under load.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use tokio::task::JoinSet;
 
-use crate::support::client::{PATIENCE, connect, get_request, read};
+use crate::support::client::PATIENCE;
 use crate::support::{
-    AuthorizationServer, CLIENT_SECRET, Gatepass, Reply, Upstream, get, simple_config,
+    AuthorizationServer, CLIENT_SECRET, Gatepass, Load, Reply, Upstream, get, simple_config,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,29 +22,9 @@ async fn ten_rollovers_under_load_lose_no_request() {
         .ready()
         .await;
 
-    let done = Arc::new(AtomicBool::new(false));
-    let mut callers = JoinSet::new();
-    for _ in 0..8 {
-        let (address, done) = (gatepass.proxy(), Arc::clone(&done));
-        callers.spawn(async move {
-            let mut caller = connect::<Full<Bytes>>(address).await;
-            let mut failures = Vec::new();
-            while !done.load(Ordering::Relaxed) {
-                caller.ready().await.unwrap();
-                let answer = caller.send_request(get_request("/")).await.unwrap();
-                let answer = read(answer).await;
-                if answer.status() != 200 {
-                    failures.push(answer.into_body());
-                }
-            }
-            failures
-        });
-    }
+    let load = Load::start(gatepass.proxy(), 8);
     provider.wait_for_requests(12).await;
-    done.store(true, Ordering::Relaxed);
-    let failures: Vec<_> = callers.join_all().await.into_iter().flatten().collect();
-
-    assert_eq!(failures, Vec::<String>::new());
+    assert_eq!(load.stop().await, []);
     assert_eq!(upstream.bad_tokens(), Vec::<String>::new());
     assert!(
         upstream.requests() > 500,

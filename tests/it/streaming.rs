@@ -40,6 +40,14 @@ impl Wire {
         caller
     }
 
+    /// A request that has reached the upstream, with nothing answered yet.
+    async fn exchange(&self, request: &str) -> (TcpStream, TcpStream) {
+        let caller = self.call(request.as_bytes()).await;
+        let mut upstream = self.accept().await;
+        read_until(&mut upstream, "\r\n\r\n").await;
+        (caller, upstream)
+    }
+
     async fn accept(&self) -> TcpStream {
         timeout(PATIENCE, self.upstream.accept())
             .await
@@ -48,6 +56,8 @@ impl Wire {
             .0
     }
 }
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 async fn read_until(stream: &mut TcpStream, wanted: &str) -> String {
     let mut bytes = Vec::new();
@@ -88,9 +98,7 @@ async fn pieces_of_a_request_arrive_before_the_rest_is_sent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pieces_of_an_answer_arrive_before_the_rest_is_sent() {
     let wire = Wire::start("").await;
-    let mut caller = wire.call(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    let mut upstream = wire.accept().await;
-    read_until(&mut upstream, "\r\n\r\n").await;
+    let (mut caller, mut upstream) = wire.exchange(GET).await;
     upstream
         .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         .await
@@ -112,9 +120,7 @@ async fn an_answer_that_breaks_off_is_not_ended_cleanly() {
         "Content-Length: 9\r\n\r\nhello",
     ] {
         let wire = Wire::start("").await;
-        let mut caller = wire.call(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-        let mut upstream = wire.accept().await;
-        read_until(&mut upstream, "\r\n\r\n").await;
+        let (mut caller, mut upstream) = wire.exchange(GET).await;
         upstream
             .write_all(format!("HTTP/1.1 200 OK\r\n{head}").as_bytes())
             .await
@@ -134,9 +140,7 @@ async fn an_answer_that_breaks_off_is_not_ended_cleanly() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_who_leaves_ends_the_upstream_request() {
     let wire = Wire::start("").await;
-    let caller = wire.call(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    let mut upstream = wire.accept().await;
-    read_until(&mut upstream, "\r\n\r\n").await;
+    let (caller, mut upstream) = wire.exchange(GET).await;
     drop(caller);
     let end = timeout(PATIENCE, upstream.read(&mut [0; 16]))
         .await
@@ -185,9 +189,7 @@ async fn an_upstream_waits_for_a_slow_caller() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_stalls_is_broken_off() {
     let wire = Wire::start("timeouts.idle = \"200ms\"").await;
-    let mut caller = wire.call(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    let mut upstream = wire.accept().await;
-    read_until(&mut upstream, "\r\n\r\n").await;
+    let (mut caller, mut upstream) = wire.exchange(GET).await;
     upstream
         .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello")
         .await
@@ -239,9 +241,7 @@ async fn an_idle_connection_that_the_upstream_closed_costs_no_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fields_of_the_answer_are_kept() {
     let wire = Wire::start("").await;
-    let mut caller = wire.call(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    let mut upstream = wire.accept().await;
-    read_until(&mut upstream, "\r\n\r\n").await;
+    let (mut caller, mut upstream) = wire.exchange(GET).await;
     upstream
         .write_all(
             b"HTTP/1.1 418 I'm a teapot\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n\
@@ -317,9 +317,7 @@ async fn broken_requests_are_answered_with_400_and_go_nowhere() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_http_1_0_upstream_costs_the_caller_nothing() {
     let wire = Wire::start("").await;
-    let mut caller = wire.call(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    let mut first = wire.accept().await;
-    read_until(&mut first, "\r\n\r\n").await;
+    let (mut caller, mut first) = wire.exchange(GET).await;
     first
         .write_all(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok")
         .await
@@ -343,9 +341,7 @@ async fn an_http_1_0_upstream_costs_the_caller_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_length_beside_chunks_does_not_cut_the_answer() {
     let wire = Wire::start("").await;
-    let mut caller = wire.call(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    let mut upstream = wire.accept().await;
-    read_until(&mut upstream, "\r\n\r\n").await;
+    let (mut caller, mut upstream) = wire.exchange(GET).await;
     upstream
         .write_all(
             b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n\
@@ -370,9 +366,7 @@ async fn other_transfer_codings_are_refused() {
     let answer = read_until(&mut caller, "}").await;
     assert!(answer.starts_with("HTTP/1.1 501"), "{answer}");
 
-    let mut caller = wire.call(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    let mut upstream = wire.accept().await;
-    read_until(&mut upstream, "\r\n\r\n").await;
+    let (mut caller, mut upstream) = wire.exchange(GET).await;
     upstream
         .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n")
         .await

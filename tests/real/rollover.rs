@@ -1,20 +1,14 @@
 //! Sixty short-lived tokens of a certified provider roll over under load, judged by the provider
 //! itself on behalf of a real HTTPS upstream.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use serde_json::json;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::nginx::Nginx;
 use crate::oidc_provider::OidcProvider;
-use crate::support::Gatepass;
-use crate::support::client::{connect, get_request, read};
+use crate::support::{Gatepass, Load};
 
 /// With all that has to be encoded.
 const SECRET: &str = "canary+/%:=& s3cret";
@@ -58,23 +52,7 @@ async fn roll_over(method: &str, tokens: u64) {
     );
     let gatepass = Gatepass::start(&config).ready().await;
 
-    let done = Arc::new(AtomicBool::new(false));
-    let mut callers = JoinSet::new();
-    for _ in 0..16 {
-        let (address, done) = (gatepass.proxy(), Arc::clone(&done));
-        callers.spawn(async move {
-            let mut caller = connect::<Full<Bytes>>(address).await;
-            let mut failures = Vec::new();
-            while !done.load(Ordering::Relaxed) {
-                caller.ready().await.unwrap();
-                let answer = read(caller.send_request(get_request("/")).await.unwrap()).await;
-                if answer.status() != 200 {
-                    failures.push((answer.status(), answer.into_body()));
-                }
-            }
-            failures
-        });
-    }
+    let load = Load::start(gatepass.proxy(), 16);
     // A life of 2 s is refreshed after 1 s.
     let patience = Duration::from_secs(30 + 2 * tokens);
     let rolling = async {
@@ -85,8 +63,7 @@ async fn roll_over(method: &str, tokens: u64) {
     timeout(patience, rolling)
         .await
         .expect("the tokens roll over in time");
-    done.store(true, Ordering::Relaxed);
-    let failures: Vec<_> = callers.join_all().await.into_iter().flatten().collect();
+    let failures = load.stop().await;
 
     let stats = provider.stats().await;
     println!("{method}: {stats:?}, {} failures", failures.len());

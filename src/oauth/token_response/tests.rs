@@ -9,6 +9,7 @@ const DEFAULT: Duration = Duration::from_secs(300);
 fn answer(status: u16, body: impl AsRef<[u8]>) -> Answer {
     Answer {
         status: StatusCode::from_u16(status).unwrap(),
+        retry_after: None,
         content_type: Some("application/json".into()),
         body: body.as_ref().to_vec(),
     }
@@ -55,6 +56,44 @@ fn lives_in_every_form_that_was_seen() {
     assert_eq!(
         read_ok(r#"{"access_token":"t","expires_in":"inf"}"#).1,
         Duration::MAX
+    );
+}
+
+#[test]
+fn a_token_that_is_a_jwt_says_itself_how_long_it_lives() {
+    // {"iat":1000,"exp":1600}
+    let jwt = "e30.eyJpYXQiOjEwMDAsImV4cCI6MTYwMH0.c2ln";
+    let body = format!(r#"{{"access_token":"{jwt}"}}"#);
+    assert_eq!(read_ok(body).1, Duration::from_secs(600));
+    let body = format!(r#"{{"access_token":"{jwt}","expires_in":60}}"#);
+    assert_eq!(
+        read_ok(body).1,
+        Duration::from_secs(60),
+        "the provider goes first"
+    );
+}
+
+#[test]
+fn a_providers_wishes_are_handed_on() {
+    let refresh_in = |written: &str| {
+        let body = format!(r#"{{"access_token":"t","expires_in":90,"refresh_in":{written}}}"#);
+        read(&answer(200, body), DEFAULT, &[]).unwrap().refresh_in
+    };
+    assert_eq!(refresh_in("45"), Some(Duration::from_secs(45)));
+    assert_eq!(refresh_in("\"45\""), Some(Duration::from_secs(45)));
+    for written in ["0", "-1", "null", "\"soon\"", "{}"] {
+        assert_eq!(refresh_in(written), None, "{written}");
+    }
+
+    let wish = Some(Duration::from_secs(20));
+    let throttled = Answer {
+        retry_after: wish,
+        ..answer(429, "{}")
+    };
+    let error = read(&throttled, DEFAULT, &[]).unwrap_err();
+    assert_eq!(
+        (error.kind, error.retry_after),
+        (FailureKind::Throttled, wish)
     );
 }
 

@@ -55,6 +55,7 @@ impl TokenSource for Script {
                     Ok(FetchedToken {
                         secret: SecretString::from(format!("token-{number}")),
                         lifetime,
+                        refresh_in: None,
                     })
                 }
                 Some(Answer::Failure(kind)) => Err(FetchError::new(kind, "as the script says")),
@@ -146,7 +147,7 @@ async fn pass(duration: Duration) {
 
 /// The refresh that the seed above leads to, for the first token.
 fn first_refresh(lifetime: Duration) -> Duration {
-    schedule::refresh_after(lifetime, fastrand::Rng::with_seed(7).f64())
+    schedule::refresh_after(lifetime, None, fastrand::Rng::with_seed(7).f64())
 }
 
 const MILLISECOND: Duration = Duration::from_millis(1);

@@ -4,11 +4,13 @@
 pub mod authorization_server;
 pub mod client;
 pub mod gatepass;
+pub mod load;
 pub mod upstream;
 
 pub use authorization_server::{AuthorizationServer, Reply};
 pub use client::{get, raw, request};
 pub use gatepass::Gatepass;
+pub use load::Load;
 pub use upstream::Upstream;
 
 /// In every secret and every token of the tests, and so in nothing that gatepass may show.

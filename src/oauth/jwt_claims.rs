@@ -1,0 +1,81 @@
+//! What a token says about itself, where it is a JWT (RFC 7519). Nothing here is verified: it is
+//! asked only how long a token lives, and only when the provider does not say.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+
+use crate::token::clock;
+
+/// How long a token lives by its own words: from `iat` to `exp`, or from now if it has no `iat`.
+/// `None` if it is no JWT or does not say; zero if its life is over.
+pub(super) fn lifetime(token: &str) -> Option<Duration> {
+    let claims = claims(token)?;
+    let seconds = |name| {
+        let seconds = claims.get(name)?.as_f64()?;
+        Duration::try_from_secs_f64(seconds).ok()
+    };
+    let expires = seconds("exp")?;
+    Some(match seconds("iat") {
+        Some(issued) => expires.saturating_sub(issued),
+        None => clock::until(UNIX_EPOCH.checked_add(expires)?),
+    })
+}
+
+fn claims(token: &str) -> Option<Map<String, Value>> {
+    let mut parts = token.split('.');
+    let (_header, payload, _signature) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() {
+        return None;
+    }
+    let json = BASE64_URL_SAFE_NO_PAD.decode(payload).ok()?;
+    serde_json::from_slice(&json).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn seconds(payload: &str) -> Option<u64> {
+        let payload = BASE64_URL_SAFE_NO_PAD.encode(payload);
+        lifetime(&format!("e30.{payload}.sig")).map(|lifetime| lifetime.as_secs())
+    }
+
+    #[test]
+    fn the_life_is_that_between_iat_and_exp() {
+        assert_eq!(seconds(r#"{"iat":1000,"exp":4600}"#), Some(3600));
+        assert_eq!(seconds(r#"{"iat":1000.25,"exp":4600.25}"#), Some(3600));
+        assert_eq!(seconds(r#"{"iat":4600,"exp":1000}"#), Some(0));
+        assert_eq!(seconds(r#"{"exp":1000}"#), Some(0), "over since 1970");
+        assert!(seconds(r#"{"exp":32503680000}"#).unwrap() > 86_400 * 365);
+    }
+
+    #[test]
+    fn what_says_nothing_says_nothing() {
+        for payload in [
+            r#"{"iat":1000}"#,
+            r#"{"exp":"soon"}"#,
+            r#"{"exp":-1}"#,
+            "[]",
+            "",
+            "{",
+        ] {
+            assert_eq!(seconds(payload), None, "{payload}");
+        }
+        for token in ["", "opaque", "a.b", "a.b.c", "a.e30.c.d", "a.é.c"] {
+            assert_eq!(lifetime(token), None, "{token}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(exp in any::<f64>(), iat in any::<f64>(), rest in "[ -~]{0,60}") {
+            lifetime(&rest);
+            seconds(&format!(r#"{{"exp":{exp},"iat":{iat}}}"#));
+        }
+    }
+}
