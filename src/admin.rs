@@ -7,33 +7,49 @@
 //! | `/readyz` | every credential that a route needs has a usable token | 503, which has not and why |
 //! | `/metrics` | Prometheus text follows | 500 |
 //!
+//! `POST /api/credentials/NAME/refresh` fetches a new token now.
+//!
 //! They are for three probes of three meanings: liveness must not fail because a provider is down,
 //! or a supervisor would restart what a restart cannot mend; readiness must.
 
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::future::ready;
+use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::service::{Service, service_fn};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntGaugeVec, Opts, Registry, TEXT_FORMAT, TextEncoder};
-use tracing::error;
+use tracing::{error, info};
 
 use crate::readiness::Readiness;
 use crate::server::CallerBody;
+use crate::token::TokenReader;
 
 type Answer = Response<Full<Bytes>>;
 
+/// What the admin listener shows and does.
+pub struct Admin {
+    /// What `/metrics` serves.
+    pub registry: Registry,
+    /// What the probes ask.
+    pub readiness: Readiness,
+    /// The credentials that can be refreshed.
+    pub credentials: Vec<TokenReader>,
+    /// Whether those who reach the listener may command it, or only look.
+    pub commands: bool,
+}
+
 /// Makes the service that the admin listener's connections are served with.
 pub fn service(
-    registry: Registry,
-    readiness: Readiness,
+    admin: Admin,
 ) -> impl Service<Request<CallerBody>, Response = Answer, Error = Infallible> + Clone {
-    service_fn(move |request| ready(Ok(answer(&request, &registry, &readiness))))
+    let admin = Rc::new(admin);
+    service_fn(move |request| ready(Ok(answer(&request, &admin))))
 }
 
 /// Registers what is not any room's own: the build, and the process as the kernel sees it.
@@ -54,24 +70,71 @@ pub fn register_process_metrics(registry: &Registry) -> prometheus::Result<()> {
     registry.register(Box::new(ProcessCollector::for_self()))
 }
 
-fn answer<B>(request: &Request<B>, registry: &Registry, readiness: &Readiness) -> Answer {
+fn answer<B>(request: &Request<B>, admin: &Admin) -> Answer {
+    if let Some(credential) = refresh_path(request.uri().path()) {
+        return match *request.method() {
+            Method::POST => refresh(credential, request.headers(), admin),
+            _ => method_not_allowed("POST"),
+        };
+    }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
-        answer
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return answer;
+        return method_not_allowed("GET, HEAD");
     }
     match request.uri().path() {
         "/livez" => text(StatusCode::OK, "alive\n"),
-        "/startupz" => startup(readiness),
-        "/readyz" => ready_or_why_not(readiness),
-        "/metrics" => metrics(registry),
+        "/startupz" => startup(&admin.readiness),
+        "/readyz" => ready_or_why_not(&admin.readiness),
+        "/metrics" => metrics(&admin.registry),
         _ => text(
             StatusCode::NOT_FOUND,
             "there is /metrics, /livez, /readyz and /startupz here; the proxy listens elsewhere\n",
         ),
     }
+}
+
+/// `/api/credentials/NAME/refresh`
+fn refresh_path(path: &str) -> Option<&str> {
+    path.strip_prefix("/api/credentials/")?
+        .strip_suffix("/refresh")
+}
+
+fn refresh(credential: &str, headers: &HeaderMap, admin: &Admin) -> Answer {
+    if !admin.commands {
+        return text(
+            StatusCode::FORBIDDEN,
+            "a refresh is ordered on loopback only, and this listener can be reached from \
+             elsewhere; send SIGUSR1 to the process instead\n",
+        );
+    }
+    // A page in somebody's browser reaches loopback, too. Browsers say so by one of these fields;
+    // the tools that this is meant for send neither.
+    if headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site") {
+        return text(StatusCode::FORBIDDEN, "web pages cannot order a refresh\n");
+    }
+    let Some(reader) = admin
+        .credentials
+        .iter()
+        .find(|reader| reader.credential() == credential)
+    else {
+        return text(StatusCode::NOT_FOUND, "no route needs such a credential\n");
+    };
+    reader.refresh_now();
+    info!(credential, "an operator asks for a new token");
+    text(
+        StatusCode::ACCEPTED,
+        "a new token is being fetched; /metrics and the log tell how it went\n",
+    )
+}
+
+fn method_not_allowed(allowed: &'static str) -> Answer {
+    let mut answer = text(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("only {allowed} is served here\n"),
+    );
+    answer
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allowed));
+    answer
 }
 
 fn startup(readiness: &Readiness) -> Answer {

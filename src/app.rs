@@ -19,7 +19,7 @@ use crate::proxy::{self, Route, RouteTable};
 use crate::readiness::{Readiness, StartupGuard};
 use crate::runtime::{self, WorkerPanicked, Workers};
 use crate::server::{self, Intake};
-use crate::signal::{StopSignal, StopSignals};
+use crate::signal::{Asked, Signals, StopSignal};
 use crate::token::metrics::TokenMetrics;
 use crate::token::refresher::Refresher;
 use crate::token::{TokenReader, cell};
@@ -30,6 +30,7 @@ pub struct Bound {
     proxy: Vec<SocketAddr>,
     admin: SocketAddr,
     refreshers: Vec<Refresher>,
+    credentials: Vec<TokenReader>,
     intakes: Vec<Intake>,
     admin_listener: TcpListener,
     table: Arc<RouteTable>,
@@ -87,6 +88,7 @@ pub fn build(settings: Settings) -> Result<Bound, BuildError> {
         proxy,
         admin,
         refreshers,
+        credentials: readers.into_values().collect(),
         intakes: server::spread(
             listeners,
             settings.proxy.workers,
@@ -111,7 +113,7 @@ fn credential_parts(
 ) -> Result<(Refresher, TokenReader), BuildError> {
     let name = settings.credential.clone();
     let subject = format!("credential \"{name}\"");
-    let (writer, reader) = cell::channel(&name);
+    let (writer, reader) = cell::channel(&name, settings.refusals, metrics.refusals(&name));
     let refresher = Refresher::new(
         Box::new(ClientCredentials::new(settings)?),
         writer,
@@ -176,18 +178,20 @@ impl Bound {
     /// # Errors
     ///
     /// A worker could not be started, or panicked.
-    pub async fn run(self, mut signals: StopSignals) -> Result<Ended, RunError> {
+    pub async fn run(self, mut signals: Signals) -> Result<Ended, RunError> {
         for refresher in self.refreshers {
             tokio::task::spawn_local(refresher.run_supervised());
         }
         // The admin listener outlives the data plane's drain, so that the drain can be watched.
         let (_admin_drain, admin_watch) = drain::channel();
-        serve_admin(
-            self.admin_listener,
-            self.registry,
-            self.readiness.clone(),
-            admin_watch,
-        );
+        let admin = admin::Admin {
+            registry: self.registry,
+            readiness: self.readiness.clone(),
+            credentials: self.credentials.clone(),
+            // Whoever reaches another address may look, but not act.
+            commands: self.admin.ip().is_loopback(),
+        };
+        serve_admin(self.admin_listener, admin, admin_watch);
         let (drain, watch) = drain::channel();
         let mut workers = Workers::default();
         for intake in self.intakes {
@@ -208,7 +212,7 @@ impl Bound {
         );
 
         let signal = tokio::select! {
-            signal = signals.next() => signal,
+            signal = stop_asked(&mut signals, &self.credentials) => signal,
             ended = workers.next_ended() => {
                 ended.unwrap_or(Ok(()))?;
                 return Err(RunError::Unasked);
@@ -228,9 +232,22 @@ pub enum Ended {
     AtOnce(StopSignal),
 }
 
+/// Waits for a signal to stop; one to refresh is obeyed on the way.
+async fn stop_asked(signals: &mut Signals, credentials: &[TokenReader]) -> StopSignal {
+    loop {
+        match signals.next().await {
+            Asked::Stop(signal) => return signal,
+            Asked::Refresh => {
+                info!("SIGUSR1: every token is refreshed now");
+                credentials.iter().for_each(TokenReader::refresh_now);
+            }
+        }
+    }
+}
+
 async fn stop(
     signal: StopSignal,
-    signals: &mut StopSignals,
+    signals: &mut Signals,
     drain: &Drain,
     workers: &mut Workers,
     grace: Duration,
@@ -250,7 +267,7 @@ async fn stop(
             cut(drain, workers).await;
             Ended::Drained
         }
-        second = signals.next() => {
+        second = stop_asked(signals, &[]) => {
             warn!(signal = second.name(), "a second signal: ending at once");
             cut(drain, workers).await;
             Ended::AtOnce(second)
@@ -268,8 +285,8 @@ async fn cut(drain: &Drain, workers: &mut Workers) {
     }
 }
 
-fn serve_admin(listener: TcpListener, registry: Registry, readiness: Readiness, drain: DrainWatch) {
-    let service = admin::service(registry, readiness);
+fn serve_admin(listener: TcpListener, admin: admin::Admin, drain: DrainWatch) {
+    let service = admin::service(admin);
     let settings = server::Settings {
         max_connections: ADMIN_CONNECTIONS,
         ..server::Settings::default()

@@ -18,6 +18,7 @@ use rustls::ClientConfig;
 use tokio::time::timeout;
 use url::Url;
 
+use crate::token::RefusalSettings;
 use crate::token::source::{FailureKind, FetchError, FetchFuture, FetchedToken, TokenSource};
 pub use client_authentication::ClientAuthentication;
 pub use secret::Secret;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub default_lifetime: Duration,
     /// How long one request may take, from the name look-up to the last byte of the answer.
     pub timeout: Duration,
+    /// What a 401 of an upstream does to the token.
+    pub refusals: RefusalSettings,
     /// Whom to trust at the token endpoint.
     pub tls: Arc<ClientConfig>,
 }

@@ -1,18 +1,19 @@
-//! The signals that stop the process.
+//! The signals that ask the process for something.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that ask gatepass to stop, caught from the moment this value is made.
+/// The signals that gatepass obeys, caught from the moment this value is made.
 #[derive(Debug)]
-pub struct StopSignals {
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    refresh: Signal,
 }
 
-impl StopSignals {
-    /// Starts to catch SIGTERM and SIGINT in place of their default, which is to die at once.
+impl Signals {
+    /// Starts to catch SIGTERM, SIGINT and SIGUSR1 in place of their default, which is to die.
     ///
     /// # Errors
     ///
@@ -21,16 +22,27 @@ impl StopSignals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            refresh: signal(SignalKind::user_defined1())?,
         })
     }
 
     /// Waits for the next of them.
-    pub async fn next(&mut self) -> StopSignal {
+    pub async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => StopSignal::Terminate,
-            _ = self.interrupt.recv() => StopSignal::Interrupt,
+            _ = self.terminate.recv() => Asked::Stop(StopSignal::Terminate),
+            _ = self.interrupt.recv() => Asked::Stop(StopSignal::Interrupt),
+            _ = self.refresh.recv() => Asked::Refresh,
         }
     }
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// To stop.
+    Stop(StopSignal),
+    /// To refresh every token now (SIGUSR1).
+    Refresh,
 }
 
 /// Which signal asked to stop.

@@ -5,6 +5,7 @@
 
 pub mod cell;
 pub(crate) mod clock;
+pub mod demand;
 pub mod metrics;
 pub mod refresher;
 pub mod schedule;
@@ -19,6 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 pub use cell::{TokenReader, TokenWriter};
+pub use demand::{Refusal, RefusalSettings, RefusedBy};
 use source::FetchError;
 
 /// A token that the data plane may send, with all that was worked out about it beforehand.

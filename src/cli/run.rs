@@ -5,7 +5,7 @@ use tracing::warn;
 use super::{ConfigArguments, DONE, Failure};
 use crate::app::{self, Ended};
 use crate::config::{self, Layers, Settings};
-use crate::signal::StopSignals;
+use crate::signal::Signals;
 use crate::{runtime, telemetry};
 
 pub(super) fn run(arguments: ConfigArguments) -> Result<u8, Failure> {
@@ -25,7 +25,7 @@ pub(super) fn serve(
     before: impl FnOnce(&app::Bound) -> Result<(), Failure>,
 ) -> Result<u8, Failure> {
     runtime::control(async {
-        let signals = StopSignals::catch()?;
+        let signals = Signals::catch()?;
         let bound = app::build(settings)?;
         before(&bound)?;
         Ok(match bound.run(signals).await? {

@@ -66,6 +66,8 @@ pub(super) struct Credential {
     pub(super) audience: Option<String>,
     pub(super) timeout: Option<Span>,
     pub(super) default_lifetime: Option<Span>,
+    pub(super) refresh_on_401: Option<String>,
+    pub(super) refreshes_on_401_per_minute: Option<Count>,
     pub(super) tls: Tls,
 }
 
@@ -80,6 +82,7 @@ pub(super) struct Route {
     pub(super) tls: Tls,
     pub(super) timeouts: RouteTimeouts,
     pub(super) max_idle_connections: Option<Count>,
+    pub(super) replay_limit: Option<Size>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -64,6 +64,7 @@ mod tests {
     use super::*;
     use crate::oauth::{ClientAuthentication, Secret};
     use crate::tls;
+    use crate::token::RefusalSettings;
 
     fn with(authentication: ClientAuthentication, scope: Option<&str>) -> TokenRequest {
         let secret = SecretString::from("p+q %/=&");
@@ -77,6 +78,7 @@ mod tests {
             audience: scope.map(|_| "https://api.example/v1".into()),
             default_lifetime: Duration::from_secs(300),
             timeout: Duration::from_secs(10),
+            refusals: RefusalSettings::default(),
             tls: tls::client_config(&tls::Trust::Platform).unwrap(),
         };
         client_credentials(&settings, &secret)

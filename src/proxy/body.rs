@@ -1,6 +1,7 @@
 //! Bodies on their way through: streamed, never collected.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -14,11 +15,19 @@ use super::metrics::InFlight;
 use super::upstream::Lease;
 use crate::server::CallerBody;
 
-/// A caller's body on its way to the upstream.
+/// The pieces of a body that was kept.
+pub(super) type Kept = VecDeque<Bytes>;
+
+/// A request's body on its way to the upstream.
 #[derive(Debug)]
-pub(super) struct OutgoingBody {
-    body: CallerBody,
-    progress: Option<Rc<Progress>>,
+pub(super) enum OutgoingBody {
+    /// As it comes from the caller.
+    Streamed {
+        body: CallerBody,
+        progress: Option<Rc<Progress>>,
+    },
+    /// Once more, from what was kept of it.
+    Kept(Kept),
 }
 
 /// How far a body has come. It tells the wait for the answer whose turn it is: while the caller is
@@ -27,6 +36,9 @@ pub(super) struct OutgoingBody {
 pub(super) struct Progress {
     moved_at: Cell<Instant>,
     state: Cell<Sending>,
+    /// What has gone out, as long as it is within the limit.
+    kept: RefCell<Option<Kept>>,
+    room: Cell<usize>,
 }
 
 /// What has become of a request's body.
@@ -41,15 +53,18 @@ pub(super) enum Sending {
 }
 
 impl OutgoingBody {
-    /// Also hands out the body's progress, unless there is nothing to send.
-    pub(super) fn new(body: CallerBody) -> (Self, Option<Rc<Progress>>) {
+    /// Also hands out the body's progress, unless there is nothing to send. Up to `keep` bytes are
+    /// kept; the pieces are shared with what is sent, not copied.
+    pub(super) fn new(body: CallerBody, keep: usize) -> (Self, Option<Rc<Progress>>) {
         let progress = (!body.is_end_stream()).then(|| {
             Rc::new(Progress {
                 moved_at: Cell::new(Instant::now()),
                 state: Cell::new(Sending::UnderWay),
+                kept: RefCell::new(fits(&body, keep).then(Kept::new)),
+                room: Cell::new(keep),
             })
         });
-        let body = Self {
+        let body = Self::Streamed {
             body,
             progress: progress.clone(),
         };
@@ -67,6 +82,27 @@ impl Progress {
         self.state.get()
     }
 
+    /// The whole body, if all of it has gone out and was small enough to be kept.
+    pub(super) fn kept(&self) -> Option<Kept> {
+        match self.state.get() {
+            Sending::Done => self.kept.borrow_mut().take(),
+            Sending::UnderWay | Sending::Broken => None,
+        }
+    }
+
+    fn keep(&self, frame: &Frame<Bytes>) {
+        let mut kept = self.kept.borrow_mut();
+        let Some(pieces) = kept.as_mut() else { return };
+        // Trailers are not kept: a request that has them is not repeated.
+        match frame.data_ref() {
+            Some(data) if data.len() <= self.room.get() => {
+                self.room.set(self.room.get() - data.len());
+                pieces.push_back(data.clone());
+            }
+            _ => *kept = None,
+        }
+    }
+
     fn moved(&self, state: Sending) {
         self.moved_at.set(Instant::now());
         self.state.set(state);
@@ -81,24 +117,47 @@ impl Body for OutgoingBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(progress) = &self.progress {
+        let (body, progress) = match &mut *self {
+            Self::Streamed { body, progress } => (body, progress),
+            Self::Kept(pieces) => {
+                return Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece))));
+            }
+        };
+        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        if let Some(progress) = progress {
             progress.moved(match &frame {
                 Some(Err(_)) => Sending::Broken,
-                Some(Ok(_)) if !self.body.is_end_stream() => Sending::UnderWay,
+                Some(Ok(_)) if !body.is_end_stream() => Sending::UnderWay,
                 _ => Sending::Done,
             });
+            if let Some(Ok(frame)) = &frame {
+                progress.keep(frame);
+            }
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        match self {
+            Self::Streamed { body, .. } => body.is_end_stream(),
+            Self::Kept(pieces) => pieces.is_empty(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match self {
+            Self::Streamed { body, .. } => body.size_hint(),
+            Self::Kept(pieces) => {
+                let length: usize = pieces.iter().map(Bytes::len).sum();
+                SizeHint::with_exact(length as u64)
+            }
+        }
     }
+}
+
+/// Whether a body may be kept: it is not known to be larger than the limit.
+fn fits(body: &CallerBody, limit: usize) -> bool {
+    body.size_hint().lower() <= limit as u64
 }
 
 /// The body of what a caller gets. Dropping it ends the request and records its outcome.

@@ -20,6 +20,7 @@ pub struct ProxyMetrics {
     in_flight: IntGaugeVec,
     rejections: IntCounterVec,
     broken: IntCounterVec,
+    replays: IntCounterVec,
 }
 
 impl ProxyMetrics {
@@ -68,12 +69,20 @@ impl ProxyMetrics {
                 ),
                 &["route"],
             )?,
+            replays: IntCounterVec::new(
+                Opts::new(
+                    "gatepass_replays_total",
+                    "Requests that were sent again with another token after a 401.",
+                ),
+                &["route"],
+            )?,
         };
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.duration.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.rejections.clone()))?;
         registry.register(Box::new(metrics.broken.clone()))?;
+        registry.register(Box::new(metrics.replays.clone()))?;
         Ok(metrics)
     }
 
@@ -84,6 +93,7 @@ impl ProxyMetrics {
             duration: self.duration.with_label_values(&[route]),
             in_flight: self.in_flight.with_label_values(&[route]),
             broken: self.broken.with_label_values(&[route]),
+            replays: self.replays.with_label_values(&[route]),
             rejections: Reason::ALL.map(|reason| {
                 (
                     reason,
@@ -110,9 +120,15 @@ struct Handles {
     in_flight: IntGauge,
     rejections: [(Reason, IntCounter); Reason::ALL.len()],
     broken: IntCounter,
+    replays: IntCounter,
 }
 
 impl RouteMetrics {
+    /// A request was sent again with another token.
+    pub(super) fn replayed(&self) {
+        self.0.replays.inc();
+    }
+
     /// A request has begun.
     pub(super) fn begin(&self, started: Instant) -> InFlight {
         self.0.in_flight.inc();

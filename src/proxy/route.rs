@@ -25,6 +25,9 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// How many upstream connections a worker keeps for later requests.
     pub max_idle_connections: usize,
+    /// Up to which size a request's body is kept, so that the request can be sent again with
+    /// another token.
+    pub replay_limit: usize,
 }
 
 /// A route at work.

@@ -4,15 +4,28 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 
+use super::demand::{Demand, Refusal, RefusalMetrics, RefusalSettings, RefusedBy};
 use super::{AccessToken, Setback, TokenState};
 
 /// Makes a credential's cell, with no token in it.
-pub fn channel(credential: &str) -> (TokenWriter, TokenReader) {
-    let reader = TokenReader {
+pub fn channel(
+    credential: &str,
+    refusals: RefusalSettings,
+    metrics: RefusalMetrics,
+) -> (TokenWriter, TokenReader) {
+    let reader = TokenReader(Arc::new(Cell {
         credential: credential.into(),
-        state: Arc::new(ArcSwap::from_pointee(TokenState::Pending(None))),
-    };
+        state: ArcSwap::from_pointee(TokenState::Pending(None)),
+        demand: Demand::new(refusals, metrics),
+    }));
     (TokenWriter(reader.clone()), reader)
+}
+
+#[derive(Debug)]
+struct Cell {
+    credential: String,
+    state: ArcSwap<TokenState>,
+    demand: Demand,
 }
 
 /// The writing end. There is one, and the credential's refresher has it.
@@ -22,7 +35,9 @@ pub struct TokenWriter(TokenReader);
 impl TokenWriter {
     /// Publishes a new token: requests that are sent from now on carry it.
     pub fn store(&self, token: AccessToken) {
+        let generation = token.generation();
         self.put(TokenState::Valid(token, None));
+        self.cell().demand.attempted(generation);
     }
 
     /// Takes the token away because its life is over.
@@ -41,6 +56,14 @@ impl TokenWriter {
             TokenState::Expired(_) => TokenState::Expired(setback),
         };
         self.put(state);
+        let generation = self.current().valid().map_or(0, AccessToken::generation);
+        self.cell().demand.attempted(generation);
+    }
+
+    /// Resolves when there is a reason to refresh the token before its time.
+    pub async fn demanded(&self) {
+        let generation = self.current().valid().map_or(0, AccessToken::generation);
+        self.cell().demand.arises(generation).await;
     }
 
     /// What readers see.
@@ -50,29 +73,45 @@ impl TokenWriter {
 
     /// The credential's name.
     pub fn credential(&self) -> &str {
-        &self.0.credential
+        self.0.credential()
     }
 
     fn put(&self, state: TokenState) {
-        self.0.state.store(Arc::new(state));
+        self.cell().state.store(Arc::new(state));
+    }
+
+    fn cell(&self) -> &Cell {
+        &self.0.0
     }
 }
 
 /// The reading end. Clones read the same cell; reading takes no lock and no clock.
 #[derive(Debug, Clone)]
-pub struct TokenReader {
-    credential: Arc<str>,
-    state: Arc<ArcSwap<TokenState>>,
-}
+pub struct TokenReader(Arc<Cell>);
 
 impl TokenReader {
     /// The state at this moment.
     pub fn load(&self) -> Guard<Arc<TokenState>> {
-        self.state.load()
+        self.0.state.load()
+    }
+
+    /// Which answers of an upstream are refusals of the token.
+    pub fn refused_by(&self) -> RefusedBy {
+        self.0.demand.refused_by()
+    }
+
+    /// Tells the refresher that an upstream refused the token of this generation.
+    pub fn refuse(&self, generation: u64) -> Refusal {
+        self.0.demand.refuse(generation)
+    }
+
+    /// Asks the refresher for a new token now.
+    pub fn refresh_now(&self) {
+        self.0.demand.force();
     }
 
     /// The credential's name.
     pub fn credential(&self) -> &str {
-        &self.credential
+        &self.0.credential
     }
 }

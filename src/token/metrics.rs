@@ -9,6 +9,7 @@ use prometheus::{
 use tokio::time::Instant;
 
 use super::clock::unix_seconds;
+use super::demand::RefusalMetrics;
 use super::source::FailureKind;
 
 /// The metrics of all credentials, from which each takes its own.
@@ -22,6 +23,7 @@ pub struct TokenMetrics {
     consecutive_failures: IntGaugeVec,
     usable: IntGaugeVec,
     restarts: IntCounterVec,
+    refusals: IntCounterVec,
 }
 
 impl TokenMetrics {
@@ -77,6 +79,14 @@ impl TokenMetrics {
                 ),
                 labels,
             )?,
+            refusals: IntCounterVec::new(
+                Opts::new(
+                    "gatepass_token_refusals_total",
+                    "Tokens that upstreams answered with 401, by what came of it: a refresh, a \
+                     newer token that was there already, or nothing because there were too many.",
+                ),
+                &["credential", "outcome"],
+            )?,
         };
         registry.register(Box::new(metrics.refreshes.clone()))?;
         registry.register(Box::new(metrics.duration.clone()))?;
@@ -86,7 +96,18 @@ impl TokenMetrics {
         registry.register(Box::new(metrics.consecutive_failures.clone()))?;
         registry.register(Box::new(metrics.usable.clone()))?;
         registry.register(Box::new(metrics.restarts.clone()))?;
+        registry.register(Box::new(metrics.refusals.clone()))?;
         Ok(metrics)
+    }
+
+    /// What counts the refusals of one credential's tokens.
+    pub fn refusals(&self, credential: &str) -> RefusalMetrics {
+        let outcome = |outcome| self.refusals.with_label_values(&[credential, outcome]);
+        RefusalMetrics {
+            refreshed: outcome("refreshed"),
+            superseded: outcome("superseded"),
+            held_back: outcome("held_back"),
+        }
     }
 
     /// The metrics of one credential. Every outcome is there from the start, at 0, so that rates

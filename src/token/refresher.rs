@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
@@ -79,8 +80,18 @@ impl Refresher {
         };
         loop {
             self.metrics.planned(attempt_at);
-            self.while_expiring(sleep_until(attempt_at)).await;
+            self.while_expiring(self.due_or_demanded(attempt_at)).await;
             attempt_at = self.attempt().await;
+        }
+    }
+
+    /// Demands come at any time; those that follow an attempt too closely wait a little, so that a
+    /// script that asks in a loop is no burden to the provider.
+    async fn due_or_demanded(&self, attempt_at: Instant) {
+        let earliest = Instant::now() + LEAST_DISTANCE;
+        tokio::select! {
+            () = sleep_until(attempt_at) => {}
+            () = self.writer.demanded() => sleep_until(earliest.min(attempt_at)).await,
         }
     }
 
@@ -219,6 +230,9 @@ impl Refresher {
         self.writer.current().valid().map(AccessToken::retire_at)
     }
 }
+
+/// Between an attempt and one that is demanded.
+const LEAST_DISTANCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,7 @@ mod forwarding;
 mod limits;
 mod outage;
 mod refresh;
+mod refusals;
 mod secrecy;
 mod stopping;
 mod streaming;

@@ -10,9 +10,10 @@ use url::{Host, Url};
 
 use super::super::decode::{Path, Report};
 use super::super::raw;
-use super::super::scalar::{OneOrMany, value_or};
-use super::{LEGAL_NAME, TrustedRoots, choice, is_legal_name};
+use super::super::scalar::{Count, OneOrMany, value_or};
+use super::{LEGAL_NAME, TrustedRoots, at_most, choice, is_legal_name};
 use crate::oauth::{ClientAuthentication, Secret, Settings};
+use crate::token::{RefusalSettings, RefusedBy};
 
 /// Resolves the credentials; none if any of them has a mistake.
 pub(super) fn resolve(
@@ -57,6 +58,12 @@ fn credential(
         report,
     );
     let scope = scope(raw.scope, &path.key("scope"), report);
+    let refusals = refusals(
+        raw.refresh_on_401.as_deref(),
+        raw.refreshes_on_401_per_minute,
+        &path,
+        report,
+    );
     let scheme = token_endpoint.as_ref().map_or("", Url::scheme);
     let tls = roots.config(scheme, &raw.tls, &path, report);
     Some(Settings {
@@ -69,6 +76,7 @@ fn credential(
         audience: raw.audience.filter(|audience| !audience.is_empty()),
         default_lifetime: value_or(raw.default_lifetime, DEFAULT_LIFETIME),
         timeout: value_or(raw.timeout, DEFAULT_TIMEOUT),
+        refusals: refusals?,
         tls: tls?,
     })
 }
@@ -283,6 +291,28 @@ fn secret_variable(name: &str, path: &Path, report: &mut Report) -> Option<Secre
     None
 }
 
+fn refusals(
+    refused_by: Option<&str>,
+    per_minute: Option<Count>,
+    path: &Path,
+    report: &mut Report,
+) -> Option<RefusalSettings> {
+    let defaults = RefusalSettings::default();
+    let path_to = |key| path.key(key);
+    let refused_by = choice(refused_by, &REFUSED_BY, &path_to("refresh_on_401"), report)?;
+    let per_minute = match per_minute {
+        None => defaults.per_minute,
+        Some(Count(wanted)) => {
+            let key = path_to("refreshes_on_401_per_minute");
+            u32::try_from(at_most(MOST_REFRESHES, wanted, &key, report)).ok()?
+        }
+    };
+    Some(RefusalSettings {
+        refused_by: refused_by.unwrap_or(defaults.refused_by),
+        per_minute,
+    })
+}
+
 /// `Some(None)` if none is asked for: some providers refuse an empty scope, so it is left out.
 fn scope(written: Option<OneOrMany>, path: &Path, report: &mut Report) -> Option<Option<String>> {
     let joined = written.map(|list| list.0.join(" ")).unwrap_or_default();
@@ -299,6 +329,15 @@ fn scope(written: Option<OneOrMany>, path: &Path, report: &mut Report) -> Option
     }
     Some(Some(tokens.join(" ")).filter(|scope| !scope.is_empty()))
 }
+
+const REFUSED_BY: [(&str, RefusedBy); 3] = [
+    ("always", RefusedBy::Any401),
+    ("invalid_token", RefusedBy::InvalidToken),
+    ("never", RefusedBy::Nothing),
+];
+
+/// One a second is what the refresher does at most.
+const MOST_REFRESHES: usize = 60;
 
 const SECRET_KEYS: [&str; 3] = ["client_secret", "client_secret_file", "client_secret_env"];
 

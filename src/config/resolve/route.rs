@@ -8,7 +8,7 @@ use url::Url;
 
 use super::super::decode::{Path, Report};
 use super::super::raw;
-use super::super::scalar::value_or;
+use super::super::scalar::{Size, value_or};
 use super::credential::required;
 use super::{LEGAL_NAME, TrustedRoots, is_legal_name, one_of};
 use crate::proxy::{Origin, PathPrefix, Settings, Timeouts};
@@ -68,7 +68,19 @@ fn route(
             keep_alive: value_or(raw.timeouts.keep_alive, defaults.keep_alive),
         },
         max_idle_connections: value_or(raw.max_idle_connections, DEFAULT_IDLE_CONNECTIONS),
+        replay_limit: replay_limit(raw.replay_limit, &path.key("replay_limit"), report)?,
     })
+}
+
+fn replay_limit(written: Option<Size>, path: &Path, report: &mut Report) -> Option<usize> {
+    let Size(limit) = written.unwrap_or(DEFAULT_REPLAY_LIMIT);
+    let fitting = usize::try_from(limit)
+        .ok()
+        .filter(|limit| *limit <= MOST_REPLAYED);
+    if fitting.is_none() {
+        report.add(path, format!("{limit} bytes"), "at most 16MiB");
+    }
+    fitting
 }
 
 fn prefix(written: Option<String>, path: &Path, report: &mut Report) -> Option<PathPrefix> {
@@ -242,3 +254,5 @@ const UPSTREAM: &str = "where to send matched requests, such as \"https://api.ex
 const CREDENTIAL: &str = "the name of one of the credentials, or \"none\" to add no token";
 
 const DEFAULT_IDLE_CONNECTIONS: usize = 128;
+const DEFAULT_REPLAY_LIMIT: Size = Size(64 * 1024);
+const MOST_REPLAYED: usize = 16 * 1024 * 1024;

@@ -14,7 +14,7 @@ use crate::readiness::Readiness;
 use crate::token::cell;
 use crate::token::metrics::TokenMetrics;
 use crate::token::source::FetchFuture;
-use crate::token::{TokenReader, schedule};
+use crate::token::{Refusal, RefusalSettings, TokenReader, schedule};
 
 /// What the scripted source does at one attempt.
 enum Answer {
@@ -89,7 +89,11 @@ impl Stage {
         script.0.borrow_mut().answers.extend(answers);
         let registry = Registry::new();
         let metrics = TokenMetrics::register(&registry).unwrap();
-        let (writer, reader) = cell::channel("envase");
+        let (writer, reader) = cell::channel(
+            "envase",
+            RefusalSettings::default(),
+            metrics.refusals("envase"),
+        );
         let readiness = Readiness::default();
         let refresher = Refresher::new(
             Box::new(script.clone()),
@@ -337,4 +341,54 @@ async fn debug_output_hides_the_token() {
     settle().await;
     let shown = format!("{:?}", stage.reader);
     assert!(!shown.contains("token-1"), "{shown}");
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_refused_token_is_refreshed_once() {
+    let stage = Stage::play([token(3600), token(3600), token(3600)]);
+    settle().await;
+    pass(Duration::from_secs(60)).await;
+    let first = stage.reader.refuse(1);
+    let second = stage.reader.refuse(1);
+    settle().await;
+    assert_eq!(stage.fetches(), 2);
+    for refusal in [first, second] {
+        let Refusal::Awaited(successor) = refusal else {
+            panic!("{refusal:?}");
+        };
+        assert!(successor.arrives_within(Duration::ZERO).await);
+    }
+    assert!(matches!(stage.reader.refuse(1), Refusal::Superseded));
+    pass(Duration::from_secs(60)).await;
+    assert_eq!(stage.fetches(), 2);
+    assert_eq!(stage.header().as_deref(), Some("Bearer token-2"));
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn an_operator_gets_a_new_token_at_once_and_one_a_second_at_most() {
+    let stage = Stage::play((0..100).map(|_| token(3600)));
+    settle().await;
+    pass(Duration::from_secs(60)).await;
+    stage.reader.refresh_now();
+    settle().await;
+    assert_eq!(stage.fetches(), 2);
+    for _ in 0..100 {
+        stage.reader.refresh_now();
+        pass(Duration::from_millis(100)).await;
+    }
+    assert!(
+        (8..=13).contains(&stage.fetches()),
+        "{} in 10 s",
+        stage.fetches()
+    );
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_demand_interrupts_the_wait_after_a_refusal() {
+    let stage = Stage::play([Answer::Failure(FailureKind::Refused), token(3600)]);
+    settle().await;
+    assert!(stage.header().is_none());
+    stage.reader.refresh_now();
+    pass(LEAST_DISTANCE + MILLISECOND).await;
+    assert!(stage.header().is_some());
 }

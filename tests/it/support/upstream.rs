@@ -41,6 +41,16 @@ struct State {
     requests: AtomicUsize,
     bad_tokens: Mutex<Vec<String>>,
     introspection: Mutex<Option<Introspection>>,
+    refusal: Mutex<Option<Refusal>>,
+}
+
+/// Which requests are answered with 401, and with which challenge.
+#[derive(Debug, Clone, Copy)]
+pub enum Refusal {
+    /// Those whose token is not good.
+    OfBadTokens(&'static str),
+    /// All of them: what is missing is no token.
+    OfEverything,
 }
 
 /// The server. It answers 200 with the body that it got, and ends when it is dropped.
@@ -66,6 +76,11 @@ impl Upstream {
     /// Judges every token from now on.
     pub fn check_tokens(&self, introspection: Introspection) {
         *self.state.introspection.lock().unwrap() = Some(introspection);
+    }
+
+    /// Answers with 401 from now on.
+    pub fn refuse(&self, refusal: Refusal) {
+        *self.state.refusal.lock().unwrap() = Some(refusal);
     }
 
     pub fn origin(&self) -> String {
@@ -127,10 +142,12 @@ async fn answer(
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
     state.requests.fetch_add(1, Ordering::Relaxed);
+    let mut bad_token = false;
     if let Some(introspection) = &*state.introspection.lock().unwrap()
         && let Err(fault) = judge(&head.headers, introspection, arrived)
     {
         state.bad_tokens.lock().unwrap().push(fault);
+        bad_token = true;
     }
     let body = body
         .collect()
@@ -146,7 +163,15 @@ async fn answer(
             body: body.clone(),
         });
     }
-    Ok(Response::new(Full::new(body)))
+    let challenge = match *state.refusal.lock().unwrap() {
+        Some(Refusal::OfBadTokens(challenge)) if bad_token => challenge,
+        Some(Refusal::OfEverything) => "Bearer",
+        _ => return Ok(Response::new(Full::new(body))),
+    };
+    let refusal = Response::builder()
+        .status(401)
+        .header("www-authenticate", challenge);
+    Ok(refusal.body(Full::from("refused")).unwrap())
 }
 
 fn judge(

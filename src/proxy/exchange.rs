@@ -1,0 +1,214 @@
+//! The way of one request to its upstream and of the answer's head back.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Request};
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::body::{Kept, OutgoingBody, Progress};
+use super::forward;
+use super::rejection::Rejection;
+use super::replay::{SentHead, is_refusal};
+use super::route::Route;
+use super::upstream::{Answer, Connection, SendError, Upstream};
+use crate::server::CallerBody;
+use crate::token::{Refusal, TokenReader};
+
+/// Sends the request on and waits for the head of the answer that the caller is to get.
+pub(super) async fn exchange(
+    route: &Route,
+    upstream: &Rc<Upstream>,
+    request: Request<CallerBody>,
+    now: Instant,
+) -> Result<Answer, Rejection> {
+    let (mut head, body) = request.into_parts();
+    forward::prepare_request(&mut head, &body, route)?;
+    let keep = match &route.token {
+        Some(_) => route.settings.replay_limit,
+        None => 0,
+    };
+    let (body, progress) = OutgoingBody::new(body, keep);
+    let request = Request::from_parts(head, body);
+    let sent = route
+        .token
+        .as_ref()
+        .map(|reader| (reader, SentHead::of(&request)));
+
+    let (answer, generation) = send(route, upstream, request, progress.as_deref(), now).await?;
+    match (sent, generation) {
+        (Some((reader, head)), Some(generation)) if is_refusal(reader, &answer.response) => {
+            let again = another_token(reader, generation, progress.as_deref());
+            match again.await {
+                Some(body) => Ok(replay(route, upstream, head.with_body(body), answer).await),
+                None => Ok(answer),
+            }
+        }
+        _ => Ok(answer),
+    }
+}
+
+/// After a refusal: waits for another token and gives back the body to send with it; nothing if
+/// there is no such token, or the body was not kept.
+async fn another_token(
+    reader: &TokenReader,
+    refused: u64,
+    progress: Option<&Progress>,
+) -> Option<Kept> {
+    // Told in any case: whether this request can be repeated or not, the next one is to have a
+    // better token.
+    let refusal = reader.refuse(refused);
+    let body = match progress {
+        None => Kept::new(),
+        Some(progress) => progress.kept()?,
+    };
+    let another = match refusal {
+        Refusal::Superseded => true,
+        Refusal::Awaited(successor) => successor.arrives_within(PATIENCE).await,
+        Refusal::HeldBack => false,
+    };
+    another.then_some(body)
+}
+
+/// Once, whatever the second answer is. If there is none, the caller gets the first.
+async fn replay(
+    route: &Route,
+    upstream: &Rc<Upstream>,
+    request: Request<OutgoingBody>,
+    first: Answer,
+) -> Answer {
+    match send(route, upstream, request, None, Instant::now()).await {
+        Ok((second, _)) => {
+            route.metrics.replayed();
+            second
+        }
+        Err(_) => first,
+    }
+}
+
+/// Puts the token into a request that is otherwise ready, and sends it. Also says which generation of the token went with it.
+async fn send(
+    route: &Route,
+    upstream: &Rc<Upstream>,
+    mut request: Request<OutgoingBody>,
+    progress: Option<&Progress>,
+    now: Instant,
+) -> Result<(Answer, Option<u64>), Rejection> {
+    let mut generation = authorize(route, request.headers_mut(), now)?;
+    let mut connection = match upstream.idle_connection(now) {
+        Some(connection) => connection,
+        None => connect(route, upstream, request.headers_mut(), &mut generation).await?,
+    };
+    loop {
+        match connection.send(request, progress).await {
+            Ok(mut answer) => {
+                forward::prepare_response(&mut answer.response, route)?;
+                return Ok((answer, generation));
+            }
+            // The upstream had closed an idle connection and nothing was sent on it. A fresh one
+            // is as good as a first try; another idle one might be just as dead.
+            Err(SendError::NotSent(unsent)) => {
+                debug!(
+                    route = &*route.settings.name,
+                    "an idle upstream connection was dead"
+                );
+                request = *unsent;
+                connection =
+                    connect(route, upstream, request.headers_mut(), &mut generation).await?;
+            }
+            Err(SendError::Failed(error)) => return Err(Rejection::upstream(route, &error)),
+        }
+    }
+}
+
+/// Makes a connection, and authorizes the request anew: it took time, and a token may have ended.
+async fn connect(
+    route: &Route,
+    upstream: &Rc<Upstream>,
+    headers: &mut HeaderMap,
+    generation: &mut Option<u64>,
+) -> Result<Connection, Rejection> {
+    let connection = upstream.connect().await;
+    let connection = connection.map_err(|error| Rejection::upstream(route, &error))?;
+    *generation = authorize(route, headers, Instant::now())?;
+    Ok(connection)
+}
+
+/// Puts the route's token into the request in place of whatever the caller sent, or refuses the
+/// request: nothing leaves a route with a credential without a token that is good now. Says which
+/// generation it was.
+///
+/// The refresher takes a token away when it ends. That it is compared with the clock here as well
+/// costs nothing, for the clock has been read for the request anyway, and holds when the control
+/// plane stalls: on a log pipe that nobody reads, or on a machine that was asleep.
+fn authorize(
+    route: &Route,
+    headers: &mut HeaderMap,
+    now: Instant,
+) -> Result<Option<u64>, Rejection> {
+    let Some(reader) = &route.token else {
+        return Ok(None);
+    };
+    let state = reader.load();
+    match state.valid().filter(|token| token.retire_at() > now) {
+        Some(token) => {
+            // `insert` replaces every field of the name, however many the caller sent.
+            headers.insert(AUTHORIZATION, token.authorization().clone());
+            Ok(Some(token.generation()))
+        }
+        None => Err(Rejection::no_token(route, reader.credential(), &state)),
+    }
+}
+
+/// How long a request waits for another token before the caller gets the 401. A provider that
+/// takes longer is not worth the wait.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use prometheus::Registry;
+
+    use super::*;
+    use crate::proxy::{Origin, PathPrefix, Settings, Timeouts, metrics};
+    use crate::tls::{Trust, client_config};
+    use crate::token::metrics::TokenMetrics;
+    use crate::token::{AccessToken, RefusalSettings, cell};
+
+    /// A control plane that is stalled takes no token away.
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_nobody_took_away_is_not_sent_after_its_end() {
+        let registry = Registry::new();
+        let refusals = TokenMetrics::register(&registry)
+            .unwrap()
+            .refusals("envase");
+        let (writer, reader) = cell::channel("envase", RefusalSettings::default(), refusals);
+        let tls = client_config(&Trust::Nobody).unwrap();
+        let settings = Settings {
+            name: "api".into(),
+            prefix: PathPrefix::new("/").unwrap(),
+            strip_path: false,
+            origin: Origin::new(&"http://localhost".parse().unwrap(), &tls).unwrap(),
+            credential: Some("envase".into()),
+            timeouts: Timeouts::default(),
+            max_idle_connections: 1,
+            replay_limit: 0,
+        };
+        let metrics = metrics::ProxyMetrics::register(&registry).unwrap();
+        let route = Route::new(settings, Some(reader), metrics.for_route("api"));
+        let lifetime = Duration::from_secs(10);
+        let token =
+            AccessToken::bearer(&"t".into(), Instant::now(), lifetime, None, 0.0, 1).unwrap();
+        let end = token.retire_at();
+        writer.store(token);
+
+        let mut headers = HeaderMap::new();
+        authorize(&route, &mut headers, end - Duration::from_millis(1)).unwrap();
+        assert_eq!(headers[AUTHORIZATION], "Bearer t");
+        let rejection = authorize(&route, &mut headers, end).unwrap_err();
+        insta::assert_snapshot!(rejection.detail, @r#"credential "envase" has no token since the last one expired: the answer of its token endpoint is awaited"#);
+    }
+}

@@ -1,0 +1,294 @@
+//! Reasons to refresh a token before its time: an upstream refused it, or an operator asks.
+//!
+//! Requests do not fetch tokens. One that was answered with 401 says which generation was refused
+//! and waits for the refresher, as all the others do that were refused with it; so however many
+//! they are, they cost one token request. A 401 that another token does not mend (a permission that
+//! is missing) must not become a token request each: there is a budget for them.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus::IntCounter;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
+
+/// What a 401 of an upstream does to the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefusalSettings {
+    /// Which 401s count.
+    pub refused_by: RefusedBy,
+    /// How many refreshes a minute they may cause.
+    pub per_minute: u32,
+}
+
+/// Which answers say that the token was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusedBy {
+    /// Every 401.
+    Any401,
+    /// A 401 whose `WWW-Authenticate` says `invalid_token` (RFC 6750 §3.1).
+    InvalidToken,
+    /// None: a 401 is the caller's affair.
+    Nothing,
+}
+
+impl Default for RefusalSettings {
+    fn default() -> Self {
+        Self {
+            refused_by: RefusedBy::Any401,
+            per_minute: 4,
+        }
+    }
+}
+
+/// What was made of refusals.
+#[derive(Debug, Clone)]
+pub struct RefusalMetrics {
+    pub(super) refreshed: IntCounter,
+    pub(super) superseded: IntCounter,
+    pub(super) held_back: IntCounter,
+}
+
+/// Where the wishes of both planes meet.
+#[derive(Debug)]
+pub(super) struct Demand {
+    settings: RefusalSettings,
+    metrics: RefusalMetrics,
+    wishes: Mutex<Wishes>,
+    wake: Notify,
+    progress: watch::Sender<Progress>,
+}
+
+#[derive(Debug)]
+struct Wishes {
+    /// The generation that was refused last.
+    refused: Option<u64>,
+    /// Somebody wants a new token whatever the state of the current one.
+    forced: bool,
+    budget: Budget,
+}
+
+/// How far the refresher has come.
+#[derive(Debug, Clone, Copy, Default)]
+struct Progress {
+    generation: u64,
+    attempts: u64,
+}
+
+/// What a request whose token was refused can expect.
+#[derive(Debug)]
+pub enum Refusal {
+    /// A newer token is there already.
+    Superseded,
+    /// A newer token is being fetched.
+    Awaited(Successor),
+    /// There were too many refusals lately; nothing is fetched for this one.
+    HeldBack,
+}
+
+impl Demand {
+    pub(super) fn new(settings: RefusalSettings, metrics: RefusalMetrics) -> Self {
+        Self {
+            settings,
+            metrics,
+            wishes: Mutex::new(Wishes {
+                refused: None,
+                forced: false,
+                budget: Budget::full(settings.per_minute),
+            }),
+            wake: Notify::new(),
+            progress: watch::Sender::default(),
+        }
+    }
+
+    pub(super) fn refused_by(&self) -> RefusedBy {
+        self.settings.refused_by
+    }
+
+    /// The token of this generation was refused.
+    pub(super) fn refuse(&self, generation: u64) -> Refusal {
+        let progress = self.progress.subscribe();
+        let now = *progress.borrow();
+        if now.generation > generation {
+            self.metrics.superseded.inc();
+            return Refusal::Superseded;
+        }
+        let mut wishes = self.wishes();
+        if wishes.refused != Some(generation) {
+            if !wishes.budget.take(Instant::now()) {
+                self.metrics.held_back.inc();
+                return Refusal::HeldBack;
+            }
+            wishes.refused = Some(generation);
+            self.metrics.refreshed.inc();
+            self.wake.notify_one();
+        }
+        Refusal::Awaited(Successor {
+            progress,
+            generation,
+            attempts: now.attempts,
+        })
+    }
+
+    /// An operator wants a new token.
+    pub(super) fn force(&self) {
+        self.wishes().forced = true;
+        self.wake.notify_one();
+    }
+
+    /// Resolves when there is a reason to refresh the token of this generation now.
+    pub(super) async fn arises(&self, generation: u64) {
+        loop {
+            self.wake.notified().await;
+            let mut wishes = self.wishes();
+            if std::mem::take(&mut wishes.forced) || wishes.refused == Some(generation) {
+                return;
+            }
+        }
+    }
+
+    /// An attempt is over; `generation` is that of the token at hand now.
+    pub(super) fn attempted(&self, generation: u64) {
+        // A refusal that was not mended may be tried again, within the budget.
+        self.wishes().refused = None;
+        self.progress.send_modify(|progress| {
+            progress.generation = generation;
+            progress.attempts += 1;
+        });
+    }
+
+    /// Held for a few comparisons, and never on the way of a request whose token is accepted.
+    fn wishes(&self) -> MutexGuard<'_, Wishes> {
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The token after one that was refused.
+#[derive(Debug)]
+pub struct Successor {
+    progress: watch::Receiver<Progress>,
+    generation: u64,
+    attempts: u64,
+}
+
+impl Successor {
+    /// Waits until it is there. `false` if the attempt to get it has failed, or takes too long.
+    pub async fn arrives_within(mut self, patience: Duration) -> bool {
+        let (generation, attempts) = (self.generation, self.attempts);
+        let over =
+            |progress: &Progress| progress.generation > generation || progress.attempts > attempts;
+        match timeout(patience, self.progress.wait_for(over)).await {
+            Ok(Ok(progress)) => progress.generation > generation,
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+}
+
+/// So many a minute, and no more than a minute's at once.
+#[derive(Debug)]
+struct Budget {
+    per_minute: f64,
+    left: f64,
+    counted_at: Option<Instant>,
+}
+
+impl Budget {
+    fn full(per_minute: u32) -> Self {
+        Self {
+            per_minute: per_minute.into(),
+            left: per_minute.into(),
+            counted_at: None,
+        }
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        let since = self.counted_at.map_or(Duration::ZERO, |at| now - at);
+        self.counted_at = Some(now);
+        let earned = since.as_secs_f64() / 60.0 * self.per_minute;
+        self.left = (self.left + earned).min(self.per_minute);
+        let enough = self.left >= 1.0;
+        if enough {
+            self.left -= 1.0;
+        }
+        enough
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn demand(per_minute: u32) -> Demand {
+        let counter = |name: &str| IntCounter::new(name, "help").unwrap();
+        let settings = RefusalSettings {
+            per_minute,
+            ..RefusalSettings::default()
+        };
+        let metrics = RefusalMetrics {
+            refreshed: counter("refreshed"),
+            superseded: counter("superseded"),
+            held_back: counter("held_back"),
+        };
+        Demand::new(settings, metrics)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_refusals_of_one_token_are_one_demand() {
+        let demand = demand(4);
+        demand.attempted(1);
+        let waiting: Vec<_> = (0..1_000).map(|_| demand.refuse(1)).collect();
+        demand.arises(1).await;
+        assert_eq!(demand.metrics.refreshed.get(), 1);
+        demand.attempted(2);
+        for refusal in waiting {
+            let Refusal::Awaited(successor) = refusal else {
+                panic!("{refusal:?}");
+            };
+            assert!(successor.arrives_within(Duration::ZERO).await);
+        }
+        assert!(matches!(demand.refuse(1), Refusal::Superseded));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_attempt_releases_those_who_wait() {
+        let demand = demand(4);
+        demand.attempted(1);
+        let Refusal::Awaited(successor) = demand.refuse(1) else {
+            panic!("it is within the budget");
+        };
+        demand.attempted(1);
+        assert!(!successor.arrives_within(Duration::from_secs(60)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_budget_is_so_many_a_minute() {
+        let demand = demand(4);
+        let mut generation = 0;
+        let mut refreshed_in_a_minute = || {
+            let mut refreshed = 0;
+            for _ in 0..100 {
+                generation += 1;
+                demand.attempted(generation);
+                refreshed += usize::from(matches!(demand.refuse(generation), Refusal::Awaited(_)));
+            }
+            refreshed
+        };
+        assert_eq!(refreshed_in_a_minute(), 4);
+        tokio::time::advance(Duration::from_secs(15)).await;
+        assert_eq!(refreshed_in_a_minute(), 1);
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!(refreshed_in_a_minute(), 4);
+        assert_eq!(demand.metrics.held_back.get(), 291);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_of_an_older_token_is_no_reason() {
+        let demand = demand(4);
+        demand.attempted(1);
+        let _ = demand.refuse(1);
+        let arisen = timeout(Duration::from_secs(1), demand.arises(2)).await;
+        assert!(arisen.is_err());
+        demand.force();
+        demand.arises(2).await;
+    }
+}

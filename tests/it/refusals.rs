@@ -1,0 +1,210 @@
+//! An upstream refuses a token before its end, and operators ask for a new one.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use rustix::process::Signal;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::support::client::{PATIENCE, connect, get_request, read};
+use crate::support::upstream::Refusal;
+use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, request, simple_config};
+
+const CHALLENGE: &str = r#"Bearer realm="api", error="invalid_token""#;
+
+async fn start(keys: &str) -> (Gatepass, AuthorizationServer, Upstream) {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    upstream.check_tokens(provider.introspection());
+    upstream.refuse(Refusal::OfBadTokens(CHALLENGE));
+    let config =
+        simple_config(&provider, &upstream).replace("client_id", &format!("{keys}\n client_id"));
+    (Gatepass::start(&config).ready().await, provider, upstream)
+}
+
+fn post(body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+    let request = Request::post("/").header("host", "a");
+    request.body(Full::from(body.into())).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_token_costs_one_token_request_and_no_request() {
+    let (gatepass, provider, _upstream) = start("").await;
+    // Each caller has its connection, so that all of them ask at the same moment.
+    let mut callers = Vec::new();
+    for _ in 0..200 {
+        let mut caller = connect::<Full<Bytes>>(gatepass.proxy()).await;
+        let answer = caller.send_request(get_request("/")).await.unwrap();
+        assert_eq!(read(answer).await.status(), 200);
+        callers.push(caller);
+    }
+    // Long enough for all of them to be refused before another token is there.
+    provider.think_for(Duration::from_millis(500));
+    provider.introspection().revoke_all();
+    let mut answers = JoinSet::new();
+    for mut caller in callers {
+        answers.spawn(async move {
+            let mut statuses = Vec::new();
+            for _ in 0..50 {
+                caller.ready().await.unwrap();
+                let answer = caller.send_request(post("an order")).await.unwrap();
+                let answer = read(answer).await;
+                statuses.push((answer.status().as_u16(), answer.into_body()));
+            }
+            statuses
+        });
+    }
+    let answers = timeout(PATIENCE, answers.join_all())
+        .await
+        .expect("all in time")
+        .concat();
+    assert_eq!(answers.len(), 10_000);
+    let failed = answers
+        .iter()
+        .find(|(status, body)| *status != 200 || body != "an order");
+    assert_eq!(failed, None);
+    assert_eq!(provider.count(), 2);
+    assert_eq!(
+        gatepass
+            .metric(r#"gatepass_replays_total{route="root"}"#)
+            .await,
+        200.0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_too_large_to_keep_gets_the_refusal_itself() {
+    let (gatepass, provider, upstream) = start("").await;
+    provider.introspection().revoke_all();
+    let answer = request(gatepass.proxy(), post(vec![b'x'; 100_000])).await;
+    assert_eq!(answer.status(), 401);
+    assert_eq!(answer.headers()["www-authenticate"], CHALLENGE);
+    assert_eq!(answer.body(), "refused");
+    assert_eq!(upstream.requests(), 1);
+    // It was told to the refresher nevertheless.
+    provider.wait_for_requests(2).await;
+    gatepass
+        .wait_for_metric(
+            "gatepass_token_refreshes_total{credential=\"envase\",outcome=\"success\"}",
+            2.0,
+        )
+        .await;
+    let answer = request(gatepass.proxy(), post(vec![b'x'; 100_000])).await;
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_no_token_mends_costs_no_more_than_the_budget() {
+    let (gatepass, provider, upstream) = start("refreshes_on_401_per_minute = 2").await;
+    upstream.refuse(Refusal::OfEverything);
+    for _ in 0..20 {
+        let answer = get(gatepass.proxy(), "/").await;
+        assert_eq!(answer.status(), 401);
+        assert_eq!(answer.body(), "refused");
+    }
+    assert_eq!(provider.count(), 1 + 2);
+    let refusals = |outcome: &str| {
+        format!(r#"gatepass_token_refusals_total{{credential="envase",outcome="{outcome}"}}"#)
+    };
+    assert_eq!(gatepass.metric(&refusals("refreshed")).await, 2.0);
+    assert_eq!(gatepass.metric(&refusals("held_back")).await, 18.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_is_down_leaves_the_refusal_as_it_is() {
+    let (gatepass, provider, _upstream) = start("").await;
+    provider.otherwise(Reply::HangUp);
+    provider.introspection().revoke_all();
+    let answer = get(gatepass.proxy(), "/").await;
+    assert_eq!(
+        (answer.status().as_u16(), answer.body().as_str()),
+        (401, "refused")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn which_401s_count_is_configured() {
+    for (written, challenge, fetched) in [
+        ("always", "Basic", 2),
+        ("invalid_token", CHALLENGE, 2),
+        ("invalid_token", r#"Bearer error="insufficient_scope""#, 1),
+        ("never", CHALLENGE, 1),
+    ] {
+        let (gatepass, provider, upstream) =
+            start(&format!("refresh_on_401 = \"{written}\"")).await;
+        upstream.refuse(Refusal::OfBadTokens(challenge));
+        provider.introspection().revoke_all();
+        let answer = get(gatepass.proxy(), "/").await;
+        let expected = if fetched == 2 { 200 } else { 401 };
+        assert_eq!(answer.status(), expected, "{written} {challenge}");
+        assert_eq!(provider.count(), fetched, "{written} {challenge}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_leaves_cancels_no_refresh() {
+    let (gatepass, provider, _upstream) = start("").await;
+    provider.think_for(Duration::from_millis(300));
+    provider.introspection().revoke_all();
+    let mut caller = connect::<Full<Bytes>>(gatepass.proxy()).await;
+    let waiting = tokio::spawn(caller.send_request(get_request("/")));
+    provider.wait_for_requests(2).await;
+    waiting.abort();
+    drop(caller);
+    gatepass
+        .wait_for_metric(
+            "gatepass_token_refreshes_total{credential=\"envase\",outcome=\"success\"}",
+            2.0,
+        )
+        .await;
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_can_ask_for_a_new_token() {
+    let (gatepass, provider, upstream) = start("").await;
+    let order = |path: &str| Request::post(path).body(Full::<Bytes>::default()).unwrap();
+    let path = "/api/credentials/envase/refresh";
+    assert_eq!(request(gatepass.admin(), order(path)).await.status(), 202);
+    provider.wait_for_requests(2).await;
+    gatepass.signal(Signal::USR1);
+    provider.wait_for_requests(3).await;
+    let successes = r#"gatepass_token_refreshes_total{credential="envase",outcome="success"}"#;
+    gatepass.wait_for_metric(successes, 3.0).await;
+    get(gatepass.proxy(), "/").await;
+    assert_eq!(
+        upstream.last().all("authorization"),
+        ["Bearer canary-token-3"]
+    );
+
+    assert_eq!(get(gatepass.admin(), path).await.status(), 405);
+    let unknown = order("/api/credentials/other/refresh");
+    assert_eq!(request(gatepass.admin(), unknown).await.status(), 404);
+    for field in ["origin", "sec-fetch-site"] {
+        let mut from_a_page = order(path);
+        let value = http::HeaderValue::from_static("null");
+        from_a_page.headers_mut().insert(field, value);
+        assert_eq!(
+            request(gatepass.admin(), from_a_page).await.status(),
+            403,
+            "{field}"
+        );
+    }
+    assert_eq!(provider.count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_others_reach_takes_no_orders() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let wide = [("GATEPASS__ADMIN__LISTEN", "0.0.0.0:0")];
+    let gatepass = Gatepass::start_with(&simple_config(&provider, &upstream), &wide);
+    let admin = (std::net::Ipv4Addr::LOCALHOST, gatepass.admin().port()).into();
+    let order = Request::post("/api/credentials/envase/refresh");
+    let answer = request(admin, order.body(Full::default()).unwrap()).await;
+    assert_eq!(answer.status(), 403);
+    assert!(answer.body().contains("SIGUSR1"), "{}", answer.body());
+}
