@@ -14,7 +14,9 @@ pub mod token_response;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use rustls::ClientConfig;
+use secrecy::SecretString;
 use tokio::time::timeout;
 use url::Url;
 
@@ -23,6 +25,9 @@ use crate::token::source::{FailureKind, FetchError, FetchFuture, FetchedToken, T
 pub use client_authentication::ClientAuthentication;
 pub use secret::Secret;
 use token_endpoint::TokenEndpoint;
+use token_request::Secrets;
+pub use token_request::{BodyFormat, RESERVED_PARAMETERS};
+pub use token_response::TokenLocation;
 
 /// All that is needed to get a token by client credentials (RFC 6749 §4.4).
 #[derive(Debug, Clone)]
@@ -37,10 +42,22 @@ pub struct Settings {
     pub client_secret: Secret,
     /// How the client proves who it is.
     pub client_authentication: ClientAuthentication,
-    /// The scope that is asked for, space separated; the provider's default if there is none.
+    /// The scope that is asked for, as it is sent; the provider's default if there is none.
     pub scope: Option<String>,
     /// The service that the token is meant for, where the provider wants to know.
     pub audience: Option<String>,
+    /// The same by RFC 8707: the addresses of the resources, each a parameter of its own.
+    pub resource: Vec<String>,
+    /// Further parameters; none of them is one that gatepass sets itself.
+    pub parameters: Vec<(String, Secret)>,
+    /// Fields of the request's head beside those of HTTP and of client authentication.
+    pub headers: Vec<(HeaderName, Secret)>,
+    /// How the parameters are written.
+    pub body_format: BodyFormat,
+    /// Where the token stands in the answer.
+    pub token_location: TokenLocation,
+    /// The word before the token in the header; empty for none.
+    pub scheme: String,
     /// How long a token is taken to live when the answer does not say.
     pub default_lifetime: Duration,
     /// How long one request may take, from the name look-up to the last byte of the answer.
@@ -74,22 +91,45 @@ impl ClientCredentials {
     }
 
     async fn ask(&self) -> Result<FetchedToken, FetchError> {
-        // Read at each use: a secret that was rotated in its file is found without a restart.
-        let secret = self.settings.client_secret.read().await.map_err(|error| {
-            FetchError::new(
-                FailureKind::Misconfigured,
-                format!("cannot ask for a token: {error}; check client_secret_file"),
-            )
-        })?;
-        let request = token_request::client_credentials(&self.settings, &secret);
+        let settings = &self.settings;
+        let secrets = Secrets {
+            client: read(&settings.client_secret).await?,
+            parameters: read_all(&settings.parameters).await?,
+            headers: read_all(&settings.headers).await?,
+        };
+        let request = token_request::client_credentials(settings, &secrets)
+            .map_err(|error| FetchError::new(FailureKind::Misconfigured, error.to_string()))?;
         let answer = self.endpoint.post(&request).await?;
         token_response::read(
             &answer,
-            self.settings.default_lifetime,
+            &settings.token_location,
+            settings.default_lifetime,
             &request.confidential,
         )
+        .map(|fetched| FetchedToken {
+            scheme: settings.scheme.clone(),
+            ..fetched
+        })
         .map_err(|error| self.endpoint.named(error))
     }
+}
+
+/// Read at each use: a secret that was rotated in its file is found without a restart.
+async fn read(secret: &Secret) -> Result<SecretString, FetchError> {
+    secret.read().await.map_err(|error| {
+        FetchError::new(
+            FailureKind::Misconfigured,
+            format!("cannot ask for a token: {error}; check the file that the configuration names"),
+        )
+    })
+}
+
+async fn read_all<N: Clone>(secrets: &[(N, Secret)]) -> Result<Vec<(N, SecretString)>, FetchError> {
+    let mut values = Vec::new();
+    for (name, secret) in secrets {
+        values.push((name.clone(), read(secret).await?));
+    }
+    Ok(values)
 }
 
 impl TokenSource for ClientCredentials {

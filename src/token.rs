@@ -16,54 +16,56 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 pub use cell::{TokenReader, TokenWriter};
 pub use demand::{Refusal, RefusalSettings, RefusedBy};
-use source::FetchError;
+use source::{FetchError, FetchedToken};
 
 /// A token that the data plane may send, with all that was worked out about it beforehand.
 #[derive(Clone)]
 pub struct AccessToken {
-    authorization: HeaderValue,
+    header: HeaderValue,
     retire_at: Instant,
     refresh_at: Instant,
     generation: u64,
 }
 
 impl AccessToken {
-    /// Prepares a token that was asked for at `asked_at` and lives for `lifetime` from then.
+    /// Prepares a token that was asked for at `asked_at`.
     ///
     /// `jitter` between 0 and 1 moves the refresh earlier, see [`schedule::refresh_after`].
     ///
     /// # Errors
     ///
     /// The token holds a character that cannot stand in the header.
-    pub fn bearer(
-        secret: &SecretString,
+    pub fn new(
+        fetched: &FetchedToken,
         asked_at: Instant,
-        lifetime: Duration,
-        refresh_in: Option<Duration>,
         jitter: f64,
         generation: u64,
     ) -> Result<Self, http::header::InvalidHeaderValue> {
-        let mut authorization =
-            HeaderValue::try_from(format!("Bearer {}", secret.expose_secret()))?;
+        let token = fetched.secret.expose_secret();
+        let mut header = match fetched.scheme.as_str() {
+            "" => HeaderValue::try_from(token)?,
+            scheme => HeaderValue::try_from(format!("{scheme} {token}"))?,
+        };
         // Keeps the value out of `Debug` output and, in HTTP/2, out of the compression table.
-        authorization.set_sensitive(true);
-        let lifetime = lifetime.min(LONGEST_LIFE);
+        header.set_sensitive(true);
+        let lifetime = fetched.lifetime.min(LONGEST_LIFE);
+        let refresh_after = schedule::refresh_after(lifetime, fetched.refresh_in, jitter);
         Ok(Self {
-            authorization,
+            header,
             retire_at: asked_at + schedule::retire_after(lifetime),
-            refresh_at: asked_at + schedule::refresh_after(lifetime, refresh_in, jitter),
+            refresh_at: asked_at + refresh_after,
             generation,
         })
     }
 
-    /// The value of the `Authorization` field.
-    pub fn authorization(&self) -> &HeaderValue {
-        &self.authorization
+    /// The value of the header field, `Authorization` as a rule.
+    pub fn header(&self) -> &HeaderValue {
+        &self.header
     }
 
     /// When the token is no longer sent; never later than its end.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::scalar::{Count, Flag, OneOrMany, Size, Span};
+use super::scalar::{Count, Flag, OneOrMany, SecretSource, Size, Span};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -63,7 +63,15 @@ pub(super) struct Credential {
     pub(super) client_secret_file: Option<String>,
     pub(super) client_secret_env: Option<String>,
     pub(super) scope: Option<OneOrMany>,
+    pub(super) scope_separator: Option<String>,
     pub(super) audience: Option<String>,
+    pub(super) resource: Option<OneOrMany>,
+    pub(super) parameters: BTreeMap<String, SecretSource>,
+    pub(super) headers: BTreeMap<String, SecretSource>,
+    pub(super) body_format: Option<String>,
+    pub(super) token_field: Option<String>,
+    pub(super) header: Option<String>,
+    pub(super) scheme: Option<String>,
     pub(super) timeout: Option<Span>,
     pub(super) default_lifetime: Option<Span>,
     pub(super) refresh_on_401: Option<String>,
@@ -83,6 +91,7 @@ pub(super) struct Route {
     pub(super) timeouts: RouteTimeouts,
     pub(super) max_idle_connections: Option<Count>,
     pub(super) replay_limit: Option<Size>,
+    pub(super) headers: BTreeMap<String, SecretSource>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -2,6 +2,7 @@
 
 mod credential;
 mod route;
+mod secret;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -30,8 +31,12 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
         distinct_listeners(&proxy.listen, *admin, report);
     }
 
-    let names: Vec<String> = raw.credentials.keys().cloned().collect();
-    let routes = route::resolve(raw.routes, &names, &mut roots, report);
+    let headers = raw
+        .credentials
+        .iter()
+        .map(|(name, credential)| (name.clone(), credential.header.clone()))
+        .collect();
+    let routes = route::resolve(raw.routes, &headers, &mut roots, report);
     let (used, unused): (BTreeMap<_, _>, BTreeMap<_, _>) = raw
         .credentials
         .into_iter()
@@ -79,6 +84,7 @@ fn proxy_settings(raw: raw::Proxy, report: &mut Report) -> Option<Proxy> {
     let path = Path::new(["proxy"]);
     let limits = path.key("limits");
     let defaults = server::Settings::default();
+    let header_bytes = header_bytes(raw.limits.header_bytes, defaults, &limits, report);
     let connections = server::Settings {
         header_read: value_or(raw.timeouts.header_read, defaults.header_read),
         keep_alive: value_or(raw.timeouts.keep_alive, defaults.keep_alive),
@@ -95,7 +101,7 @@ fn proxy_settings(raw: raw::Proxy, report: &mut Report) -> Option<Proxy> {
             &limits.key("headers"),
             report,
         ),
-        max_header_bytes: header_bytes(raw.limits.header_bytes, defaults, &limits, report)?,
+        max_header_bytes: header_bytes.unwrap_or(defaults.max_header_bytes),
     };
     let workers = at_most(
         MOST_WORKERS,

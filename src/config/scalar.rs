@@ -8,7 +8,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use serde::de::{self, Deserialize, Deserializer, SeqAccess, Unexpected, Visitor};
+use secrecy::SecretString;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 
 /// What a value is made of. `EXPECTED` completes the sentence "expected …".
 trait Scalar: Sized {
@@ -195,6 +196,47 @@ impl<'de> Visitor<'de> for OneOrManyVisitor {
             all.push(text);
         }
         Ok(OneOrMany(all))
+    }
+}
+
+/// A value that may be secret: itself, or where it is kept (`{ file = "…" }`, `{ env = "…" }`).
+#[derive(Debug, Clone)]
+pub(super) enum SecretSource {
+    Value(SecretString),
+    File(String),
+    Variable(String),
+}
+
+impl<'de> Deserialize<'de> for SecretSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SecretSourceVisitor)
+    }
+}
+
+struct SecretSourceVisitor;
+
+impl<'de> Visitor<'de> for SecretSourceVisitor {
+    type Value = SecretSource;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string in quotes, { file = \"…\" } or { env = \"…\" }")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<SecretSource, E> {
+        Ok(SecretSource::Value(text.into()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<SecretSource, A::Error> {
+        let first: Option<(String, String)> = table.next_entry()?;
+        let source = match first {
+            Some((key, file)) if key == "file" => SecretSource::File(file),
+            Some((key, name)) if key == "env" => SecretSource::Variable(name),
+            Some(_) | None => return Err(de::Error::invalid_type(Unexpected::Map, &self)),
+        };
+        match table.next_key::<String>()? {
+            None => Ok(source),
+            Some(_) => Err(de::Error::invalid_type(Unexpected::Map, &self)),
+        }
     }
 }
 

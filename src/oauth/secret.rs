@@ -32,16 +32,16 @@ impl Secret {
         }
     }
 
-    /// Whether [`Self::read`] would succeed now. Blocks; for use before anything runs.
+    /// The same for use before anything runs: it blocks.
     ///
     /// # Errors
     ///
     /// As [`Self::read`].
-    pub fn check(&self) -> Result<(), SecretError> {
+    pub fn read_blocking(&self) -> Result<SecretString, SecretError> {
         match self {
-            Self::Value(_) => Ok(()),
+            Self::Value(value) => Ok(value.clone()),
             Self::File(path) => match std::fs::read(path) {
-                Ok(bytes) => from_file(path, bytes).map(drop),
+                Ok(bytes) => from_file(path, bytes),
                 Err(error) => Err(SecretError::unreadable(path, &error)),
             },
         }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::header::CONTENT_TYPE;
 use reqwest::{Client, Response, redirect, retry};
 use rustls::ClientConfig;
 use url::Url;
@@ -78,18 +78,11 @@ impl TokenEndpoint {
     ///
     /// There was no answer, or one that is too large to be one.
     pub async fn post(&self, request: &TokenRequest) -> Result<Answer, FetchError> {
-        let mut call = self
+        let call = self
             .client
             .post(self.url.clone())
-            .header(ACCEPT, HeaderValue::from_static("application/json"))
-            .header(
-                CONTENT_TYPE,
-                HeaderValue::from_static("application/x-www-form-urlencoded"),
-            )
+            .headers(request.headers.clone())
             .body(request.body.clone());
-        if let Some(authorization) = &request.authorization {
-            call = call.header(AUTHORIZATION, authorization);
-        }
         let response = call.send().await.map_err(|error| self.failed(&error))?;
         self.read(response).await
     }

@@ -9,6 +9,21 @@ use super::jwt_claims;
 use super::token_endpoint::Answer;
 use crate::token::source::{FailureKind, FetchError, FetchedToken};
 
+/// Where the token stands in an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenLocation {
+    /// In a JSON object, at this pointer (RFC 6901).
+    Json(String),
+    /// The answer is the token: as bare text, or as a JSON string.
+    WholeBody,
+}
+
+impl Default for TokenLocation {
+    fn default() -> Self {
+        Self::Json("/access_token".into())
+    }
+}
+
 /// Finds the token in an answer.
 ///
 /// `default_lifetime` stands in for an `expires_in` that is missing or no number, if the token does
@@ -21,6 +36,7 @@ use crate::token::source::{FailureKind, FetchError, FetchedToken};
 /// subject is the token endpoint.
 pub fn read(
     answer: &Answer,
+    location: &TokenLocation,
     default_lifetime: Duration,
     confidential: &[String],
 ) -> Result<FetchedToken, FetchError> {
@@ -28,7 +44,10 @@ pub fn read(
     let said_no = json.as_ref().and_then(|json| refusal(json, confidential));
     let outcome = match (answer.status.as_u16(), json, said_no) {
         (status, _, Some(refusal)) => Err(refusal.into_error(status)),
-        (200..=299, Some(json), None) => token(&json, default_lifetime),
+        (200..=299, json, None) if *location == TokenLocation::WholeBody => {
+            whole_body(answer, json, default_lifetime)
+        }
+        (200..=299, Some(json), None) => token(json, location, default_lifetime),
         (200..=299, None, None) => Err(malformed(format!(
             "answered with {} instead of a JSON object; is this address a token endpoint?",
             describe(answer)
@@ -41,19 +60,58 @@ pub fn read(
     })
 }
 
-fn token(json: &Map<String, Value>, default: Duration) -> Result<FetchedToken, FetchError> {
+fn token(
+    json: Map<String, Value>,
+    location: &TokenLocation,
+    default: Duration,
+) -> Result<FetchedToken, FetchError> {
+    let TokenLocation::Json(pointer) = location else {
+        return Err(malformed("answered with an object instead of a bare token"));
+    };
     check_type(json.get("token_type"))?;
+    let expires_in = json.get("expires_in").cloned();
+    let refresh_in = json.get("refresh_in").and_then(seconds);
+    let json = Value::Object(json);
     let secret = json
-        .get("access_token")
+        .pointer(pointer)
         .and_then(Value::as_str)
         .ok_or_else(|| {
-            malformed("answered without an access_token; is this address a token endpoint?")
+            let name = pointer.trim_start_matches('/');
+            malformed(format!(
+                "answered without {name}; is this address a token endpoint?"
+            ))
         })?;
     check_characters(secret)?;
     Ok(FetchedToken {
         secret: SecretString::from(secret),
-        lifetime: lifetime(json.get("expires_in"), secret, default)?,
-        refresh_in: json.get("refresh_in").and_then(seconds).and_then(duration),
+        scheme: BEARER.into(),
+        lifetime: lifetime(expires_in.as_ref(), secret, default)?,
+        refresh_in: refresh_in.and_then(duration),
+    })
+}
+
+/// A token without anything around it, which can only say itself how long it lives.
+fn whole_body(
+    answer: &Answer,
+    object: Option<Map<String, Value>>,
+    default: Duration,
+) -> Result<FetchedToken, FetchError> {
+    if object.is_some() {
+        return Err(malformed(
+            "answered with a JSON object instead of a bare token; check token_field",
+        ));
+    }
+    let text = match serde_json::from_slice(&answer.body) {
+        Ok(Value::String(text)) => text,
+        _ => String::from_utf8_lossy(&answer.body).into_owned(),
+    };
+    let secret = text.trim();
+    check_characters(secret)?;
+    Ok(FetchedToken {
+        secret: SecretString::from(secret),
+        scheme: BEARER.into(),
+        lifetime: lifetime(None, secret, default)?,
+        refresh_in: None,
     })
 }
 
@@ -242,6 +300,9 @@ fn clean(text: &str, confidential: &[String]) -> String {
 fn malformed(message: impl Into<String>) -> FetchError {
     FetchError::new(FailureKind::Malformed, message)
 }
+
+/// RFC 6750 §2.1.
+const BEARER: &str = "Bearer";
 
 /// Servers commonly refuse a header above 8 or 16 KiB.
 const LONGEST_TOKEN: usize = 16 * 1024;

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request};
 use tokio::time::Instant;
 use tracing::debug;
@@ -155,7 +154,7 @@ fn authorize(
     match state.valid().filter(|token| token.retire_at() > now) {
         Some(token) => {
             // `insert` replaces every field of the name, however many the caller sent.
-            headers.insert(AUTHORIZATION, token.authorization().clone());
+            headers.insert(route.settings.token_header.clone(), token.header().clone());
             Ok(Some(token.generation()))
         }
         None => Err(Rejection::no_token(route, reader.credential(), &state)),
@@ -170,12 +169,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 mod tests {
     use std::time::Duration;
 
+    use http::header::AUTHORIZATION;
     use prometheus::Registry;
 
     use super::*;
     use crate::proxy::{Origin, PathPrefix, Settings, Timeouts, metrics};
     use crate::tls::{Trust, client_config};
     use crate::token::metrics::TokenMetrics;
+    use crate::token::source::FetchedToken;
     use crate::token::{AccessToken, RefusalSettings, cell};
 
     /// A control plane that is stalled takes no token away.
@@ -196,12 +197,18 @@ mod tests {
             timeouts: Timeouts::default(),
             max_idle_connections: 1,
             replay_limit: 0,
+            token_header: AUTHORIZATION,
+            headers: Vec::new(),
         };
         let metrics = metrics::ProxyMetrics::register(&registry).unwrap();
         let route = Route::new(settings, Some(reader), metrics.for_route("api"));
-        let lifetime = Duration::from_secs(10);
-        let token =
-            AccessToken::bearer(&"t".into(), Instant::now(), lifetime, None, 0.0, 1).unwrap();
+        let fetched = FetchedToken {
+            secret: "t".into(),
+            scheme: "Bearer".into(),
+            lifetime: Duration::from_secs(10),
+            refresh_in: None,
+        };
+        let token = AccessToken::new(&fetched, Instant::now(), 0.0, 1).unwrap();
         let end = token.retire_at();
         writer.store(token);
 

@@ -30,6 +30,9 @@ pub(super) fn prepare_request(
     remove_hop_by_hop(&mut head.headers);
     head.headers
         .insert(HOST, route.settings.origin.host_field().clone());
+    for (name, value) in &route.settings.headers {
+        head.headers.insert(name.clone(), value.clone());
+    }
     // Without this hyper takes a GET or HEAD whose length is not known to have no body at all.
     if !body.is_end_stream() && body.size_hint().exact().is_none() {
         head.headers

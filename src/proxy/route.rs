@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue};
+
 use super::metrics::RouteMetrics;
 use super::upstream::Origin;
 use crate::token::TokenReader;
@@ -25,6 +27,10 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// How many upstream connections a worker keeps for later requests.
     pub max_idle_connections: usize,
+    /// The field that carries the token.
+    pub token_header: HeaderName,
+    /// Fields that every request gets besides, in place of what the caller sent.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Up to which size a request's body is kept, so that the request can be sent again with
     /// another token.
     pub replay_limit: usize,

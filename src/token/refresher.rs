@@ -117,15 +117,7 @@ impl Refresher {
     ) -> Result<AccessToken, FetchError> {
         let jitter = self.random.borrow_mut().f64();
         let generation = self.generation.get() + 1;
-        let token = AccessToken::bearer(
-            &fetched.secret,
-            asked_at,
-            fetched.lifetime,
-            fetched.refresh_in,
-            jitter,
-            generation,
-        )
-        .map_err(|_| {
+        let token = AccessToken::new(fetched, asked_at, jitter, generation).map_err(|_| {
             FetchError::new(
                 FailureKind::Malformed,
                 "the token holds characters that cannot stand in a header",

@@ -23,6 +23,8 @@ pub type FetchFuture<'a> = Pin<Box<dyn Future<Output = Result<FetchedToken, Fetc
 pub struct FetchedToken {
     /// The token: visible ASCII characters only, and of bounded length.
     pub secret: SecretString,
+    /// The word that goes before it in the header; empty for none.
+    pub scheme: String,
     /// How long it is good for from the moment at which it was asked for; never zero.
     pub lifetime: Duration,
     /// When the provider wants it to be refreshed, from the same moment, if it says so.

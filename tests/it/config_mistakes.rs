@@ -292,3 +292,21 @@ fn a_bad_certificate_file() {
     let config = format!("{GOOD}\ntls = {{ ca_file = \"gatepass.toml\" }}\n");
     insta::assert_snapshot!("bad_ca_file", mistakes(&config));
 }
+
+#[test]
+fn mistakes_in_what_is_sent_and_read() {
+    let keys = r#"client_id = "tms"
+        parameters = { scope = "canary", good = 7, worse = { path = "canary" } }
+        headers = { Authorization = "canary", "no name" = "canary", x = { file = "canary" } }
+        body_format = "xml"
+        token_field = ""
+        scheme = "two words"
+        header = "Connection"
+        refresh_on_401 = "sometimes"
+        refreshes_on_401_per_minute = 1000
+    "#;
+    let config = with("client_id = \"tms\"", keys);
+    let route = "headers = { host = \"canary\", x-key = \"a\\ncanary\" }\nreplay_limit = \"1GiB\"";
+    let config = format!("{config}\n{route}\n");
+    insta::assert_snapshot!("sent_and_read", mistakes(&config));
+}

@@ -26,6 +26,7 @@ mod limits;
 mod outage;
 mod refresh;
 mod refusals;
+mod request_shape;
 mod secrecy;
 mod stopping;
 mod streaming;

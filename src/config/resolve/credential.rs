@@ -1,18 +1,18 @@
 //! `[credentials.NAME]`
 
 use std::collections::BTreeMap;
-use std::env;
-use std::path::{Component, PathBuf};
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use url::{Host, Url};
 
 use super::super::decode::{Path, Report};
 use super::super::raw;
-use super::super::scalar::{Count, OneOrMany, value_or};
-use super::{LEGAL_NAME, TrustedRoots, at_most, choice, is_legal_name};
-use crate::oauth::{ClientAuthentication, Secret, Settings};
+use super::super::scalar::{Count, OneOrMany, SecretSource, value_or};
+use super::{LEGAL_NAME, TrustedRoots, at_most, choice, is_legal_name, secret};
+use crate::oauth::{
+    BodyFormat, ClientAuthentication, RESERVED_PARAMETERS, Secret, Settings, TokenLocation,
+};
 use crate::token::{RefusalSettings, RefusedBy};
 
 /// Resolves the credentials; none if any of them has a mistake.
@@ -57,15 +57,26 @@ fn credential(
         &path,
         report,
     );
-    let scope = scope(raw.scope, &path.key("scope"), report);
+    let separator = raw.scope_separator.as_deref().unwrap_or(" ");
+    let scope = scope(raw.scope, separator, &path.key("scope"), report);
+    let parameters = parameters(raw.parameters, &path.key("parameters"), report);
+    let headers = secret::headers(raw.headers, &OWN_HEADERS, &path.key("headers"), report);
+    let body_format = choice(
+        raw.body_format.as_deref(),
+        &BODY_FORMATS,
+        &path.key("body_format"),
+        report,
+    );
+    let token_location = token_location(raw.token_field, &path.key("token_field"), report);
+    let scheme = scheme(raw.scheme, &path.key("scheme"), report);
     let refusals = refusals(
         raw.refresh_on_401.as_deref(),
         raw.refreshes_on_401_per_minute,
         &path,
         report,
     );
-    let scheme = token_endpoint.as_ref().map_or("", Url::scheme);
-    let tls = roots.config(scheme, &raw.tls, &path, report);
+    let endpoint_scheme = token_endpoint.as_ref().map_or("", Url::scheme);
+    let tls = roots.config(endpoint_scheme, &raw.tls, &path, report);
     Some(Settings {
         credential: name,
         token_endpoint: token_endpoint?,
@@ -73,6 +84,12 @@ fn credential(
         client_secret: client_secret?,
         client_authentication: client_authentication?.unwrap_or_default(),
         scope: scope?,
+        resource: raw.resource.map_or_else(Vec::new, |resource| resource.0),
+        parameters: parameters?,
+        headers: headers.into_iter().collect::<Option<_>>()?,
+        body_format: body_format?.unwrap_or_default(),
+        token_location: token_location?,
+        scheme: scheme?,
         audience: raw.audience.filter(|audience| !audience.is_empty()),
         default_lifetime: value_or(raw.default_lifetime, DEFAULT_LIFETIME),
         timeout: value_or(raw.timeout, DEFAULT_TIMEOUT),
@@ -215,80 +232,12 @@ fn client_secret(
             return None;
         }
     };
-    match written.first() {
-        Some(&"client_secret") => secret_value(value?, &key, report),
-        Some(&"client_secret_file") => secret_file(file?, &key, report),
-        _ => secret_variable(&variable?, &key, report),
-    }
-}
-
-fn secret_value(value: SecretString, path: &Path, report: &mut Report) -> Option<Secret> {
-    if value.expose_secret().is_empty() {
-        report.add(path, "an empty string", CLIENT_SECRET);
-        return None;
-    }
-    Some(Secret::Value(value))
-}
-
-fn secret_file(file: String, path: &Path, report: &mut Report) -> Option<Secret> {
-    let secret = Secret::File(PathBuf::from(&file));
-    let Err(error) = secret.check() else {
-        return Some(secret);
+    let source = match written.first() {
+        Some(&"client_secret") => SecretSource::Value(value?),
+        Some(&"client_secret_file") => SecretSource::File(file?),
+        _ => SecretSource::Variable(variable?),
     };
-    if is_surely_a_path(&file) {
-        report.add(
-            path,
-            error.to_string(),
-            "a readable file that holds the client secret",
-        );
-    } else {
-        report.add(
-            path,
-            "a path that does not exist (not shown: it might be the secret itself)",
-            "the path of a readable file; a secret itself is written as client_secret",
-        );
-    }
-    None
-}
-
-/// Base64 has slashes, too: what begins with no directory that exists may be the secret itself.
-fn is_surely_a_path(file: &str) -> bool {
-    let path = std::path::Path::new(file);
-    let Some(first) = path
-        .components()
-        .find(|part| !matches!(part, Component::RootDir))
-    else {
-        return true;
-    };
-    let beginning = if path.is_absolute() {
-        std::path::Path::new("/").join(first)
-    } else {
-        PathBuf::from(first.as_os_str())
-    };
-    beginning.exists()
-}
-
-fn secret_variable(name: &str, path: &Path, report: &mut Report) -> Option<Secret> {
-    match env::var(name) {
-        Ok(value) if !value.is_empty() => return Some(Secret::Value(value.into())),
-        _ => {}
-    }
-    // Secrets of capitals and digits are common; names without an underscore are not.
-    let usual = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-    if name.contains('_') && name.chars().all(usual) {
-        report.add(
-            path,
-            format!("{name}, which is not set or empty"),
-            "the name of an environment variable that holds the client secret",
-        );
-    } else {
-        report.add(
-            path,
-            "the name of no variable that is set (not shown: it might be the secret itself)",
-            "the name of an environment variable; a secret itself is written as client_secret",
-        );
-    }
-    None
+    secret::resolve(source, &key, "client_secret = \"…\"", report)
 }
 
 fn refusals(
@@ -299,7 +248,7 @@ fn refusals(
 ) -> Option<RefusalSettings> {
     let defaults = RefusalSettings::default();
     let path_to = |key| path.key(key);
-    let refused_by = choice(refused_by, &REFUSED_BY, &path_to("refresh_on_401"), report)?;
+    let refused_by = choice(refused_by, &REFUSED_BY, &path_to("refresh_on_401"), report);
     let per_minute = match per_minute {
         None => defaults.per_minute,
         Some(Count(wanted)) => {
@@ -308,13 +257,18 @@ fn refusals(
         }
     };
     Some(RefusalSettings {
-        refused_by: refused_by.unwrap_or(defaults.refused_by),
+        refused_by: refused_by?.unwrap_or(defaults.refused_by),
         per_minute,
     })
 }
 
 /// `Some(None)` if none is asked for: some providers refuse an empty scope, so it is left out.
-fn scope(written: Option<OneOrMany>, path: &Path, report: &mut Report) -> Option<Option<String>> {
+fn scope(
+    written: Option<OneOrMany>,
+    separator: &str,
+    path: &Path,
+    report: &mut Report,
+) -> Option<Option<String>> {
     let joined = written.map(|list| list.0.join(" ")).unwrap_or_default();
     // RFC 6749 §3.3: scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
     let legal = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\');
@@ -327,8 +281,84 @@ fn scope(written: Option<OneOrMany>, path: &Path, report: &mut Report) -> Option
         );
         return None;
     }
-    Some(Some(tokens.join(" ")).filter(|scope| !scope.is_empty()))
+    Some(Some(tokens.join(separator)).filter(|scope| !scope.is_empty()))
 }
+
+/// Further parameters; those that gatepass sets itself cannot be overridden.
+fn parameters(
+    written: BTreeMap<String, SecretSource>,
+    path: &Path,
+    report: &mut Report,
+) -> Option<Vec<(String, Secret)>> {
+    let resolved: Vec<_> = written
+        .into_iter()
+        .map(|(name, source)| {
+            let path = path.key(&name);
+            if RESERVED_PARAMETERS.contains(&name.as_str()) {
+                report.add(
+                    &path,
+                    "a parameter that gatepass sets itself",
+                    "its own key beside this table, if there is one",
+                );
+                return None;
+            }
+            let secret = secret::resolve(source, &path, "a plain string", report)?;
+            Some((name, secret))
+        })
+        .collect();
+    resolved.into_iter().collect()
+}
+
+/// A name, a JSON pointer, or the word for a body that is the token.
+fn token_location(
+    written: Option<String>,
+    path: &Path,
+    report: &mut Report,
+) -> Option<TokenLocation> {
+    let Some(written) = written else {
+        return Some(TokenLocation::default());
+    };
+    if written.is_empty() {
+        report.add(path, "an empty string", TOKEN_FIELD);
+        return None;
+    }
+    Some(match written.as_str() {
+        "." => TokenLocation::WholeBody,
+        pointer if pointer.starts_with('/') => TokenLocation::Json(written),
+        name => TokenLocation::Json(format!("/{name}")),
+    })
+}
+
+/// RFC 9110 §11.1: "auth-scheme = token".
+fn scheme(written: Option<String>, path: &Path, report: &mut Report) -> Option<String> {
+    let scheme = written.unwrap_or_else(|| "Bearer".into());
+    let legal = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if !scheme.chars().all(legal) {
+        report.add(
+            path,
+            format!("{scheme:?}"),
+            "one word, such as \"Bearer\", or \"\" for none",
+        );
+        return None;
+    }
+    Some(scheme)
+}
+
+const BODY_FORMATS: [(&str, BodyFormat); 2] =
+    [("form", BodyFormat::Form), ("json", BodyFormat::Json)];
+
+/// Fields of a token request that gatepass sets itself.
+const OWN_HEADERS: [&str; 6] = [
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "transfer-encoding",
+];
+
+const TOKEN_FIELD: &str = "a name such as \"id_token\", a JSON pointer such as \"/data/token\", \
+                           or \".\" if the whole body is the token";
 
 const REFUSED_BY: [(&str, RefusedBy); 3] = [
     ("always", RefusedBy::Any401),

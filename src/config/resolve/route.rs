@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::header::AUTHORIZATION;
+use http::{HeaderName, HeaderValue};
+use secrecy::ExposeSecret;
 use url::Url;
 
 use super::super::decode::{Path, Report};
 use super::super::raw;
-use super::super::scalar::{Size, value_or};
+use super::super::scalar::{SecretSource, Size, value_or};
 use super::credential::required;
-use super::{LEGAL_NAME, TrustedRoots, is_legal_name, one_of};
+use super::{LEGAL_NAME, TrustedRoots, is_legal_name, one_of, secret};
 use crate::proxy::{Origin, PathPrefix, Settings, Timeouts};
 
 /// The word of routes that add no token.
@@ -19,7 +22,7 @@ pub(super) const NO_CREDENTIAL: &str = "none";
 /// Resolves the routes; none if any of them has a mistake.
 pub(super) fn resolve(
     raw: Vec<raw::Route>,
-    credentials: &[String],
+    credentials: &BTreeMap<String, Option<String>>,
     roots: &mut TrustedRoots,
     report: &mut Report,
 ) -> Option<Vec<Settings>> {
@@ -43,7 +46,7 @@ pub(super) fn resolve(
 fn route(
     raw: raw::Route,
     path: &Path,
-    credentials: &[String],
+    credentials: &BTreeMap<String, Option<String>>,
     roots: &mut TrustedRoots,
     report: &mut Report,
 ) -> Option<Settings> {
@@ -54,6 +57,9 @@ fn route(
     };
     let origin = origin(raw.upstream, &raw.tls, path, roots, report);
     let credential = credential(raw.credential, credentials, &path.key("credential"), report);
+    let token_header = token_header(credential.as_ref(), credentials, report);
+    let headers = headers(raw.headers, &path.key("headers"), report);
+    let replay_limit = replay_limit(raw.replay_limit, &path.key("replay_limit"), report);
     let defaults = Timeouts::default();
     Some(Settings {
         name: name?.into(),
@@ -61,6 +67,8 @@ fn route(
         strip_path: value_or(raw.strip_path, false),
         origin: origin?,
         credential: credential?,
+        token_header: token_header?,
+        headers: headers?,
         timeouts: Timeouts {
             connect: value_or(raw.timeouts.connect, defaults.connect),
             response_head: value_or(raw.timeouts.response_head, defaults.response_head),
@@ -68,7 +76,7 @@ fn route(
             keep_alive: value_or(raw.timeouts.keep_alive, defaults.keep_alive),
         },
         max_idle_connections: value_or(raw.max_idle_connections, DEFAULT_IDLE_CONNECTIONS),
-        replay_limit: replay_limit(raw.replay_limit, &path.key("replay_limit"), report)?,
+        replay_limit: replay_limit?,
     })
 }
 
@@ -166,7 +174,7 @@ fn derived_name(prefix: &PathPrefix) -> String {
 /// `Some(None)` for a route that adds no token.
 fn credential(
     written: Option<String>,
-    known: &[String],
+    known: &BTreeMap<String, Option<String>>,
     path: &Path,
     report: &mut Report,
 ) -> Option<Option<String>> {
@@ -174,10 +182,10 @@ fn credential(
     if name == NO_CREDENTIAL {
         return Some(None);
     }
-    if known.contains(&name) {
+    if known.contains_key(&name) {
         return Some(Some(name));
     }
-    let mut names: Vec<_> = known.iter().map(String::as_str).collect();
+    let mut names: Vec<_> = known.keys().map(String::as_str).collect();
     if !names.contains(&NO_CREDENTIAL) {
         names.push(NO_CREDENTIAL);
     }
@@ -187,6 +195,61 @@ fn credential(
         one_of(&name, &names),
     );
     None
+}
+
+/// The field that the route's credential has its token in. It is checked here and not with the
+/// credential, because it is requests of routes that carry it.
+fn token_header(
+    credential: Option<&Option<String>>,
+    headers: &BTreeMap<String, Option<String>>,
+    report: &mut Report,
+) -> Option<HeaderName> {
+    let named = credential?.as_ref().and_then(|name| {
+        let header = headers.get(name)?.as_ref()?;
+        Some((name, header))
+    });
+    let Some((credential, written)) = named else {
+        return Some(AUTHORIZATION);
+    };
+    let header = HeaderName::try_from(written).ok();
+    let header = header.filter(|header| !OWN_HEADERS.contains(&header.as_str()));
+    if header.is_none() {
+        report.add(
+            &Path::new(["credentials", credential, "header"]),
+            format!("{written:?}"),
+            "the name of a header field, such as \"x-id-token\"",
+        );
+    }
+    header
+}
+
+/// Read once: their values are part of every request's head, ready to be copied.
+fn headers(
+    written: BTreeMap<String, SecretSource>,
+    path: &Path,
+    report: &mut Report,
+) -> Option<Vec<(HeaderName, HeaderValue)>> {
+    let resolved = secret::headers(written, &OWN_HEADERS, path, report);
+    let mut values = Vec::new();
+    for header in &resolved {
+        let Some((name, secret)) = header else {
+            continue;
+        };
+        let value = secret.read_blocking().ok();
+        let value = value.and_then(|value| HeaderValue::from_str(value.expose_secret()).ok());
+        match value {
+            Some(mut value) => {
+                value.set_sensitive(true);
+                values.push((name.clone(), value));
+            }
+            None => report.add(
+                &path.key(name),
+                "a value that cannot stand in a header (not shown)",
+                "a value without line breaks and control characters",
+            ),
+        }
+    }
+    (values.len() == resolved.len()).then_some(values)
 }
 
 /// Two routes for the same requests, or two that metrics could not tell apart.
@@ -248,6 +311,20 @@ pub(super) fn tokens_in_the_clear(routes: &[Settings]) -> impl Iterator<Item = S
         )
     })
 }
+
+/// Fields that gatepass sets itself or that belong to one connection.
+const OWN_HEADERS: [&str; 10] = [
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 const PATH: &str = "the path prefix to match, such as \"/connect\"; \"/\" matches everything";
 const UPSTREAM: &str = "where to send matched requests, such as \"https://api.example\"";

@@ -16,12 +16,18 @@ fn answer(status: u16, body: impl AsRef<[u8]>) -> Answer {
 }
 
 fn read_ok(body: impl AsRef<[u8]>) -> (String, Duration) {
-    let token = read(&answer(200, body), DEFAULT, &[]).unwrap();
+    let token = read(&answer(200, body), &TokenLocation::default(), DEFAULT, &[]).unwrap();
     (token.secret.expose_secret().to_owned(), token.lifetime)
 }
 
 fn error(status: u16, body: impl AsRef<[u8]>) -> (FailureKind, String) {
-    let error = read(&answer(status, body), DEFAULT, &["s3cret".into()]).unwrap_err();
+    let error = read(
+        &answer(status, body),
+        &TokenLocation::default(),
+        DEFAULT,
+        &["s3cret".into()],
+    )
+    .unwrap_err();
     (error.kind, error.message)
 }
 
@@ -74,10 +80,43 @@ fn a_token_that_is_a_jwt_says_itself_how_long_it_lives() {
 }
 
 #[test]
+fn a_token_may_stand_elsewhere() {
+    let find = |location: &TokenLocation, body: &str| {
+        let token = read(&answer(200, body), location, DEFAULT, &[]);
+        token.map(|token| token.secret.expose_secret().to_owned())
+    };
+    let id_token = TokenLocation::Json("/id_token".into());
+    let both = r#"{"access_token":"a","id_token":"i"}"#;
+    assert_eq!(find(&id_token, both).unwrap(), "i");
+    let nested = TokenLocation::Json("/data/0/token".into());
+    assert_eq!(find(&nested, r#"{"data":[{"token":"n"}]}"#).unwrap(), "n");
+    let missing = find(&nested, both).unwrap_err();
+    assert!(
+        missing.message.contains("without data/0/token"),
+        "{missing}"
+    );
+
+    let bare = TokenLocation::WholeBody;
+    assert_eq!(find(&bare, " e30.e30.sig\r\n").unwrap(), "e30.e30.sig");
+    assert_eq!(find(&bare, "\"e30.e30.sig\"").unwrap(), "e30.e30.sig");
+    for body in ["", "<html>sign in please</html>", "{}", "[]x y", "\"\""] {
+        assert_eq!(
+            find(&bare, body).unwrap_err().kind,
+            FailureKind::Malformed,
+            "{body}"
+        );
+    }
+    let refused = find(&bare, r#"{"error":"invalid_client"}"#).unwrap_err();
+    assert_eq!(refused.kind, FailureKind::Refused);
+}
+
+#[test]
 fn a_providers_wishes_are_handed_on() {
     let refresh_in = |written: &str| {
         let body = format!(r#"{{"access_token":"t","expires_in":90,"refresh_in":{written}}}"#);
-        read(&answer(200, body), DEFAULT, &[]).unwrap().refresh_in
+        read(&answer(200, body), &TokenLocation::default(), DEFAULT, &[])
+            .unwrap()
+            .refresh_in
     };
     assert_eq!(refresh_in("45"), Some(Duration::from_secs(45)));
     assert_eq!(refresh_in("\"45\""), Some(Duration::from_secs(45)));
@@ -90,7 +129,7 @@ fn a_providers_wishes_are_handed_on() {
         retry_after: wish,
         ..answer(429, "{}")
     };
-    let error = read(&throttled, DEFAULT, &[]).unwrap_err();
+    let error = read(&throttled, &TokenLocation::default(), DEFAULT, &[]).unwrap_err();
     assert_eq!(
         (error.kind, error.retry_after),
         (FailureKind::Throttled, wish)
@@ -230,7 +269,7 @@ proptest! {
     fn no_answer_panics_and_no_token_breaks_a_header(
         status in 100u16..1000, body in proptest::collection::vec(any::<u8>(), 0..200),
     ) {
-        if let Ok(token) = read(&answer(status, body), DEFAULT, &[]) {
+        if let Ok(token) = read(&answer(status, body), &TokenLocation::default(), DEFAULT, &[]) {
             prop_assert!(http::HeaderValue::from_str(token.secret.expose_secret()).is_ok());
         }
     }
@@ -238,7 +277,7 @@ proptest! {
     #[test]
     fn any_json_is_read_or_refused(token in any::<String>(), expires_in in any::<f64>()) {
         let body = serde_json::json!({ "access_token": token, "expires_in": expires_in });
-        if let Ok(fetched) = read(&answer(200, body.to_string()), DEFAULT, &[]) {
+        if let Ok(fetched) = read(&answer(200, body.to_string()), &TokenLocation::default(), DEFAULT, &[]) {
             prop_assert!(!fetched.lifetime.is_zero());
             prop_assert!(http::HeaderValue::from_str(fetched.secret.expose_secret()).is_ok());
         }

@@ -54,6 +54,7 @@ impl TokenSource for Script {
                     }
                     Ok(FetchedToken {
                         secret: SecretString::from(format!("token-{number}")),
+                        scheme: "Bearer".into(),
                         lifetime,
                         refresh_in: None,
                     })
@@ -118,7 +119,7 @@ impl Stage {
 
     fn header(&self) -> Option<String> {
         let state = self.reader.load();
-        let value = state.valid()?.authorization();
+        let value = state.valid()?.header();
         Some(value.to_str().unwrap().to_owned())
     }
 
