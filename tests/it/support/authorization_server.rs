@@ -30,6 +30,8 @@ pub enum Reply {
 /// A token request as it arrived.
 #[derive(Debug, Clone)]
 pub struct TokenRequest {
+    /// When it began to arrive.
+    pub at: Instant,
     pub head: String,
     pub body: String,
 }
@@ -212,6 +214,7 @@ fn json(status: u16, body: &str) -> Vec<u8> {
 }
 
 async fn read_request(stream: &mut TcpStream) -> std::io::Result<Option<TokenRequest>> {
+    let at = Instant::now();
     let mut bytes = Vec::new();
     loop {
         if stream.read_buf(&mut bytes).await? == 0 {
@@ -220,6 +223,7 @@ async fn read_request(stream: &mut TcpStream) -> std::io::Result<Option<TokenReq
         let text = String::from_utf8_lossy(&bytes);
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let request = TokenRequest {
+                at,
                 head: head.to_owned(),
                 body: body.to_owned(),
             };
