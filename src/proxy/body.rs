@@ -85,7 +85,7 @@ impl Progress {
     /// The whole body, if all of it has gone out and was small enough to be kept.
     pub(super) fn kept(&self) -> Option<Kept> {
         match self.state.get() {
-            Sending::Done => self.kept.borrow_mut().take(),
+            Sending::Done => self.kept.borrow().clone(),
             Sending::UnderWay | Sending::Broken => None,
         }
     }

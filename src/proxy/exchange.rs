@@ -10,7 +10,7 @@ use tracing::debug;
 use super::body::{Kept, OutgoingBody, Progress};
 use super::forward;
 use super::rejection::Rejection;
-use super::replay::{SentHead, is_refusal};
+use super::replay::{SentHead, is_refusal, whole_body};
 use super::route::Route;
 use super::upstream::{Answer, Connection, SendError, Upstream};
 use crate::server::CallerBody;
@@ -25,22 +25,15 @@ pub(super) async fn exchange(
 ) -> Result<Answer, Rejection> {
     let (mut head, body) = request.into_parts();
     forward::prepare_request(&mut head, &body, route)?;
-    let keep = match &route.token {
-        Some(_) => route.settings.replay_limit,
-        None => 0,
-    };
-    let (body, progress) = OutgoingBody::new(body, keep);
+    let (body, progress) = OutgoingBody::new(body, route.settings.replay_limit);
+    let progress = progress.as_deref();
     let request = Request::from_parts(head, body);
-    let sent = route
-        .token
-        .as_ref()
-        .map(|reader| (reader, SentHead::of(&request)));
+    let head = SentHead::of(&request);
 
-    let (answer, generation) = send(route, upstream, request, progress.as_deref(), now).await?;
-    match (sent, generation) {
-        (Some((reader, head)), Some(generation)) if is_refusal(reader, &answer.response) => {
-            let again = another_token(reader, generation, progress.as_deref());
-            match again.await {
+    let (answer, generation) = send(route, upstream, request, Some(&head), progress, now).await?;
+    match (&route.token, generation) {
+        (Some(reader), Some(generation)) if is_refusal(reader, &answer.response) => {
+            match another_token(reader, generation, progress).await {
                 Some(body) => Ok(replay(route, upstream, head.with_body(body), answer).await),
                 None => Ok(answer),
             }
@@ -59,10 +52,7 @@ async fn another_token(
     // Told in any case: whether this request can be repeated or not, the next one is to have a
     // better token.
     let refusal = reader.refuse(refused);
-    let body = match progress {
-        None => Kept::new(),
-        Some(progress) => progress.kept()?,
-    };
+    let body = whole_body(progress)?;
     let another = match refusal {
         Refusal::Superseded => true,
         Refusal::Awaited(successor) => successor.arrives_within(PATIENCE).await,
@@ -78,7 +68,7 @@ async fn replay(
     request: Request<OutgoingBody>,
     first: Answer,
 ) -> Answer {
-    match send(route, upstream, request, None, Instant::now()).await {
+    match send(route, upstream, request, None, None, Instant::now()).await {
         Ok((second, _)) => {
             route.metrics.replayed();
             second
@@ -92,6 +82,7 @@ async fn send(
     route: &Route,
     upstream: &Rc<Upstream>,
     mut request: Request<OutgoingBody>,
+    head: Option<&SentHead>,
     progress: Option<&Progress>,
     now: Instant,
 ) -> Result<(Answer, Option<u64>), Rejection> {
@@ -114,11 +105,15 @@ async fn send(
                     "an idle upstream connection was dead"
                 );
                 request = *unsent;
-                connection =
-                    connect(route, upstream, request.headers_mut(), &mut generation).await?;
+            }
+            // It closed while the request was on its way, and whether it was acted on nobody knows.
+            Err(SendError::Closed(error)) => {
+                let again = head.and_then(|head| head.repeated(progress));
+                request = again.ok_or_else(|| Rejection::upstream(route, &error))?;
             }
             Err(SendError::Failed(error)) => return Err(Rejection::upstream(route, &error)),
         }
+        connection = connect(route, upstream, request.headers_mut(), &mut generation).await?;
     }
 }
 

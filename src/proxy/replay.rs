@@ -1,13 +1,13 @@
-//! What it takes to send a request once more with another token.
+//! What it takes to send a request once more.
 //!
-//! A token may be revoked before its end. The refused generation is told to the refresher, and the
+//! A kept connection may be closed by the upstream just as a request is sent on it. A token may be revoked before its end. The refused generation is told to the refresher, and the
 //! request is sent again, once, if its body was empty or could be kept whole. Otherwise, and when
 //! no other token comes, the caller gets the upstream's 401 as it is.
 
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 
-use super::body::{Kept, OutgoingBody};
+use super::body::{Kept, OutgoingBody, Progress};
 use crate::token::{RefusedBy, TokenReader};
 
 /// The head of a request that has been sent.
@@ -26,12 +26,32 @@ impl SentHead {
         }
     }
 
-    pub(super) fn with_body(self, body: Kept) -> Request<OutgoingBody> {
+    pub(super) fn with_body(&self, body: Kept) -> Request<OutgoingBody> {
         let mut request = Request::new(OutgoingBody::Kept(body));
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.headers_mut() = self.headers;
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
         request
+    }
+
+    /// The request once more, if it is harmless to send it twice and its body is at hand.
+    ///
+    /// RFC 9110 §9.2.2: "Idempotent methods are distinguished because the request can be repeated
+    /// automatically if a communication failure occurs before the client is able to read the
+    /// server's response. […] A proxy MUST NOT automatically retry non-idempotent requests."
+    pub(super) fn repeated(&self, progress: Option<&Progress>) -> Option<Request<OutgoingBody>> {
+        if !self.method.is_idempotent() {
+            return None;
+        }
+        Some(self.with_body(whole_body(progress)?))
+    }
+}
+
+/// The body of a request, if there was none or it was kept whole.
+pub(super) fn whole_body(progress: Option<&Progress>) -> Option<Kept> {
+    match progress {
+        None => Some(Kept::new()),
+        Some(progress) => progress.kept(),
     }
 }
 

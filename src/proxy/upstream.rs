@@ -175,7 +175,16 @@ impl Connection {
                 _ if progress.map(Progress::state) == Some(Sending::Broken) => {
                     SendError::Failed(UpstreamError::RequestBroken)
                 }
-                _ => SendError::Failed(UpstreamError::Broken(error.into_error())),
+                _ => {
+                    let error = error.into_error();
+                    // Closed or reset, as against something that is no HTTP.
+                    let closed = error.is_incomplete_message() || is_io(&error);
+                    if self.was_idle && closed {
+                        SendError::Closed(UpstreamError::Broken(error))
+                    } else {
+                        SendError::Failed(UpstreamError::Broken(error))
+                    }
+                }
             }),
         }
     }
@@ -241,6 +250,8 @@ impl std::fmt::Debug for Lease {
 pub(super) enum SendError {
     /// The connection had lain idle and turned out to be dead before anything was sent on it.
     NotSent(Box<Request<OutgoingBody>>),
+    /// The connection had lain idle and was closed before an answer came.
+    Closed(UpstreamError),
     /// Anything else.
     Failed(UpstreamError),
 }
@@ -264,6 +275,10 @@ pub(super) enum UpstreamError {
     /// The connection failed or what came was not HTTP.
     #[error("gave no usable answer: {}", with_cause(.0))]
     Broken(#[source] hyper::Error),
+}
+
+fn is_io(error: &hyper::Error) -> bool {
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
 }
 
 /// hyper's own words say in which layer it happened; those of its source say what.

@@ -217,6 +217,45 @@ async fn an_upstream_that_switches_protocols_unasked_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_kept_connection_that_closes_under_a_request_costs_no_repeatable_one() {
+    for (method, body, repeated) in [
+        ("GET", "", true),
+        ("PUT", "kept", true),
+        ("DELETE", "", true),
+        ("POST", "kept", false),
+        ("PATCH", "", false),
+    ] {
+        let wire = Wire::start("").await;
+        let (mut caller, mut first) = wire.exchange(GET).await;
+        first
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .await
+            .unwrap();
+        read_until(&mut caller, "ok").await;
+        let length = body.len();
+        let request =
+            format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}");
+        caller.write_all(request.as_bytes()).await.unwrap();
+        // The whole request is there, and instead of an answer comes the end.
+        read_until(&mut first, &format!("\r\n\r\n{body}")).await;
+        drop(first);
+        if repeated {
+            let mut second = wire.accept().await;
+            let again = read_until(&mut second, &format!("\r\n\r\n{body}")).await;
+            assert!(again.starts_with(method), "{again}");
+            second
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nagain")
+                .await
+                .unwrap();
+            read_until(&mut caller, "again").await;
+        } else {
+            let answer = read_until(&mut caller, "}").await;
+            assert!(answer.starts_with("HTTP/1.1 502"), "{method}: {answer}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_idle_connection_that_the_upstream_closed_costs_no_request() {
     let wire = Wire::start("").await;
     let mut caller = connect::<Full<Bytes>>(wire.gatepass.proxy()).await;
