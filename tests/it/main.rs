@@ -20,6 +20,7 @@ mod cli;
 mod config_mistakes;
 mod demo;
 mod documentation;
+mod faults;
 mod floors;
 mod forwarding;
 mod limits;

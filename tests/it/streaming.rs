@@ -5,76 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::support::client::{PATIENCE, connect, get_request, read};
-use crate::support::{AuthorizationServer, Gatepass, Upstream, raw, simple_config};
-
-/// A caller and an upstream, both by hand, with gatepass between them.
-struct Wire {
-    gatepass: Gatepass,
-    upstream: TcpListener,
-}
-
-impl Wire {
-    async fn start(route_keys: &str) -> Self {
-        Self::start_with("", route_keys).await
-    }
-
-    async fn start_with(proxy_keys: &str, route_keys: &str) -> Self {
-        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let provider = AuthorizationServer::start();
-        let other = Upstream::start().await;
-        let origin = format!("http://{}", upstream.local_addr().unwrap());
-        let config = simple_config(&provider, &other).replace(&other.origin(), &origin);
-        let gatepass = Gatepass::start(&format!("{proxy_keys}\n{config}\n{route_keys}"))
-            .ready()
-            .await;
-        Self { gatepass, upstream }
-    }
-
-    async fn call(&self, bytes: &[u8]) -> TcpStream {
-        let mut caller = TcpStream::connect(self.gatepass.proxy()).await.unwrap();
-        caller.write_all(bytes).await.unwrap();
-        caller
-    }
-
-    /// A request that has reached the upstream, with nothing answered yet.
-    async fn exchange(&self, request: &str) -> (TcpStream, TcpStream) {
-        let caller = self.call(request.as_bytes()).await;
-        let mut upstream = self.accept().await;
-        read_until(&mut upstream, "\r\n\r\n").await;
-        (caller, upstream)
-    }
-
-    async fn accept(&self) -> TcpStream {
-        timeout(PATIENCE, self.upstream.accept())
-            .await
-            .unwrap()
-            .unwrap()
-            .0
-    }
-}
-
-const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-
-async fn read_until(stream: &mut TcpStream, wanted: &str) -> String {
-    let mut bytes = Vec::new();
-    let reading = async {
-        while !String::from_utf8_lossy(&bytes).contains(wanted) {
-            assert_ne!(
-                stream.read_buf(&mut bytes).await.unwrap(),
-                0,
-                "ended before {wanted:?}"
-            );
-        }
-    };
-    let in_time = timeout(PATIENCE, reading).await;
-    let text = String::from_utf8(bytes).unwrap();
-    in_time.unwrap_or_else(|_| panic!("{wanted:?} did not come in time: {text:?}"));
-    text
-}
+use crate::support::client::{PATIENCE, connect, get_request};
+use crate::support::wire::{GET, Wire, read_until};
+use crate::support::{AuthorizationServer, Gatepass, Upstream, simple_config};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pieces_of_a_request_arrive_before_the_rest_is_sent() {
@@ -114,30 +49,6 @@ async fn pieces_of_an_answer_arrive_before_the_rest_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_breaks_off_is_not_ended_cleanly() {
-    for head in [
-        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
-        "Content-Length: 9\r\n\r\nhello",
-    ] {
-        let wire = Wire::start("").await;
-        let (mut caller, mut upstream) = wire.exchange(GET).await;
-        upstream
-            .write_all(format!("HTTP/1.1 200 OK\r\n{head}").as_bytes())
-            .await
-            .unwrap();
-        read_until(&mut caller, "hello").await;
-        drop(upstream);
-        let mut rest = Vec::new();
-        let ended = timeout(PATIENCE, caller.read_to_end(&mut rest))
-            .await
-            .unwrap();
-        assert_eq!(rest, b"", "nothing that could pass for an end: {ended:?}");
-        let broken = r#"gatepass_answers_broken_total{route="root"}"#;
-        wire.gatepass.wait_for_metric(broken, 1.0).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_caller_who_leaves_ends_the_upstream_request() {
     let wire = Wire::start("").await;
     let (caller, mut upstream) = wire.exchange(GET).await;
@@ -150,131 +61,6 @@ async fn a_caller_who_leaves_ends_the_upstream_request() {
     wire.gatepass.wait_for_metric(left, 1.0).await;
     let in_flight = r#"gatepass_requests_in_flight{route="root"}"#;
     assert_eq!(wire.gatepass.metric(in_flight).await, 0.0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_silent_upstream_is_given_up_in_time() {
-    let wire = Wire::start("timeouts.response_head = \"200ms\"").await;
-    let mut caller = wire.call(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    let _silent = wire.accept().await;
-    let answer = read_until(&mut caller, "}").await;
-    assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
-    assert!(
-        answer.contains("did not begin to answer within 200ms"),
-        "{answer}"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_upstream_waits_for_a_slow_caller() {
-    let wire = Wire::start("timeouts.response_head = \"200ms\"").await;
-    let mut caller = wire
-        .call(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
-        .await;
-    let mut upstream = wire.accept().await;
-    // Longer than an answer may take, but the answer is not due before the request is whole.
-    for piece in ["he", "ll", "ow", "or", "ld"] {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        caller.write_all(piece.as_bytes()).await.unwrap();
-    }
-    read_until(&mut upstream, "ld").await;
-    upstream
-        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-        .await
-        .unwrap();
-    let answer = read_until(&mut caller, "ok").await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_stalls_is_broken_off() {
-    let wire = Wire::start("timeouts.idle = \"200ms\"").await;
-    let (mut caller, mut upstream) = wire.exchange(GET).await;
-    upstream
-        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello")
-        .await
-        .unwrap();
-    let mut answer = Vec::new();
-    let _ = timeout(PATIENCE, caller.read_to_end(&mut answer))
-        .await
-        .unwrap();
-    assert!(answer.ends_with(b"hello"), "{answer:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_upstream_that_switches_protocols_unasked_is_refused() {
-    let wire = Wire::start("").await;
-    let mut caller = wire
-        .call(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
-        .await;
-    let mut upstream = wire.accept().await;
-    let head = read_until(&mut upstream, "\r\n\r\n").await;
-    assert!(!head.to_lowercase().contains("upgrade"), "{head}");
-    let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
-    upstream.write_all(switch).await.unwrap();
-    let answer = read_until(&mut caller, "}").await;
-    assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_kept_connection_that_closes_under_a_request_costs_no_repeatable_one() {
-    for (method, body, repeated) in [
-        ("GET", "", true),
-        ("PUT", "kept", true),
-        ("DELETE", "", true),
-        ("POST", "kept", false),
-        ("PATCH", "", false),
-    ] {
-        let wire = Wire::start("").await;
-        let (mut caller, mut first) = wire.exchange(GET).await;
-        first
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-            .await
-            .unwrap();
-        read_until(&mut caller, "ok").await;
-        let length = body.len();
-        let request =
-            format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}");
-        caller.write_all(request.as_bytes()).await.unwrap();
-        // The whole request is there, and instead of an answer comes the end.
-        read_until(&mut first, &format!("\r\n\r\n{body}")).await;
-        drop(first);
-        if repeated {
-            let mut second = wire.accept().await;
-            let again = read_until(&mut second, &format!("\r\n\r\n{body}")).await;
-            assert!(again.starts_with(method), "{again}");
-            second
-                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nagain")
-                .await
-                .unwrap();
-            read_until(&mut caller, "again").await;
-        } else {
-            let answer = read_until(&mut caller, "}").await;
-            assert!(answer.starts_with("HTTP/1.1 502"), "{method}: {answer}");
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_idle_connection_that_the_upstream_closed_costs_no_request() {
-    let wire = Wire::start("").await;
-    let mut caller = connect::<Full<Bytes>>(wire.gatepass.proxy()).await;
-    for round in 0..20 {
-        let answer = tokio::spawn({
-            let sent = caller.send_request(get_request("/"));
-            async move { read(sent.await.unwrap()).await }
-        });
-        let mut upstream = wire.accept().await;
-        read_until(&mut upstream, "\r\n\r\n").await;
-        upstream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-            .await
-            .unwrap();
-        assert_eq!(answer.await.unwrap().status(), 200, "round {round}");
-        // Kept alive by the answer, closed nevertheless.
-        drop(upstream);
-        caller.ready().await.unwrap();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -333,88 +119,6 @@ async fn sixty_megabytes_pass_unharmed_in_both_directions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn broken_requests_are_answered_with_400_and_go_nowhere() {
-    let provider = AuthorizationServer::start();
-    let upstream = Upstream::start().await;
-    let gatepass = Gatepass::start(&simple_config(&provider, &upstream))
-        .ready()
-        .await;
-    for request in [
-        "nonsense\r\n\r\n",
-        "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
-        "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-        "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
-        "GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n folded\r\n\r\n",
-        "GET /\u{1} HTTP/1.1\r\nHost: a\r\n\r\n",
-    ] {
-        let answer = raw(gatepass.proxy(), request, |text| text.contains("\r\n\r\n")).await;
-        assert!(answer.starts_with("HTTP/1.1 400"), "{request:?}: {answer}");
-    }
-    assert_eq!(upstream.requests(), 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_http_1_0_upstream_costs_the_caller_nothing() {
-    let wire = Wire::start("").await;
-    let (mut caller, mut first) = wire.exchange(GET).await;
-    first
-        .write_all(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok")
-        .await
-        .unwrap();
-    let answer = read_until(&mut caller, "ok").await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    // The same caller goes on, and a body without a length arrives whole, on another connection.
-    caller
-        .write_all(
-            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
-              5\r\nhello\r\n0\r\n\r\n",
-        )
-        .await
-        .unwrap();
-    let mut second = wire.accept().await;
-    let request = read_until(&mut second, "0\r\n\r\n").await;
-    assert!(request.contains("POST / HTTP/1.1"), "{request}");
-    assert!(request.contains("hello"), "{request}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_length_beside_chunks_does_not_cut_the_answer() {
-    let wire = Wire::start("").await;
-    let (mut caller, mut upstream) = wire.exchange(GET).await;
-    upstream
-        .write_all(
-            b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n\
-              5\r\nhello\r\n0\r\n\r\n",
-        )
-        .await
-        .unwrap();
-    let answer = read_until(&mut caller, "0\r\n\r\n").await;
-    assert!(answer.contains("hello"), "{answer}");
-    assert!(
-        !answer.to_lowercase().contains("content-length"),
-        "{answer}"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn other_transfer_codings_are_refused() {
-    let wire = Wire::start("").await;
-    let mut caller = wire
-        .call(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n")
-        .await;
-    let answer = read_until(&mut caller, "}").await;
-    assert!(answer.starts_with("HTTP/1.1 501"), "{answer}");
-
-    let (mut caller, mut upstream) = wire.exchange(GET).await;
-    upstream
-        .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n")
-        .await
-        .unwrap();
-    let answer = read_until(&mut caller, "}").await;
-    assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn an_upload_may_go_on_after_an_early_answer() {
     let wire = Wire::start_with("proxy.timeouts.header_read = \"200ms\"", "").await;
     let mut caller = wire
@@ -434,23 +138,4 @@ async fn an_upload_may_go_on_after_an_early_answer() {
     }
     caller.write_all(b"ld").await.unwrap();
     read_until(&mut upstream, "ld").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn faults_of_the_caller_are_told_as_such() {
-    let wire = Wire::start("timeouts.idle = \"200ms\"").await;
-    let mut caller = wire
-        .call(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
-        .await;
-    let answer = read_until(&mut caller, "}").await;
-    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
-    assert!(answer.contains("request_broken"), "{answer}");
-
-    // The default for the head of an answer is a minute; the body has its own limit.
-    let mut caller = wire
-        .call(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello")
-        .await;
-    let answer = read_until(&mut caller, "}").await;
-    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
-    assert!(answer.contains("did not move for 200ms"), "{answer}");
 }

@@ -6,6 +6,7 @@ pub mod client;
 pub mod gatepass;
 pub mod load;
 pub mod upstream;
+pub mod wire;
 
 pub use authorization_server::{AuthorizationServer, Reply};
 pub use client::{get, raw, request};
