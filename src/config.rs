@@ -6,6 +6,7 @@
 
 mod decode;
 mod layers;
+mod preset;
 mod problem;
 mod raw;
 mod resolve;

@@ -55,6 +55,11 @@ pub(super) struct Admin {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Credential {
+    pub(super) preset: Option<String>,
+    pub(super) environment: Option<String>,
+    pub(super) domain: Option<String>,
+    pub(super) tenant: Option<String>,
+    pub(super) realm: Option<String>,
     pub(super) grant_type: Option<String>,
     pub(super) token_endpoint: Option<String>,
     pub(super) token_endpoint_auth_method: Option<String>,

@@ -310,3 +310,35 @@ fn mistakes_in_what_is_sent_and_read() {
     let config = format!("{config}\n{route}\n");
     insta::assert_snapshot!("sent_and_read", mistakes(&config));
 }
+
+#[test]
+fn mistakes_with_presets() {
+    let endpoint = "token_endpoint = \"https://id.example/oauth2/token\"";
+    let slips = [
+        with(endpoint, "preset = \"envaze\""),
+        with(endpoint, "preset = \"envase\""),
+        with(
+            endpoint,
+            "preset = \"envase\"\nenvironment = \"stage\"\nrealm = \"x\"",
+        ),
+        with(
+            endpoint,
+            "preset = \"keycloak\"\ndomain = \"https://id.example\"",
+        ),
+        with(
+            endpoint,
+            "preset = \"auth0\"\ndomain = \"acme.eu.auth0.com\"",
+        ),
+        with(
+            endpoint,
+            "preset = \"entra\"\ntenant = \"acme\"\nscope = \"api://orders\"",
+        ),
+        with(endpoint, &format!("{endpoint}\ntenant = \"acme\"")),
+        with(
+            "https://id.example/oauth2/token",
+            "https://acme.auth.eu-west-1.amazoncognito.com",
+        ),
+    ];
+    let said: Vec<_> = slips.iter().map(|config| mistakes(config)).collect();
+    insta::assert_snapshot!("presets", said.join("\n"));
+}

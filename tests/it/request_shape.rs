@@ -1,6 +1,7 @@
 //! Providers that want it otherwise: what is sent to them, what they answer, and how the token goes
 //! to the upstream.
 
+use crate::support::gatepass::run;
 use crate::support::{
     AuthorizationServer, CANARY, Gatepass, Reply, Upstream, get, raw, simple_config,
 };
@@ -131,4 +132,77 @@ async fn the_token_in_another_field_beside_a_static_key() {
     assert_eq!(seen.all("x-api-key"), ["canary-key"]);
     assert_eq!(seen.all("x-version"), ["2"]);
     assert!(seen.all("authorization").is_empty());
+}
+
+#[test]
+fn presets_know_their_token_endpoints() {
+    let endpoint = |keys: &str| {
+        let config = format!(
+            "[credentials.a]\n{keys}\nclient_id = \"x\"\nclient_secret = \"canary\"\n\
+             [[routes]]\npath = \"/\"\nupstream = \"https://api.example\"\ncredential = \"a\"\n"
+        );
+        let finished = run(&["check"], &[("gatepass.toml", &config)]);
+        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+        let line = finished
+            .stdout
+            .lines()
+            .find(|line| line.starts_with("Tokens of"))
+            .unwrap();
+        line.split(" come from ").nth(1).unwrap().to_owned()
+    };
+    let envase =
+        |environment| endpoint(&format!("preset=\"envase\"\nenvironment=\"{environment}\""));
+    let found = [
+        envase("development"),
+        envase("staging"),
+        envase("production"),
+        endpoint("preset=\"cognito\"\ndomain=\"acme.auth.eu-west-1.amazoncognito.com\""),
+        endpoint("preset=\"itc-compliance\"\ndomain=\"auth.example\""),
+        endpoint("preset=\"entra\"\ntenant=\"acme\"\nscope=\"api://orders/.default\""),
+        endpoint("preset=\"auth0\"\ndomain=\"acme.eu.auth0.com\"\naudience=\"https://api\""),
+        endpoint("preset=\"keycloak\"\ndomain=\"id.example:8443\"\nrealm=\"orders\""),
+        endpoint("preset=\"envase\"\ntoken_endpoint=\"http://127.0.0.1:9/token\""),
+    ];
+    insta::assert_snapshot!(found.join("\n"), @"
+    https://envase-dev.auth.us-east-1.amazoncognito.com/oauth2/token
+    https://envase-stg.auth.us-east-1.amazoncognito.com/oauth2/token
+    https://envase.auth.us-east-1.amazoncognito.com/oauth2/token
+    https://acme.auth.eu-west-1.amazoncognito.com/oauth2/token
+    https://auth.example/oauth/token
+    https://login.microsoftonline.com/acme/oauth2/v2.0/token
+    https://acme.eu.auth0.com/oauth/token
+    https://id.example:8443/realms/orders/protocol/openid-connect/token
+    http://127.0.0.1:9/token
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preset_shapes_the_request_and_lets_every_key_be_set() {
+    let keys = "preset = \"itc-compliance\"";
+    let (_gatepass, provider, _upstream) = start(keys, "", None).await;
+    let request = &provider.requests()[0];
+    assert_eq!(request.header("content-type").unwrap(), "application/json");
+    assert_eq!(
+        request.header("accept").unwrap(),
+        "application/json; version=2"
+    );
+    assert!(
+        request.body.contains("\"client_secret\""),
+        "{}",
+        request.body
+    );
+
+    let keys = "preset = \"itc-compliance\"\n body_format = \"form\"\n\
+                headers = { Accept = \"application/json; version=1\" }";
+    let (_gatepass, provider, _upstream) = start(keys, "", None).await;
+    let request = &provider.requests()[0];
+    assert_eq!(
+        request.header("accept").unwrap(),
+        "application/json; version=1"
+    );
+    assert!(
+        request.body.starts_with("grant_type=client_credentials&"),
+        "{}",
+        request.body
+    );
 }

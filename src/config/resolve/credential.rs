@@ -7,8 +7,8 @@ use secrecy::SecretString;
 use url::{Host, Url};
 
 use super::super::decode::{Path, Report};
-use super::super::raw;
 use super::super::scalar::{Count, OneOrMany, SecretSource, value_or};
+use super::super::{preset, raw};
 use super::{LEGAL_NAME, TrustedRoots, at_most, choice, is_legal_name, secret};
 use crate::oauth::{
     BodyFormat, ClientAuthentication, RESERVED_PARAMETERS, Secret, Settings, TokenLocation,
@@ -30,12 +30,13 @@ pub(super) fn resolve(
 
 fn credential(
     name: String,
-    raw: raw::Credential,
+    mut raw: raw::Credential,
     roots: &mut TrustedRoots,
     report: &mut Report,
 ) -> Option<Settings> {
     let path = Path::new(["credentials", &name]);
     check_name(&name, &path, report);
+    let endpoint_is_known = preset::apply(&mut raw, &path, report);
     choice(
         raw.grant_type.as_deref(),
         &[("client_credentials", ())],
@@ -48,7 +49,10 @@ fn credential(
         &path.key("token_endpoint_auth_method"),
         report,
     );
-    let token_endpoint = token_endpoint(raw.token_endpoint.as_deref(), &path, report);
+    let token_endpoint = match endpoint_is_known {
+        true => token_endpoint(raw.token_endpoint.as_deref(), &path, report),
+        false => None,
+    };
     let client_id = required(raw.client_id, &path.key("client_id"), CLIENT_ID, report);
     let client_secret = client_secret(
         raw.client_secret,
@@ -184,6 +188,15 @@ fn endpoint_fault(url: &Url) -> Option<(String, String)> {
                 "token_endpoint = \"{bare}\", and client_id, client_secret_file and scope as keys \
                  beside it; gatepass puts them where they belong"
             ),
+        ));
+    }
+    let cognito = url
+        .host_str()
+        .is_some_and(|host| host.ends_with(".amazoncognito.com"));
+    if cognito && url.path() != "/oauth2/token" {
+        return Some((
+            format!("{bare}, where Cognito has no token endpoint"),
+            format!("{}/oauth2/token", url.origin().ascii_serialization()),
         ));
     }
     if url.fragment().is_some() {
@@ -387,8 +400,7 @@ const BODY_PARAMETERS: [&str; 9] = [
 const CLIENT_ID: &str = "the identifier that the provider gave this client";
 const CLIENT_SECRET: &str = "client_secret_file = \"…\", client_secret_env = \"…\" or \
                              client_secret = \"…\", with the secret that the provider gave this client";
-const TOKEN_ENDPOINT: &str =
-    "the provider's token endpoint, such as https://id.example/oauth2/token";
+const TOKEN_ENDPOINT: &str = "the provider's token endpoint, such as https://id.example/oauth2/token, or a preset that knows it";
 
 /// Shorter than what providers usually grant: a token that lives longer is only refreshed early.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
