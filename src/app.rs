@@ -237,6 +237,8 @@ async fn stop_asked(signals: &mut Signals, credentials: &[TokenReader]) -> StopS
     loop {
         match signals.next().await {
             Asked::Stop(signal) => return signal,
+            // While stopping there is nothing to refresh any more.
+            Asked::Refresh if credentials.is_empty() => {}
             Asked::Refresh => {
                 info!("SIGUSR1: every token is refreshed now");
                 credentials.iter().for_each(TokenReader::refresh_now);

@@ -97,10 +97,15 @@ impl Preset {
     /// What users of this provider usually get wrong.
     fn check(self, raw: &Credential, path: &Path, report: &mut Report) {
         match self {
-            Self::Auth0 if raw.audience.is_none() => report.add(
+            Self::Auth0 if raw.audience.as_ref().is_none_or(String::is_empty) => report.add(
                 &path.key("audience"),
                 "nothing",
                 "the identifier of the API, without which Auth0 hands out no token",
+            ),
+            Self::Entra if raw.scope.is_none() => report.add(
+                &path.key("scope"),
+                "nothing",
+                "the API's scope, such as \"api://orders/.default\"",
             ),
             Self::Entra => {
                 let scopes = raw.scope.iter().flat_map(|scope| &scope.0);
@@ -168,6 +173,10 @@ fn token_endpoint(
     for (key, expected) in preset.needs() {
         match value_of(raw, key) {
             Some(value) if is_plain(value) => values.push(value),
+            // A whole address may have a password in it.
+            Some(value) if value.contains(['@', '?']) => {
+                report.add(&path.key(key), "something else (not shown)", *expected);
+            }
             Some(value) => report.add(&path.key(key), format!("{value:?}"), *expected),
             None => report.add(&path.key(key), "nothing", *expected),
         }

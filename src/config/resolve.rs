@@ -34,7 +34,7 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
     let headers = raw
         .credentials
         .iter()
-        .map(|(name, credential)| (name.clone(), credential.header.clone()))
+        .map(|(name, raw)| (name.clone(), credential::token_header(name, raw, report)))
         .collect();
     let routes = route::resolve(raw.routes, &headers, &mut roots, report);
     let (used, unused): (BTreeMap<_, _>, BTreeMap<_, _>) = raw

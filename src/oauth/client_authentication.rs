@@ -2,11 +2,10 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use form_urlencoded::byte_serialize;
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::token_request::Draft;
+use super::token_request::{Draft, encode};
 
 /// The methods, by their names in RFC 7591 §2 (`token_endpoint_auth_method`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,9 +32,12 @@ impl ClientAuthentication {
     /// refuse those that do.
     pub(super) fn prove(self, draft: &mut Draft, id: &str, secret: &SecretString) {
         let secret = secret.expose_secret();
-        draft.confidential(secret);
-        draft.confidential(encode(secret));
+        draft.secret(secret);
         let pair = match self {
+            // RFC 6749 §2.3.1: "The client identifier is encoded using the
+            // "application/x-www-form-urlencoded" encoding algorithm per Appendix B, and the
+            // encoded value is used as the username; the client secret is encoded using the same
+            // algorithm and used as the password."
             Self::SecretBasic => basic(&encode(id), &encode(secret)),
             Self::SecretBasicRaw => basic(id, secret),
             Self::SecretPost => {
@@ -54,12 +56,4 @@ impl ClientAuthentication {
 
 fn basic(id: &str, secret: &str) -> String {
     BASE64_STANDARD.encode(format!("{id}:{secret}"))
-}
-
-/// RFC 6749 §2.3.1: "The client identifier is encoded using the
-/// "application/x-www-form-urlencoded" encoding algorithm per Appendix B, and the encoded value is
-/// used as the username; the client secret is encoded using the same algorithm and used as the
-/// password."
-fn encode(text: &str) -> String {
-    byte_serialize(text.as_bytes()).collect()
 }

@@ -9,8 +9,12 @@ use serde_json::{Map, Value};
 
 use crate::token::clock;
 
-/// How long a token lives by its own words: from `iat` to `exp`, or from now if it has no `iat`.
-/// `None` if it is no JWT or does not say; zero if its life is over.
+/// How long a token still lives by its own words. `None` if it is no JWT or does not say; zero if
+/// its life is over.
+///
+/// That is until `exp`, and no longer than from `iat` to `exp`: a token may have lain in a cache for
+/// a while, and this machine's clock may be behind. A token that is over by this clock, and was not
+/// issued that way, is taken at its own word: then the clock is ahead.
 pub(super) fn lifetime(token: &str) -> Option<Duration> {
     let claims = claims(token)?;
     let seconds = |name| {
@@ -18,9 +22,11 @@ pub(super) fn lifetime(token: &str) -> Option<Duration> {
         Duration::try_from_secs_f64(seconds).ok()
     };
     let expires = seconds("exp")?;
+    let left = clock::until(UNIX_EPOCH.checked_add(expires)?);
     Some(match seconds("iat") {
-        Some(issued) => expires.saturating_sub(issued),
-        None => clock::until(UNIX_EPOCH.checked_add(expires)?),
+        Some(issued) if left.is_zero() => expires.saturating_sub(issued),
+        Some(issued) => left.min(expires.saturating_sub(issued)),
+        None => left,
     })
 }
 
@@ -52,6 +58,13 @@ mod tests {
         assert_eq!(seconds(r#"{"iat":4600,"exp":1000}"#), Some(0));
         assert_eq!(seconds(r#"{"exp":1000}"#), Some(0), "over since 1970");
         assert!(seconds(r#"{"exp":32503680000}"#).unwrap() > 86_400 * 365);
+    }
+
+    #[test]
+    fn a_token_from_a_cache_has_only_what_is_left() {
+        // Far in the future, so that the clock does not matter: issued in 1970, ends in 3000.
+        let life = seconds(r#"{"iat":0,"exp":32503680000}"#).unwrap();
+        assert!(life < 32_503_680_000 - 50 * 365 * 86_400, "{life}");
     }
 
     #[test]

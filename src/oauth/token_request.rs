@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use form_urlencoded::Serializer;
+use form_urlencoded::{Serializer, byte_serialize};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, InvalidHeaderValue};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
@@ -61,6 +61,12 @@ impl Draft {
         self.authorization = Some(value);
     }
 
+    /// A secret is not to be shown, neither as it is nor as it stands in a form.
+    pub(super) fn secret(&mut self, secret: &str) {
+        self.confidential.push(secret.to_owned());
+        self.confidential.push(encode(secret));
+    }
+
     pub(super) fn confidential(&mut self, text: impl Into<String>) {
         self.confidential.push(text.into());
     }
@@ -94,7 +100,7 @@ pub(super) fn client_credentials(
     }
     for (name, value) in &secrets.parameters {
         draft.parameter(name, value.expose_secret());
-        draft.confidential(value.expose_secret());
+        draft.secret(value.expose_secret());
     }
     settings
         .client_authentication
@@ -124,16 +130,20 @@ fn finish(
     if let Some(authorization) = draft.authorization {
         headers.insert(AUTHORIZATION, authorization);
     }
+    let mut confidential = draft.confidential;
+    confidential.retain(|text| text.len() >= LEAST_SECRET);
+    // The longest first: blotting out a part of a longer one would leave the rest of it.
+    confidential.sort_by_key(|text| std::cmp::Reverse(text.len()));
     Ok(TokenRequest {
         headers,
         body,
-        // What is said by every provider, such as a version, is nothing to blot out.
-        confidential: draft
-            .confidential
-            .into_iter()
-            .filter(|text| text.len() >= LEAST_SECRET)
-            .collect(),
+        confidential,
     })
+}
+
+/// As Appendix B of RFC 6749 has it.
+pub(super) fn encode(text: &str) -> String {
+    byte_serialize(text.as_bytes()).collect()
 }
 
 fn form(parameters: &[(String, String)]) -> String {

@@ -69,7 +69,7 @@ fn token(
         return Err(malformed("answered with an object instead of a bare token"));
     };
     check_type(json.get("token_type"))?;
-    let expires_in = json.get("expires_in").cloned();
+    let mut expires_in = json.get("expires_in").and_then(seconds);
     let refresh_in = json.get("refresh_in").and_then(seconds);
     let json = Value::Object(json);
     let secret = json
@@ -82,10 +82,17 @@ fn token(
             ))
         })?;
     check_characters(secret)?;
+    if *location != TokenLocation::default()
+        && let Some(own) = jwt_claims::lifetime(secret)
+    {
+        // `expires_in` is the access token's; this is another, which may end before it.
+        let own = own.as_secs_f64();
+        expires_in = Some(expires_in.map_or(own, |seconds| seconds.min(own)));
+    }
     Ok(FetchedToken {
         secret: SecretString::from(secret),
         scheme: BEARER.into(),
-        lifetime: lifetime(expires_in.as_ref(), secret, default)?,
+        lifetime: lifetime(expires_in, secret, default)?,
         refresh_in: refresh_in.and_then(duration),
     })
 }
@@ -153,11 +160,11 @@ fn check_characters(token: &str) -> Result<(), FetchError> {
 
 /// By `expires_in`, else by the token's own words, else the default.
 fn lifetime(
-    expires_in: Option<&Value>,
+    expires_in: Option<f64>,
     token: &str,
     default: Duration,
 ) -> Result<Duration, FetchError> {
-    let (lifetime, said_by) = match expires_in.and_then(seconds) {
+    let (lifetime, said_by) = match expires_in {
         Some(seconds) => (duration(seconds).unwrap_or_default(), "expires_in"),
         None => (
             jwt_claims::lifetime(token).unwrap_or(default),

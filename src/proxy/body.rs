@@ -61,7 +61,7 @@ impl OutgoingBody {
                 moved_at: Cell::new(Instant::now()),
                 state: Cell::new(Sending::UnderWay),
                 kept: RefCell::new(fits(&body, keep).then(Kept::new)),
-                room: Cell::new(keep),
+                room: Cell::new(keep.saturating_add(COST_OF_A_PIECE)),
             })
         });
         let body = Self::Streamed {
@@ -95,8 +95,9 @@ impl Progress {
         let Some(pieces) = kept.as_mut() else { return };
         // Trailers are not kept: a request that has them is not repeated.
         match frame.data_ref() {
-            Some(data) if data.len() <= self.room.get() => {
-                self.room.set(self.room.get() - data.len());
+            Some(data) if data.len() + COST_OF_A_PIECE <= self.room.get() => {
+                self.room
+                    .set(self.room.get() - data.len() - COST_OF_A_PIECE);
                 pieces.push_back(data.clone());
             }
             _ => *kept = None,
@@ -154,6 +155,10 @@ impl Body for OutgoingBody {
         }
     }
 }
+
+/// What keeping a piece costs beside its bytes. Without it a body of many tiny pieces would be kept
+/// far beyond the limit.
+const COST_OF_A_PIECE: usize = 64;
 
 /// Whether a body may be kept: it is not known to be larger than the limit.
 fn fits(body: &CallerBody, limit: usize) -> bool {

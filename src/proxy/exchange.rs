@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Method, Request};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -14,7 +14,7 @@ use super::replay::{SentHead, is_refusal, whole_body};
 use super::route::Route;
 use super::upstream::{Answer, Connection, SendError, Upstream};
 use crate::server::CallerBody;
-use crate::token::{Refusal, TokenReader};
+use crate::token::{Refusal, RefusedBy, TokenReader};
 
 /// Sends the request on and waits for the head of the answer that the caller is to get.
 pub(super) async fn exchange(
@@ -25,21 +25,32 @@ pub(super) async fn exchange(
 ) -> Result<Answer, Rejection> {
     let (mut head, body) = request.into_parts();
     forward::prepare_request(&mut head, &body, route)?;
-    let (body, progress) = OutgoingBody::new(body, route.settings.replay_limit);
+    let keep = match may_be_repeated(route, &head.method) {
+        true => route.settings.replay_limit,
+        false => 0,
+    };
+    let (body, progress) = OutgoingBody::new(body, keep);
     let progress = progress.as_deref();
-    let request = Request::from_parts(head, body);
+    let mut request = Request::from_parts(head, body);
     let head = SentHead::of(&request);
 
-    let (answer, generation) = send(route, upstream, request, Some(&head), progress, now).await?;
+    let way = checkout(route, upstream, request.headers_mut(), now).await?;
+    let (answer, generation) = send(route, upstream, way, request, Some(&head), progress).await?;
     match (&route.token, generation) {
         (Some(reader), Some(generation)) if is_refusal(reader, &answer.response) => {
             match another_token(reader, generation, progress).await {
-                Some(body) => Ok(replay(route, upstream, head.with_body(body), answer).await),
+                Some(body) => replay(route, upstream, head.with_body(body), answer).await,
                 None => Ok(answer),
             }
         }
         _ => Ok(answer),
     }
+}
+
+/// Whether anything could make it necessary to send a request's body again.
+fn may_be_repeated(route: &Route, method: &Method) -> bool {
+    let refusable = |reader: &TokenReader| reader.refused_by() != RefusedBy::Nothing;
+    method.is_idempotent() || route.token.as_ref().is_some_and(refusable)
 }
 
 /// After a refusal: waits for another token and gives back the body to send with it; nothing if
@@ -61,41 +72,60 @@ async fn another_token(
     another.then_some(body)
 }
 
-/// Once, whatever the second answer is. If there is none, the caller gets the first.
+/// Once, whatever the second answer is. As long as nothing has been sent again, the caller gets the
+/// first; after that a failure is a failure, because the upstream may have acted on the request.
 async fn replay(
     route: &Route,
     upstream: &Rc<Upstream>,
-    request: Request<OutgoingBody>,
+    mut request: Request<OutgoingBody>,
     first: Answer,
-) -> Answer {
-    match send(route, upstream, request, None, None, Instant::now()).await {
-        Ok((second, _)) => {
-            route.metrics.replayed();
-            second
-        }
-        Err(_) => first,
+) -> Result<Answer, Rejection> {
+    let now = Instant::now();
+    let Ok(way) = checkout(route, upstream, request.headers_mut(), now).await else {
+        return Ok(first);
+    };
+    route.metrics.replayed();
+    let (second, _) = send(route, upstream, way, request, None, None).await?;
+    Ok(second)
+}
+
+/// A connection, and the generation of the token that goes over it.
+struct Way {
+    connection: Connection,
+    generation: Option<u64>,
+}
+
+/// Puts the token into a request that is otherwise ready, and finds a connection for it.
+async fn checkout(
+    route: &Route,
+    upstream: &Rc<Upstream>,
+    headers: &mut HeaderMap,
+    now: Instant,
+) -> Result<Way, Rejection> {
+    let generation = authorize(route, headers, now)?;
+    match upstream.idle_connection(now) {
+        Some(connection) => Ok(Way {
+            connection,
+            generation,
+        }),
+        None => connect(route, upstream, headers).await,
     }
 }
 
-/// Puts the token into a request that is otherwise ready, and sends it. Also says which generation of the token went with it.
+/// Sends a request. Also says which generation of the token went with it.
 async fn send(
     route: &Route,
     upstream: &Rc<Upstream>,
+    mut way: Way,
     mut request: Request<OutgoingBody>,
     head: Option<&SentHead>,
     progress: Option<&Progress>,
-    now: Instant,
 ) -> Result<(Answer, Option<u64>), Rejection> {
-    let mut generation = authorize(route, request.headers_mut(), now)?;
-    let mut connection = match upstream.idle_connection(now) {
-        Some(connection) => connection,
-        None => connect(route, upstream, request.headers_mut(), &mut generation).await?,
-    };
     loop {
-        match connection.send(request, progress).await {
+        match way.connection.send(request, progress).await {
             Ok(mut answer) => {
                 forward::prepare_response(&mut answer.response, route)?;
-                return Ok((answer, generation));
+                return Ok((answer, way.generation));
             }
             // The upstream had closed an idle connection and nothing was sent on it. A fresh one
             // is as good as a first try; another idle one might be just as dead.
@@ -113,7 +143,7 @@ async fn send(
             }
             Err(SendError::Failed(error)) => return Err(Rejection::upstream(route, &error)),
         }
-        connection = connect(route, upstream, request.headers_mut(), &mut generation).await?;
+        way = connect(route, upstream, request.headers_mut()).await?;
     }
 }
 
@@ -122,12 +152,14 @@ async fn connect(
     route: &Route,
     upstream: &Rc<Upstream>,
     headers: &mut HeaderMap,
-    generation: &mut Option<u64>,
-) -> Result<Connection, Rejection> {
+) -> Result<Way, Rejection> {
     let connection = upstream.connect().await;
     let connection = connection.map_err(|error| Rejection::upstream(route, &error))?;
-    *generation = authorize(route, headers, Instant::now())?;
-    Ok(connection)
+    let generation = authorize(route, headers, Instant::now())?;
+    Ok(Way {
+        connection,
+        generation,
+    })
 }
 
 /// Puts the route's token into the request in place of whatever the caller sent, or refuses the

@@ -203,7 +203,8 @@ fn deadline(
             UpstreamError::RequestStalled(timeouts.idle),
         ),
         _ => (
-            progress.map_or(started, Progress::moved_at) + timeouts.response_head,
+            progress.map_or(started, |progress| progress.moved_at().max(started))
+                + timeouts.response_head,
             UpstreamError::HeadTimeout(timeouts.response_head),
         ),
     }

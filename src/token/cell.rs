@@ -37,7 +37,7 @@ impl TokenWriter {
     pub fn store(&self, token: AccessToken) {
         let generation = token.generation();
         self.put(TokenState::Valid(token, None));
-        self.cell().demand.attempted(generation);
+        self.cell().demand.attempted(generation, false);
     }
 
     /// Takes the token away because its life is over.
@@ -57,7 +57,7 @@ impl TokenWriter {
         };
         self.put(state);
         let generation = self.current().valid().map_or(0, AccessToken::generation);
-        self.cell().demand.attempted(generation);
+        self.cell().demand.attempted(generation, true);
     }
 
     /// Resolves when there is a reason to refresh the token before its time.
@@ -102,7 +102,8 @@ impl TokenReader {
 
     /// Tells the refresher that an upstream refused the token of this generation.
     pub fn refuse(&self, generation: u64) -> Refusal {
-        self.0.demand.refuse(generation)
+        let current = self.load().valid().map_or(0, AccessToken::generation);
+        self.0.demand.refuse(generation, current)
     }
 
     /// Asks the refresher for a new token now.

@@ -65,6 +65,8 @@ struct Wishes {
     refused: Option<u64>,
     /// Somebody wants a new token whatever the state of the current one.
     forced: bool,
+    /// The last attempt failed, and the next one follows at the pace of failures.
+    failing: bool,
     budget: Budget,
 }
 
@@ -94,6 +96,7 @@ impl Demand {
             wishes: Mutex::new(Wishes {
                 refused: None,
                 forced: false,
+                failing: false,
                 budget: Budget::full(settings.per_minute),
             }),
             wake: Notify::new(),
@@ -105,17 +108,20 @@ impl Demand {
         self.settings.refused_by
     }
 
-    /// The token of this generation was refused.
-    pub(super) fn refuse(&self, generation: u64) -> Refusal {
+    /// The token of this generation was refused, while `current` is the one at hand.
+    pub(super) fn refuse(&self, generation: u64, current: u64) -> Refusal {
+        // First the lock, so that no attempt ends between what is read here and what is wished.
+        let mut wishes = self.wishes();
         let progress = self.progress.subscribe();
         let now = *progress.borrow();
-        if now.generation > generation {
+        if now.generation.max(current) > generation {
             self.metrics.superseded.inc();
             return Refusal::Superseded;
         }
-        let mut wishes = self.wishes();
         if wishes.refused != Some(generation) {
-            if !wishes.budget.take(Instant::now()) {
+            // A provider that fails has a pace of its own; a client that was revoked is the very
+            // case in which every upstream refuses its tokens.
+            if wishes.failing || !wishes.budget.take(Instant::now()) {
                 self.metrics.held_back.inc();
                 return Refusal::HeldBack;
             }
@@ -139,18 +145,26 @@ impl Demand {
     /// Resolves when there is a reason to refresh the token of this generation now.
     pub(super) async fn arises(&self, generation: u64) {
         loop {
-            self.wake.notified().await;
-            let mut wishes = self.wishes();
-            if std::mem::take(&mut wishes.forced) || wishes.refused == Some(generation) {
-                return;
+            // Looked at before it is waited for: the wake-up of a wish that stands may have been
+            // taken by a refresher that was interrupted.
+            let wished = self.wake.notified();
+            {
+                let mut wishes = self.wishes();
+                let refused = wishes.refused == Some(generation);
+                if std::mem::take(&mut wishes.forced) || refused {
+                    return;
+                }
             }
+            wished.await;
         }
     }
 
     /// An attempt is over; `generation` is that of the token at hand now.
-    pub(super) fn attempted(&self, generation: u64) {
+    pub(super) fn attempted(&self, generation: u64, failed: bool) {
+        let mut wishes = self.wishes();
         // A refusal that was not mended may be tried again, within the budget.
-        self.wishes().refused = None;
+        wishes.refused = None;
+        wishes.failing = failed;
         self.progress.send_modify(|progress| {
             progress.generation = generation;
             progress.attempts += 1;
@@ -235,29 +249,46 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn many_refusals_of_one_token_are_one_demand() {
         let demand = demand(4);
-        demand.attempted(1);
-        let waiting: Vec<_> = (0..1_000).map(|_| demand.refuse(1)).collect();
+        demand.attempted(1, false);
+        let waiting: Vec<_> = (0..1_000).map(|_| demand.refuse(1, 1)).collect();
         demand.arises(1).await;
         assert_eq!(demand.metrics.refreshed.get(), 1);
-        demand.attempted(2);
+        demand.attempted(2, false);
         for refusal in waiting {
             let Refusal::Awaited(successor) = refusal else {
                 panic!("{refusal:?}");
             };
             assert!(successor.arrives_within(Duration::ZERO).await);
         }
-        assert!(matches!(demand.refuse(1), Refusal::Superseded));
+        assert!(matches!(demand.refuse(1, 1), Refusal::Superseded));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_failed_attempt_releases_those_who_wait() {
         let demand = demand(4);
-        demand.attempted(1);
-        let Refusal::Awaited(successor) = demand.refuse(1) else {
+        demand.attempted(1, false);
+        let Refusal::Awaited(successor) = demand.refuse(1, 1) else {
             panic!("it is within the budget");
         };
-        demand.attempted(1);
+        demand.attempted(1, true);
         assert!(!successor.arrives_within(Duration::from_secs(60)).await);
+        assert!(
+            matches!(demand.refuse(1, 1), Refusal::HeldBack),
+            "a provider that fails is asked at its own pace"
+        );
+        demand.attempted(1, false);
+        assert!(matches!(demand.refuse(1, 1), Refusal::Awaited(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wish_stands_until_it_is_granted() {
+        let demand = demand(4);
+        demand.attempted(1, false);
+        let _ = demand.refuse(1, 1);
+        demand.arises(1).await;
+        // The attempt is interrupted, and another refresher starts.
+        let arisen = timeout(Duration::from_secs(1), demand.arises(1)).await;
+        arisen.expect("the wish still stands");
     }
 
     #[tokio::test(start_paused = true)]
@@ -268,8 +299,11 @@ mod tests {
             let mut refreshed = 0;
             for _ in 0..100 {
                 generation += 1;
-                demand.attempted(generation);
-                refreshed += usize::from(matches!(demand.refuse(generation), Refusal::Awaited(_)));
+                demand.attempted(generation, false);
+                refreshed += usize::from(matches!(
+                    demand.refuse(generation, generation),
+                    Refusal::Awaited(_)
+                ));
             }
             refreshed
         };
@@ -284,8 +318,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_refusal_of_an_older_token_is_no_reason() {
         let demand = demand(4);
-        demand.attempted(1);
-        let _ = demand.refuse(1);
+        demand.attempted(1, false);
+        let _ = demand.refuse(1, 1);
         let arisen = timeout(Duration::from_secs(1), demand.arises(2)).await;
         assert!(arisen.is_err());
         demand.force();

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use super::clock::whole_seconds_until;
 use super::metrics::CredentialMetrics;
+use super::schedule::Pace;
 use super::source::{FailureKind, FetchError, FetchedToken, TokenSource};
 use super::{AccessToken, Setback, TokenState, TokenWriter};
 use crate::readiness::StartupGuard;
@@ -162,10 +163,12 @@ impl Refresher {
         let now = Instant::now();
         let pace = error.kind.pace();
         let mut next_attempt = now + pace.delay(failures, error.retry_after, jitter);
-        if let (Some(retire_at), None) = (self.retire_at(), error.retry_after) {
+        if let Some(retire_at) = self.retire_at() {
             // A patient pace must not sleep past the moment from which requests would fail. What a
             // provider asks for goes before that: it may answer less and less otherwise.
-            next_attempt = next_attempt.min(retire_at);
+            let asked_for = error.retry_after.unwrap_or_default();
+            let allowed_from = now + asked_for.min(Pace::LONGEST_WISH);
+            next_attempt = next_attempt.min(retire_at.max(allowed_from));
         }
 
         let credential = self.writer.credential();

@@ -260,3 +260,21 @@ async fn faults_of_the_caller_are_told_as_such() {
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
     assert!(answer.contains("did not move for 200ms"), "{answer}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_was_sent_and_failed_is_a_failure() {
+    let wire = Wire::start("").await;
+    let (mut caller, mut first) = wire
+        .exchange("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        .await;
+    first
+        .write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+        .await
+        .unwrap();
+    // With another token, and it may have been acted on.
+    let mut again = wire.accept().await;
+    read_until(&mut again, "canary-token-2").await;
+    drop(again);
+    let answer = read_until(&mut caller, "}").await;
+    assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+}

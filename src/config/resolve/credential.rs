@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use http::HeaderName;
+use http::header::AUTHORIZATION;
 use secrecy::SecretString;
 use url::{Host, Url};
 
 use super::super::decode::{Path, Report};
 use super::super::scalar::{Count, OneOrMany, SecretSource, value_or};
 use super::super::{preset, raw};
-use super::{LEGAL_NAME, TrustedRoots, at_most, choice, is_legal_name, secret};
+use super::{LEGAL_NAME, TrustedRoots, at_most, choice, is_legal_name, route, secret};
 use crate::oauth::{
     BodyFormat, ClientAuthentication, RESERVED_PARAMETERS, Secret, Settings, TokenLocation,
 };
@@ -295,6 +297,27 @@ fn scope(
         return None;
     }
     Some(Some(tokens.join(separator)).filter(|scope| !scope.is_empty()))
+}
+
+/// The field that carries the credential's tokens.
+pub(super) fn token_header(
+    name: &str,
+    raw: &raw::Credential,
+    report: &mut Report,
+) -> Option<HeaderName> {
+    let Some(written) = &raw.header else {
+        return Some(AUTHORIZATION);
+    };
+    let header = HeaderName::try_from(written).ok();
+    let header = header.filter(|header| !route::OWN_HEADERS.contains(&header.as_str()));
+    if header.is_none() {
+        report.add(
+            &Path::new(["credentials", name, "header"]),
+            format!("{written:?}"),
+            "the name of a header field, such as \"x-id-token\"",
+        );
+    }
+    header
 }
 
 /// Further parameters; those that gatepass sets itself cannot be overridden.

@@ -22,7 +22,7 @@ pub(super) const NO_CREDENTIAL: &str = "none";
 /// Resolves the routes; none if any of them has a mistake.
 pub(super) fn resolve(
     raw: Vec<raw::Route>,
-    credentials: &BTreeMap<String, Option<String>>,
+    credentials: &BTreeMap<String, Option<HeaderName>>,
     roots: &mut TrustedRoots,
     report: &mut Report,
 ) -> Option<Vec<Settings>> {
@@ -46,7 +46,7 @@ pub(super) fn resolve(
 fn route(
     raw: raw::Route,
     path: &Path,
-    credentials: &BTreeMap<String, Option<String>>,
+    credentials: &BTreeMap<String, Option<HeaderName>>,
     roots: &mut TrustedRoots,
     report: &mut Report,
 ) -> Option<Settings> {
@@ -57,8 +57,16 @@ fn route(
     };
     let origin = origin(raw.upstream, &raw.tls, path, roots, report);
     let credential = credential(raw.credential, credentials, &path.key("credential"), report);
-    let token_header = token_header(credential.as_ref(), credentials, report);
-    let headers = headers(raw.headers, &path.key("headers"), report);
+    let token_header = match &credential {
+        Some(Some(name)) => credentials.get(name).cloned().flatten(),
+        _ => Some(AUTHORIZATION),
+    };
+    let headers = headers(
+        raw.headers,
+        token_header.as_ref(),
+        &path.key("headers"),
+        report,
+    );
     let replay_limit = replay_limit(raw.replay_limit, &path.key("replay_limit"), report);
     let defaults = Timeouts::default();
     Some(Settings {
@@ -174,7 +182,7 @@ fn derived_name(prefix: &PathPrefix) -> String {
 /// `Some(None)` for a route that adds no token.
 fn credential(
     written: Option<String>,
-    known: &BTreeMap<String, Option<String>>,
+    known: &BTreeMap<String, Option<HeaderName>>,
     path: &Path,
     report: &mut Report,
 ) -> Option<Option<String>> {
@@ -197,39 +205,16 @@ fn credential(
     None
 }
 
-/// The field that the route's credential has its token in. It is checked here and not with the
-/// credential, because it is requests of routes that carry it.
-fn token_header(
-    credential: Option<&Option<String>>,
-    headers: &BTreeMap<String, Option<String>>,
-    report: &mut Report,
-) -> Option<HeaderName> {
-    let named = credential?.as_ref().and_then(|name| {
-        let header = headers.get(name)?.as_ref()?;
-        Some((name, header))
-    });
-    let Some((credential, written)) = named else {
-        return Some(AUTHORIZATION);
-    };
-    let header = HeaderName::try_from(written).ok();
-    let header = header.filter(|header| !OWN_HEADERS.contains(&header.as_str()));
-    if header.is_none() {
-        report.add(
-            &Path::new(["credentials", credential, "header"]),
-            format!("{written:?}"),
-            "the name of a header field, such as \"x-id-token\"",
-        );
-    }
-    header
-}
-
 /// Read once: their values are part of every request's head, ready to be copied.
 fn headers(
     written: BTreeMap<String, SecretSource>,
+    token_header: Option<&HeaderName>,
     path: &Path,
     report: &mut Report,
 ) -> Option<Vec<(HeaderName, HeaderValue)>> {
-    let resolved = secret::headers(written, &OWN_HEADERS, path, report);
+    let mut reserved = OWN_HEADERS.to_vec();
+    reserved.extend(token_header.map(HeaderName::as_str));
+    let resolved = secret::headers(written, &reserved, path, report);
     let mut values = Vec::new();
     for header in &resolved {
         let Some((name, secret)) = header else {
@@ -313,7 +298,7 @@ pub(super) fn tokens_in_the_clear(routes: &[Settings]) -> impl Iterator<Item = S
 }
 
 /// Fields that gatepass sets itself or that belong to one connection.
-const OWN_HEADERS: [&str; 10] = [
+pub(super) const OWN_HEADERS: [&str; 10] = [
     "connection",
     "content-length",
     "host",

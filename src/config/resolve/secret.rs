@@ -1,6 +1,6 @@
 //! Values that may be secret, wherever they are kept. None of them is ever shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::path::{Component, PathBuf};
 
@@ -36,6 +36,7 @@ pub(super) fn headers(
     path: &Path,
     report: &mut Report,
 ) -> Vec<Option<(HeaderName, Secret)>> {
+    let mut seen = BTreeSet::new();
     let mut header = |written: String, source| {
         let path = path.key(&written);
         let Ok(name) = HeaderName::try_from(&written) else {
@@ -48,6 +49,10 @@ pub(super) fn headers(
         };
         if reserved.contains(&name.as_str()) {
             report.add(&path, "a field that gatepass sets itself", "another field");
+            return None;
+        }
+        if !seen.insert(name.as_str().to_owned()) {
+            report.add(&path, "a field that stands here twice", "each field once");
             return None;
         }
         Some((name, resolve(source, &path, "a plain string", report)?))

@@ -20,6 +20,7 @@ use crate::token::{Refusal, RefusalSettings, TokenReader, schedule};
 enum Answer {
     Token { lifetime: Duration, delay: Duration },
     Failure(FailureKind),
+    Throttled { retry_after: Duration },
     Panic,
     Silence,
 }
@@ -60,6 +61,10 @@ impl TokenSource for Script {
                     })
                 }
                 Some(Answer::Failure(kind)) => Err(FetchError::new(kind, "as the script says")),
+                Some(Answer::Throttled { retry_after }) => Err(FetchError {
+                    retry_after: Some(retry_after),
+                    ..FetchError::new(FailureKind::Throttled, "as the script says")
+                }),
                 Some(Answer::Panic) => {
                     self.0.borrow_mut().under_way -= 1;
                     panic!("as the script says")
@@ -392,4 +397,43 @@ async fn a_demand_interrupts_the_wait_after_a_refusal() {
     stage.reader.refresh_now();
     pass(LEAST_DISTANCE + MILLISECOND).await;
     assert!(stage.header().is_some());
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_wish_for_a_little_patience_does_not_outlast_the_token() {
+    let throttled = (0..100).map(|_| Answer::Throttled {
+        retry_after: Duration::from_secs(1),
+    });
+    let stage = Stage::play([token(60)].into_iter().chain(throttled));
+    settle().await;
+    for _ in 0..58 {
+        pass(Duration::from_secs(1)).await;
+    }
+    pass(Duration::from_secs(1) - MILLISECOND).await;
+    let before = stage.fetches();
+    pass(2 * MILLISECOND).await;
+    assert_eq!(stage.fetches(), before + 1, "one when the token ends");
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn refusals_do_not_hurry_a_provider_that_asks_for_patience() {
+    let patience = Duration::from_secs(300);
+    let throttled = Answer::Throttled {
+        retry_after: patience,
+    };
+    let stage = Stage::play([token(3600), throttled, token(3600)]);
+    settle().await;
+    pass(Duration::from_secs(60)).await;
+    let Refusal::Awaited(successor) = stage.reader.refuse(1) else {
+        panic!("the first refusal is followed");
+    };
+    settle().await;
+    assert!(!successor.arrives_within(Duration::ZERO).await);
+    for _ in 0..290 {
+        assert!(matches!(stage.reader.refuse(1), Refusal::HeldBack));
+        pass(Duration::from_secs(1)).await;
+    }
+    assert_eq!(stage.fetches(), 2);
+    pass(Duration::from_secs(11)).await;
+    assert_eq!(stage.fetches(), 3);
 }

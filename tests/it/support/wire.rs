@@ -11,6 +11,7 @@ use super::{AuthorizationServer, Gatepass, Upstream, simple_config};
 pub struct Wire {
     pub gatepass: Gatepass,
     upstream: TcpListener,
+    _provider: AuthorizationServer,
 }
 
 impl Wire {
@@ -29,7 +30,11 @@ impl Wire {
         let gatepass = Gatepass::start(&format!("{proxy_keys}\n{config}\n{route_keys}"))
             .ready()
             .await;
-        Self { gatepass, upstream }
+        Self {
+            gatepass,
+            upstream,
+            _provider: provider,
+        }
     }
 
     /// A caller that has sent these bytes.
