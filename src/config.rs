@@ -1,8 +1,9 @@
 //! From files, the environment and flags to what the rooms need, with every mistake found at once.
 //!
 //! `layers` gathers what was written (defaults < file < environment < flags), `decode` turns it
-//! into the `raw` types, `resolve` turns those into [`Settings`]. A mistake on the way becomes
-//! a [`Problem`] and the way goes on, so that an operator sees all of them.
+//! into the `raw` types, `preset` fills in what providers fix, and `resolve` makes [`Settings`] of
+//! it. A mistake on the way becomes a [`Problem`] and the way goes on, so that an operator sees all
+//! of them.
 
 mod decode;
 mod layers;

@@ -1,6 +1,7 @@
 //! What a configuration means: from the raw types to [`Settings`], noting what cannot be meant.
 
 mod credential;
+mod endpoint;
 mod route;
 mod secret;
 
@@ -218,6 +219,29 @@ fn log_settings(raw: &raw::Log, report: &mut Report) -> Option<telemetry::Settin
         level: level?.unwrap_or(defaults.level),
         format: format?.unwrap_or(defaults.format),
     })
+}
+
+/// A text that must be there.
+fn required(
+    written: Option<String>,
+    path: &Path,
+    expected: &str,
+    report: &mut Report,
+) -> Option<String> {
+    match written {
+        Some(text) if !text.is_empty() => Some(text),
+        Some(_) => {
+            report.add(path, "an empty string", expected);
+            None
+        }
+        None => {
+            // A value that did not fit has been reported already; it is not missing as well.
+            if !report.is_written(path) {
+                report.add(path, "nothing", expected);
+            }
+            None
+        }
+    }
 }
 
 /// One of a few words; `Some(None)` if none is written.

@@ -6,12 +6,14 @@ use std::time::Duration;
 use http::HeaderName;
 use http::header::AUTHORIZATION;
 use secrecy::SecretString;
-use url::{Host, Url};
+use url::Url;
 
 use super::super::decode::{Path, Report};
 use super::super::scalar::{Count, OneOrMany, SecretSource, value_or};
 use super::super::{preset, raw};
-use super::{LEGAL_NAME, TrustedRoots, at_most, choice, is_legal_name, route, secret};
+use super::{
+    LEGAL_NAME, TrustedRoots, at_most, choice, endpoint, is_legal_name, required, route, secret,
+};
 use crate::oauth::{
     BodyFormat, ClientAuthentication, RESERVED_PARAMETERS, Secret, Settings, TokenLocation,
 };
@@ -52,7 +54,7 @@ fn credential(
         report,
     );
     let token_endpoint = match endpoint_is_known {
-        true => token_endpoint(raw.token_endpoint.as_deref(), &path, report),
+        true => endpoint::token_endpoint(raw.token_endpoint, &path, report),
         false => None,
     };
     let client_id = required(raw.client_id, &path.key("client_id"), CLIENT_ID, report);
@@ -113,108 +115,6 @@ fn check_name(name: &str, path: &Path, report: &mut Report) {
         );
     } else if !is_legal_name(name) {
         report.add(path, format!("the name {name:?}"), LEGAL_NAME);
-    }
-}
-
-pub(super) fn required(
-    written: Option<String>,
-    path: &Path,
-    expected: &str,
-    report: &mut Report,
-) -> Option<String> {
-    match written {
-        Some(text) if !text.is_empty() => Some(text),
-        Some(_) => {
-            report.add(path, "an empty string", expected);
-            None
-        }
-        None => {
-            // A value that did not fit has been reported already; it is not missing as well.
-            if !report.is_written(path) {
-                report.add(path, "nothing", expected);
-            }
-            None
-        }
-    }
-}
-
-fn token_endpoint(written: Option<&str>, path: &Path, report: &mut Report) -> Option<Url> {
-    let path = path.key("token_endpoint");
-    let written = required(written.map(str::to_owned), &path, TOKEN_ENDPOINT, report)?;
-    let Ok(url) = Url::parse(&written) else {
-        // Not shown: a secret may stand anywhere in it.
-        report.add(&path, "something that is no address", TOKEN_ENDPOINT);
-        return None;
-    };
-    let fault = endpoint_fault(&url);
-    if let Some((found, expected)) = fault {
-        report.add(&path, found, expected);
-        return None;
-    }
-    Some(url)
-}
-
-/// What is wrong with the address of a token endpoint, and what it should be.
-fn endpoint_fault(url: &Url) -> Option<(String, String)> {
-    let bare = format!("{}{}", url.origin().ascii_serialization(), url.path());
-    if !url.username().is_empty() || url.password().is_some() {
-        return Some((
-            "an address with a user name or password in it".into(),
-            "the address alone; the client's own go into client_id and client_secret_file".into(),
-        ));
-    }
-    if !matches!(url.scheme(), "https" | "http") || url.host().is_none() {
-        return Some((
-            format!("an address of the scheme {}", url.scheme()),
-            TOKEN_ENDPOINT.into(),
-        ));
-    }
-    if url.scheme() == "http" && !is_loopback(url) {
-        return Some((
-            format!("{bare}, over which the client secret would travel in the clear"),
-            "an address that begins with https:// (http:// is for loopback only)".into(),
-        ));
-    }
-    let misplaced: Vec<_> = url
-        .query_pairs()
-        .map(|(name, _)| name.into_owned())
-        .filter(|name| BODY_PARAMETERS.contains(&name.as_str()))
-        .collect();
-    if !misplaced.is_empty() {
-        return Some((
-            format!(
-                "an address with {} in its query, which belongs in the body of the request",
-                misplaced.join(", ")
-            ),
-            format!(
-                "token_endpoint = \"{bare}\", and client_id, client_secret_file and scope as keys \
-                 beside it; gatepass puts them where they belong"
-            ),
-        ));
-    }
-    let cognito = url
-        .host_str()
-        .is_some_and(|host| host.ends_with(".amazoncognito.com"));
-    if cognito && url.path() != "/oauth2/token" {
-        return Some((
-            format!("{bare}, where Cognito has no token endpoint"),
-            format!("{}/oauth2/token", url.origin().ascii_serialization()),
-        ));
-    }
-    if url.fragment().is_some() {
-        // RFC 6749 §3.2: "The endpoint URI MUST NOT include a fragment component."
-        return Some((format!("{bare} with a #fragment"), format!("{bare:?}")));
-    }
-    None
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        // RFC 6761 §6.3 says the same of names below it, but not every resolver keeps to it.
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
     }
 }
 
@@ -407,23 +307,9 @@ const MOST_REFRESHES: usize = 60;
 
 const SECRET_KEYS: [&str; 3] = ["client_secret", "client_secret_file", "client_secret_env"];
 
-/// Parameters of a token request (RFC 6749, RFC 8707) that pasted addresses carry.
-const BODY_PARAMETERS: [&str; 9] = [
-    "grant_type",
-    "client_id",
-    "client_secret",
-    "scope",
-    "audience",
-    "resource",
-    "username",
-    "password",
-    "refresh_token",
-];
-
 const CLIENT_ID: &str = "the identifier that the provider gave this client";
 const CLIENT_SECRET: &str = "client_secret_file = \"…\", client_secret_env = \"…\" or \
                              client_secret = \"…\", with the secret that the provider gave this client";
-const TOKEN_ENDPOINT: &str = "the provider's token endpoint, such as https://id.example/oauth2/token, or a preset that knows it";
 
 /// Shorter than what providers usually grant: a token that lives longer is only refreshed early.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);

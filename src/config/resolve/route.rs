@@ -12,8 +12,7 @@ use url::Url;
 use super::super::decode::{Path, Report};
 use super::super::raw;
 use super::super::scalar::{SecretSource, Size, value_or};
-use super::credential::required;
-use super::{LEGAL_NAME, TrustedRoots, is_legal_name, one_of, secret};
+use super::{LEGAL_NAME, TrustedRoots, is_legal_name, one_of, required, secret};
 use crate::proxy::{Origin, PathPrefix, Settings, Timeouts};
 
 /// The word of routes that add no token.
