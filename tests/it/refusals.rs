@@ -67,12 +67,11 @@ async fn a_revoked_token_costs_one_token_request_and_no_request() {
         .find(|(status, body)| *status != 200 || body != "an order");
     assert_eq!(failed, None);
     assert_eq!(provider.count(), 2);
-    assert_eq!(
-        gatepass
-            .metric(r#"gatepass_replays_total{route="root"}"#)
-            .await,
-        200.0
-    );
+    // Those who asked before the other token was there; on a busy machine not all of them did.
+    let replays = gatepass
+        .metric(r#"gatepass_replays_total{route="root"}"#)
+        .await;
+    assert!((1.0..=200.0).contains(&replays), "{replays}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
