@@ -293,10 +293,8 @@ fn serve_admin(listener: TcpListener, admin: admin::Admin, drain: DrainWatch) {
         max_connections: ADMIN_CONNECTIONS,
         ..server::Settings::default()
     };
-    for intake in server::spread(vec![listener], 1, settings.max_connections) {
-        let serving = server::serve(intake, service.clone(), settings, drain.clone());
-        tokio::task::spawn_local(serving);
-    }
+    let intake = server::alone(listener, settings.max_connections);
+    tokio::task::spawn_local(server::serve(intake, service, settings, drain));
 }
 
 /// Addresses side by side.

@@ -1,13 +1,12 @@
 //! From files, the environment and flags to what the rooms need, with every mistake found at once.
 //!
 //! `layers` gathers what was written (defaults < file < environment < flags), `decode` turns it
-//! into the `raw` types, `preset` fills in what providers fix, and `resolve` makes [`Settings`] of
-//! it. A mistake on the way becomes a [`Problem`] and the way goes on, so that an operator sees all
-//! of them.
+//! into the `raw` types, and `resolve` makes [`Settings`] of them, with what providers fix filled in.
+//! A mistake on the way becomes a [`Problem`] and the way goes on, so that an operator sees all of
+//! them.
 
 mod decode;
 mod layers;
-mod preset;
 mod problem;
 mod raw;
 mod resolve;

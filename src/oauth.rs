@@ -100,17 +100,19 @@ impl ClientCredentials {
         let request = token_request::client_credentials(settings, &secrets)
             .map_err(|error| FetchError::new(FailureKind::Misconfigured, error.to_string()))?;
         let answer = self.endpoint.post(&request).await?;
-        token_response::read(
+        let received = token_response::read(
             &answer,
             &settings.token_location,
             settings.default_lifetime,
             &request.confidential,
         )
-        .map(|fetched| FetchedToken {
+        .map_err(|error| self.endpoint.named(error))?;
+        Ok(FetchedToken {
+            secret: received.secret,
             scheme: settings.scheme.clone(),
-            ..fetched
+            lifetime: received.lifetime,
+            refresh_in: received.refresh_in,
         })
-        .map_err(|error| self.endpoint.named(error))
     }
 }
 

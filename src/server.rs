@@ -26,7 +26,7 @@ use tracing::{debug, warn};
 use crate::drain::DrainWatch;
 pub use activity::CallerBody;
 use activity::{Activity, AnswerBody, WatchedStream};
-pub use intake::{Intake, spread};
+pub use intake::{Intake, alone, spread};
 
 /// The limits of a listener's connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -124,6 +124,11 @@ impl TokenState {
         }
     }
 
+    /// The generation of the token at hand; 0 if there is none.
+    pub fn generation(&self) -> u64 {
+        self.valid().map_or(0, AccessToken::generation)
+    }
+
     /// The last failure to get a token since the last success.
     pub fn setback(&self) -> Option<&Setback> {
         match self {

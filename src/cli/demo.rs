@@ -88,11 +88,9 @@ where
         + 'static,
 {
     let settings = server::Settings::default();
-    for intake in server::spread(vec![listener], 1, settings.max_connections) {
-        let service = service.clone();
-        tokio::task::spawn_local(async move {
-            let (_never_drained, watch) = drain::channel();
-            server::serve(intake, service, settings, watch).await;
-        });
-    }
+    let intake = server::alone(listener, settings.max_connections);
+    tokio::task::spawn_local(async move {
+        let (_never_drained, watch) = drain::channel();
+        server::serve(intake, service, settings, watch).await;
+    });
 }

@@ -197,9 +197,9 @@ fn usual_slip(path: &Path) -> Option<String> {
 /// it for what it says, which it never does of a secret; elsewhere only its type is.
 fn describe(kind: &Kind) -> (String, String) {
     match kind {
-        Kind::UnknownField(_, known) => (
+        Kind::UnknownField(key, known) => (
             "a key that gatepass does not know".into(),
-            unknown_key(kind, known),
+            unknown_key(key, known),
         ),
         Kind::InvalidValue(actual, expected) => (shown(actual), expected.clone()),
         Kind::InvalidType(actual, expected) => (type_of(actual).into(), in_words(expected)),
@@ -210,14 +210,11 @@ fn describe(kind: &Kind) -> (String, String) {
     }
 }
 
-fn unknown_key(kind: &Kind, known: &[&str]) -> String {
+fn unknown_key(key: &str, known: &[&str]) -> String {
     let all = known.join(", ");
-    match kind {
-        Kind::UnknownField(key, _) => match near_miss(key, known.iter().copied()) {
-            Some(meant) => format!("did you mean {meant}? (known here: {all})"),
-            None => format!("one of {all}"),
-        },
-        _ => all,
+    match near_miss(key, known.iter().copied()) {
+        Some(meant) => format!("did you mean {meant}? (known here: {all})"),
+        None => format!("one of {all}"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod credential;
 mod endpoint;
+mod preset;
 mod route;
 mod secret;
 

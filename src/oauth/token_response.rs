@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::jwt_claims;
 use super::token_endpoint::Answer;
-use crate::token::source::{FailureKind, FetchError, FetchedToken};
+use crate::token::source::{FailureKind, FetchError};
 
 /// Where the token stands in an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,15 +20,26 @@ pub enum TokenLocation {
 
 impl Default for TokenLocation {
     fn default() -> Self {
-        Self::Json("/access_token".into())
+        Self::Json(ACCESS_TOKEN.into())
     }
+}
+
+/// What an answer says of a token; how it is sent is not the provider's affair.
+#[derive(Debug, Clone)]
+pub struct ReceivedToken {
+    /// The token: visible ASCII characters only, and of bounded length.
+    pub secret: SecretString,
+    /// How long it is good for; never zero.
+    pub lifetime: Duration,
+    /// When the provider wants it to be refreshed, if it says so.
+    pub refresh_in: Option<Duration>,
 }
 
 /// Finds the token in an answer.
 ///
 /// `default_lifetime` stands in for an `expires_in` that is missing or no number, if the token does
-/// not say itself how long it lives. `confidential`
-/// are strings that are blotted out of what the provider says about an error.
+/// not say itself how long it lives. `confidential` are strings that are blotted out of what the
+/// provider says about an error.
 ///
 /// # Errors
 ///
@@ -39,19 +50,22 @@ pub fn read(
     location: &TokenLocation,
     default_lifetime: Duration,
     confidential: &[String],
-) -> Result<FetchedToken, FetchError> {
+) -> Result<ReceivedToken, FetchError> {
     let json = parse_object(&answer.body);
     let said_no = json.as_ref().and_then(|json| refusal(json, confidential));
     let outcome = match (answer.status.as_u16(), json, said_no) {
         (status, _, Some(refusal)) => Err(refusal.into_error(status)),
-        (200..=299, json, None) if *location == TokenLocation::WholeBody => {
-            whole_body(answer, json, default_lifetime)
-        }
-        (200..=299, Some(json), None) => token(json, location, default_lifetime),
-        (200..=299, None, None) => Err(malformed(format!(
-            "answered with {} instead of a JSON object; is this address a token endpoint?",
-            describe(answer)
-        ))),
+        (200..=299, json, None) => match (location, json) {
+            (TokenLocation::Json(pointer), Some(json)) => token(json, pointer, default_lifetime),
+            (TokenLocation::Json(_), None) => Err(malformed(format!(
+                "answered with {} instead of a JSON object; is this address a token endpoint?",
+                describe(answer)
+            ))),
+            (TokenLocation::WholeBody, Some(_)) => Err(malformed(
+                "answered with a JSON object instead of a bare token; check token_field",
+            )),
+            (TokenLocation::WholeBody, None) => whole_body(answer, default_lifetime),
+        },
         (status, ..) => Err(without_reason(status, answer)),
     };
     outcome.map_err(|error| FetchError {
@@ -62,12 +76,9 @@ pub fn read(
 
 fn token(
     json: Map<String, Value>,
-    location: &TokenLocation,
+    pointer: &str,
     default: Duration,
-) -> Result<FetchedToken, FetchError> {
-    let TokenLocation::Json(pointer) = location else {
-        return Err(malformed("answered with an object instead of a bare token"));
-    };
+) -> Result<ReceivedToken, FetchError> {
     check_type(json.get("token_type"))?;
     let mut expires_in = json.get("expires_in").and_then(seconds);
     let refresh_in = json.get("refresh_in").and_then(seconds);
@@ -82,41 +93,30 @@ fn token(
             ))
         })?;
     check_characters(secret)?;
-    if *location != TokenLocation::default()
+    if pointer != ACCESS_TOKEN
         && let Some(own) = jwt_claims::lifetime(secret)
     {
         // `expires_in` is the access token's; this is another, which may end before it.
         let own = own.as_secs_f64();
         expires_in = Some(expires_in.map_or(own, |seconds| seconds.min(own)));
     }
-    Ok(FetchedToken {
+    Ok(ReceivedToken {
         secret: SecretString::from(secret),
-        scheme: BEARER.into(),
         lifetime: lifetime(expires_in, secret, default)?,
         refresh_in: refresh_in.and_then(duration),
     })
 }
 
 /// A token without anything around it, which can only say itself how long it lives.
-fn whole_body(
-    answer: &Answer,
-    object: Option<Map<String, Value>>,
-    default: Duration,
-) -> Result<FetchedToken, FetchError> {
-    if object.is_some() {
-        return Err(malformed(
-            "answered with a JSON object instead of a bare token; check token_field",
-        ));
-    }
+fn whole_body(answer: &Answer, default: Duration) -> Result<ReceivedToken, FetchError> {
     let text = match serde_json::from_slice(&answer.body) {
         Ok(Value::String(text)) => text,
         _ => String::from_utf8_lossy(&answer.body).into_owned(),
     };
     let secret = text.trim();
     check_characters(secret)?;
-    Ok(FetchedToken {
+    Ok(ReceivedToken {
         secret: SecretString::from(secret),
-        scheme: BEARER.into(),
         lifetime: lifetime(None, secret, default)?,
         refresh_in: None,
     })
@@ -308,8 +308,8 @@ fn malformed(message: impl Into<String>) -> FetchError {
     FetchError::new(FailureKind::Malformed, message)
 }
 
-/// RFC 6750 §2.1.
-const BEARER: &str = "Bearer";
+/// RFC 6749 §5.1.
+const ACCESS_TOKEN: &str = "/access_token";
 
 /// Servers commonly refuse a header above 8 or 16 KiB.
 const LONGEST_TOKEN: usize = 16 * 1024;

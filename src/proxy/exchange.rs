@@ -25,19 +25,20 @@ pub(super) async fn exchange(
 ) -> Result<Answer, Rejection> {
     let (mut head, body) = request.into_parts();
     forward::prepare_request(&mut head, &body, route)?;
-    let keep = match may_be_repeated(route, &head.method) {
+    let repeatable = may_be_repeated(route, &head.method);
+    let keep = match repeatable {
         true => route.settings.replay_limit,
         false => 0,
     };
     let (body, progress) = OutgoingBody::new(body, keep);
     let progress = progress.as_deref();
     let mut request = Request::from_parts(head, body);
-    let head = SentHead::of(&request);
+    let head = repeatable.then(|| SentHead::of(&request));
 
     let way = checkout(route, upstream, request.headers_mut(), now).await?;
-    let (answer, generation) = send(route, upstream, way, request, Some(&head), progress).await?;
-    match (&route.token, generation) {
-        (Some(reader), Some(generation)) if is_refusal(reader, &answer.response) => {
+    let (answer, generation) = send(route, upstream, way, request, head.as_ref(), progress).await?;
+    match (&route.token, generation, head) {
+        (Some(reader), Some(generation), Some(head)) if is_refusal(reader, &answer.response) => {
             match another_token(reader, generation, progress).await {
                 Some(body) => replay(route, upstream, head.with_body(body), answer).await,
                 None => Ok(answer),
@@ -47,7 +48,7 @@ pub(super) async fn exchange(
     }
 }
 
-/// Whether anything could make it necessary to send a request's body again.
+/// Whether anything could make it necessary to send a request again.
 fn may_be_repeated(route: &Route, method: &Method) -> bool {
     let refusable = |reader: &TokenReader| reader.refused_by() != RefusedBy::Nothing;
     method.is_idempotent() || route.token.as_ref().is_some_and(refusable)

@@ -38,6 +38,15 @@ struct Handed {
     permit: OwnedSemaphorePermit,
 }
 
+/// The intake of the only one that serves a listener.
+pub fn alone(listener: BoundListener, max_connections: usize) -> Intake {
+    Intake(Kind::Accepting {
+        listeners: vec![listener],
+        free: Arc::new(Semaphore::new(max_connections)),
+        others: Vec::new(),
+    })
+}
+
 /// Makes the intakes of `workers` workers that share `listeners` and the limit of connections.
 pub fn spread(
     listeners: Vec<BoundListener>,

@@ -56,13 +56,13 @@ impl TokenWriter {
             TokenState::Expired(_) => TokenState::Expired(setback),
         };
         self.put(state);
-        let generation = self.current().valid().map_or(0, AccessToken::generation);
+        let generation = self.current().generation();
         self.cell().demand.attempted(generation, true);
     }
 
     /// Resolves when there is a reason to refresh the token before its time.
     pub async fn demanded(&self) {
-        let generation = self.current().valid().map_or(0, AccessToken::generation);
+        let generation = self.current().generation();
         self.cell().demand.arises(generation).await;
     }
 
@@ -102,7 +102,7 @@ impl TokenReader {
 
     /// Tells the refresher that an upstream refused the token of this generation.
     pub fn refuse(&self, generation: u64) -> Refusal {
-        let current = self.load().valid().map_or(0, AccessToken::generation);
+        let current = self.load().generation();
         self.0.demand.refuse(generation, current)
     }
 

@@ -9,10 +9,11 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::super::decode::{Path, Report};
+use super::super::raw;
 use super::super::scalar::{Count, OneOrMany, SecretSource, value_or};
-use super::super::{preset, raw};
 use super::{
-    LEGAL_NAME, TrustedRoots, at_most, choice, endpoint, is_legal_name, required, route, secret,
+    LEGAL_NAME, TrustedRoots, at_most, choice, endpoint, is_legal_name, preset, required, route,
+    secret,
 };
 use crate::oauth::{
     BodyFormat, ClientAuthentication, RESERVED_PARAMETERS, Secret, Settings, TokenLocation,

@@ -1,10 +1,10 @@
 //! What providers fix, so that users need not look it up. A preset fills in keys that are not
 //! written; every one that is written stands.
 
-use super::decode::{Path, Report};
-use super::problem::near_miss;
-use super::raw::Credential;
-use super::scalar::SecretSource;
+use super::super::decode::{Path, Report};
+use super::super::raw::Credential;
+use super::super::scalar::SecretSource;
+use super::choice;
 
 /// A provider that is known by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,21 +131,15 @@ impl Preset {
 /// Fills in what the credential's preset knows. `false` if its token endpoint cannot be known,
 /// which has been reported.
 pub(super) fn apply(raw: &mut Credential, path: &Path, report: &mut Report) -> bool {
-    let Some(name) = &raw.preset else {
-        refuse_keys(raw, &[], "a key that only some presets use", path, report);
-        return true;
+    let key = path.key("preset");
+    let preset = match choice(raw.preset.as_deref(), &Preset::NAMES, &key, report) {
+        Some(Some(preset)) => preset,
+        Some(None) => {
+            refuse_keys(raw, &[], "a key that only some presets use", path, report);
+            return true;
+        }
+        None => return false,
     };
-    let Some((_, preset)) = Preset::NAMES.iter().find(|(known, _)| known == name) else {
-        let all = Preset::NAMES.map(|(known, _)| known);
-        let meant = near_miss(name, all).map(|meant| format!("; did you mean {meant}?"));
-        report.add(
-            &path.key("preset"),
-            format!("{name:?}"),
-            format!("one of {}{}", all.join(", "), meant.unwrap_or_default()),
-        );
-        return false;
-    };
-    let preset = *preset;
     let own: Vec<_> = preset.needs().iter().map(|(key, _)| *key).collect();
     refuse_keys(
         raw,
