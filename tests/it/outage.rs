@@ -15,7 +15,8 @@ async fn starts_without_the_provider_and_works_when_it_comes() {
     let mut provider = AuthorizationServer::down();
     let upstream = Upstream::start().await;
     let mut gatepass = Gatepass::start(&simple_config(&provider, &upstream));
-    started(&gatepass).await;
+    // The first attempt to get a token is over.
+    gatepass.wait_for_probe("/startupz").await;
 
     assert!(gatepass.is_alive());
     assert_eq!(get(gatepass.admin(), "/livez").await.status(), 200);
@@ -221,16 +222,4 @@ async fn a_provider_that_asks_for_patience_gets_it() {
 
 fn endpoint_address(endpoint: &str) -> String {
     endpoint.split('/').nth(2).unwrap().to_owned()
-}
-
-/// Waits until the first attempt to get a token is over, one way or the other.
-async fn started(gatepass: &Gatepass) {
-    let waiting = async {
-        while get(gatepass.admin(), "/startupz").await.status() != 200 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waiting)
-        .await
-        .expect("started in time");
 }

@@ -122,14 +122,19 @@ impl Gatepass {
 
     /// Waits until every needed credential has a token.
     pub async fn ready(self) -> Self {
+        self.wait_for_probe("/readyz").await;
+        self
+    }
+
+    /// Waits until a probe answers 200.
+    pub async fn wait_for_probe(&self, path: &str) {
         let waiting = async {
-            while get(self.admin, "/readyz").await.status() != 200 {
+            while get(self.admin, path).await.status() != 200 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let ready = tokio::time::timeout(PATIENCE, waiting).await;
-        ready.unwrap_or_else(|_| panic!("not ready in time:\n{}", self.output()));
-        self
+        let in_time = tokio::time::timeout(PATIENCE, waiting).await;
+        in_time.unwrap_or_else(|_| panic!("{path} was not 200 in time:\n{}", self.output()));
     }
 
     /// The value of a metric, with its labels as they are written.
