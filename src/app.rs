@@ -13,7 +13,6 @@ use tracing::{error, info, warn};
 
 use crate::config::Settings;
 use crate::drain::{self, Drain, DrainWatch};
-use crate::oauth::ClientCredentials;
 use crate::proxy::metrics::{ProxyMetrics, RouteMetrics};
 use crate::proxy::{self, Route, RouteTable};
 use crate::readiness::{Readiness, StartupGuard};
@@ -22,7 +21,7 @@ use crate::server::{self, Intake};
 use crate::signal::{Asked, Signals, StopSignal};
 use crate::token::metrics::TokenMetrics;
 use crate::token::refresher::Refresher;
-use crate::token::{TokenReader, cell};
+use crate::token::{TokenReader, cell, heartbeat};
 use crate::{admin, oauth};
 
 /// Everything built and every address bound; nothing runs yet.
@@ -115,7 +114,7 @@ fn credential_parts(
     let subject = format!("credential \"{name}\"");
     let (writer, reader) = cell::channel(&name, settings.refusals, metrics.refusals(&name));
     let refresher = Refresher::new(
-        Box::new(ClientCredentials::new(settings)?),
+        oauth::source(settings)?,
         writer,
         metrics.for_credential(&name),
         fastrand::Rng::new(),
@@ -182,6 +181,7 @@ impl Bound {
         for refresher in self.refreshers {
             tokio::task::spawn_local(refresher.run_supervised());
         }
+        tokio::task::spawn_local(heartbeat::watch(self.credentials.clone()));
         // The admin listener outlives the data plane's drain, so that the drain can be watched.
         let (_admin_drain, admin_watch) = drain::channel();
         let admin = admin::Admin {

@@ -15,7 +15,7 @@
 //! # A token's journey
 //!
 //! A secret ([`oauth::Secret`]) becomes a request ([`oauth::token_request`]), which goes to the
-//! token endpoint ([`oauth::token_endpoint`]); the time is taken *before* it is sent. The answer is
+//! token endpoint ([`oauth::transport`]); the time is taken *before* it is sent. The answer is
 //! checked ([`oauth::token_response`]: type, characters, life) and becomes a
 //! [`token::AccessToken`], whose header value is built once and marked sensitive. The
 //! [`token::refresher`] publishes it, sleeps until [`token::schedule::refresh_after`], and asks
@@ -42,7 +42,7 @@
 //! | 4 | [`app`]: the composition root, where the rooms meet |
 //! | 3 | [`config`], [`admin`] |
 //! | 2 | [`oauth`], [`proxy`] |
-//! | 1 | [`token`], [`tls`], [`server`] |
+//! | 1 | [`token`], [`tls`], [`server`], [`store`] |
 //! | 0 | [`readiness`], [`drain`], [`signal`], [`telemetry`], [`runtime`] |
 
 pub mod admin;
@@ -56,6 +56,7 @@ pub mod readiness;
 pub mod runtime;
 pub mod server;
 pub mod signal;
+pub mod store;
 pub mod telemetry;
 pub mod tls;
 pub mod token;

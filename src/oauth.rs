@@ -1,47 +1,131 @@
-//! The client of RFC 6749: how a token is asked for, and how the answer is read.
+//! The client of RFC 6749 and its relatives: how a token is asked for, and how the answer is read.
 //!
-//! [`token_request`] and [`token_response`] are pure; [`token_endpoint`] makes the one HTTP call
-//! between them. What they add up to is a [`TokenSource`].
+//! [`token_request`] and [`token_response`] are what goes out and what comes back; `client` puts
+//! them together, with the refresh token between two sign-ins (`session`), the provider's
+//! own words about itself (`discovery`) and a check of what it hands out (`verification`).
+//! `token_file` is for tokens that someone else renews.
 
+mod client;
 pub mod client_authentication;
-mod jwt_claims;
-mod retry_after;
+mod discovery;
+pub mod grant;
+pub mod jwt_assertion;
+pub mod jwt_claims;
+mod refusal;
+pub mod retry_after;
 pub mod secret;
-pub mod token_endpoint;
+mod session;
+mod token_file;
 pub mod token_request;
 pub mod token_response;
+pub mod transport;
+pub mod verification;
+mod watch;
 
-use std::sync::Arc;
+use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
-use rustls::ClientConfig;
-use secrecy::SecretString;
-use tokio::time::timeout;
 use url::Url;
 
 use crate::token::RefusalSettings;
-use crate::token::source::{FailureKind, FetchError, FetchFuture, FetchedToken, TokenSource};
+use crate::token::source::TokenSource;
+use client::Client;
 pub use client_authentication::ClientAuthentication;
+pub use grant::{Assertion, Grant};
+pub use jwt_assertion::{KeySource, SigningAlgorithm, SigningKey};
 pub use secret::Secret;
-use token_endpoint::TokenEndpoint;
-use token_request::Secrets;
+use token_file::TokenFile;
 pub use token_request::{BodyFormat, RESERVED_PARAMETERS};
 pub use token_response::TokenLocation;
+pub use transport::TransportSettings;
+use transport::bare;
+pub use verification::VerificationSettings;
 
-/// All that is needed to get a token by client credentials (RFC 6749 §4.4).
+/// A credential: one way to get one kind of token.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The credential's name in the configuration.
     pub credential: String,
-    /// Where tokens are asked for. `https`, or `http` on loopback.
-    pub token_endpoint: Url,
-    /// The client's identifier.
-    pub client_id: String,
-    /// The client's secret.
-    pub client_secret: Secret,
+    /// Where its tokens come from.
+    pub origin: Origin,
+    /// How an answer is read.
+    pub answer: AnswerSettings,
+    /// The word before the token in the header; empty for none.
+    pub scheme: String,
+    /// What a 401 of an upstream does to the token.
+    pub refusals: RefusalSettings,
+}
+
+/// Where tokens come from.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// An identity provider is asked for them.
+    Provider(Box<ProviderSettings>),
+    /// Someone else writes them into this file.
+    File(PathBuf),
+}
+
+/// In a few words, without secrets.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Provider(provider) => match &provider.endpoint {
+                EndpointSettings::At(url) => f.write_str(&bare(url)),
+                EndpointSettings::OfIssuer(url) => {
+                    write!(f, "the token endpoint of {}", bare(url))
+                }
+            },
+            Self::File(path) => write!(f, "the file {}", path.display()),
+        }
+    }
+}
+
+/// How a token is found in an answer.
+#[derive(Debug, Clone)]
+pub struct AnswerSettings {
+    /// Where the token stands: the first of these places that has one.
+    pub token: Vec<TokenLocation>,
+    /// The type that it must have, where the answer names one; any type if there is none here.
+    pub token_type: Option<String>,
+    /// How long a token is taken to live when neither the answer nor the token says.
+    pub default_lifetime: Duration,
+}
+
+/// All that is needed to ask a provider.
+#[derive(Debug, Clone)]
+pub struct ProviderSettings {
+    /// Where tokens are asked for.
+    pub endpoint: EndpointSettings,
+    /// What for, and on whose behalf.
+    pub grant: Grant,
+    /// The client's identifier, where it has one.
+    pub client_id: Option<String>,
     /// How the client proves who it is.
     pub client_authentication: ClientAuthentication,
+    /// What else a request says.
+    pub request: RequestSettings,
+    /// Where the refresh token outlives the process, if it is to.
+    pub session_file: Option<PathBuf>,
+    /// How a token is checked before it is used, if it is.
+    pub verification: Option<VerificationSettings>,
+    /// How the provider is reached.
+    pub transport: TransportSettings,
+}
+
+/// Where tokens are asked for. `https`, or `http` on loopback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndpointSettings {
+    /// At this address.
+    At(Url),
+    /// Where the provider of this name says (OpenID Connect Discovery 1.0, RFC 8414).
+    OfIssuer(Url),
+}
+
+/// What a token request says beside the grant and the client.
+#[derive(Debug, Clone, Default)]
+pub struct RequestSettings {
     /// The scope that is asked for, as it is sent; the provider's default if there is none.
     pub scope: Option<String>,
     /// The service that the token is meant for, where the provider wants to know.
@@ -54,93 +138,23 @@ pub struct Settings {
     pub headers: Vec<(HeaderName, Secret)>,
     /// How the parameters are written.
     pub body_format: BodyFormat,
-    /// Where the token stands in the answer.
-    pub token_location: TokenLocation,
-    /// The word before the token in the header; empty for none.
-    pub scheme: String,
-    /// How long a token is taken to live when the answer does not say.
-    pub default_lifetime: Duration,
-    /// How long one request may take, from the name look-up to the last byte of the answer.
-    pub timeout: Duration,
-    /// What a 401 of an upstream does to the token.
-    pub refusals: RefusalSettings,
-    /// Whom to trust at the token endpoint.
-    pub tls: Arc<ClientConfig>,
 }
 
-/// Gets tokens by client credentials.
-#[derive(Debug)]
-pub struct ClientCredentials {
-    settings: Settings,
-    endpoint: TokenEndpoint,
-}
-
-impl ClientCredentials {
-    /// Prepares the way to the token endpoint; nothing is sent yet.
-    ///
-    /// # Errors
-    ///
-    /// The HTTP client could not be set up.
-    pub fn new(settings: Settings) -> Result<Self, reqwest::Error> {
-        let endpoint = TokenEndpoint::new(
-            settings.token_endpoint.clone(),
-            settings.timeout,
-            &settings.tls,
-        )?;
-        Ok(Self { settings, endpoint })
-    }
-
-    async fn ask(&self) -> Result<FetchedToken, FetchError> {
-        let settings = &self.settings;
-        let secrets = Secrets {
-            client: read(&settings.client_secret).await?,
-            parameters: read_all(&settings.parameters).await?,
-            headers: read_all(&settings.headers).await?,
-        };
-        let request = token_request::client_credentials(settings, &secrets)
-            .map_err(|error| FetchError::new(FailureKind::Misconfigured, error.to_string()))?;
-        let answer = self.endpoint.post(&request).await?;
-        let received = token_response::read(
-            &answer,
-            &settings.token_location,
-            settings.default_lifetime,
-            &request.confidential,
-        )
-        .map_err(|error| self.endpoint.named(error))?;
-        Ok(FetchedToken {
-            secret: received.secret,
-            scheme: settings.scheme.clone(),
-            lifetime: received.lifetime,
-            refresh_in: received.refresh_in,
-        })
-    }
-}
-
-/// Read at each use: a secret that was rotated in its file is found without a restart.
-async fn read(secret: &Secret) -> Result<SecretString, FetchError> {
-    secret.read().await.map_err(|error| {
-        FetchError::new(
-            FailureKind::Misconfigured,
-            format!("cannot ask for a token: {error}; check the file that the configuration names"),
-        )
+/// Makes the source of a credential's tokens; nothing is sent yet.
+///
+/// # Errors
+///
+/// The HTTP client could not be set up.
+pub fn source(settings: Settings) -> Result<Box<dyn TokenSource>, reqwest::Error> {
+    let Settings {
+        credential,
+        origin,
+        answer,
+        scheme,
+        ..
+    } = settings;
+    Ok(match origin {
+        Origin::Provider(provider) => Box::new(Client::new(credential, *provider, answer, scheme)?),
+        Origin::File(path) => Box::new(TokenFile::new(path, answer, scheme)),
     })
-}
-
-async fn read_all<N: Clone>(secrets: &[(N, Secret)]) -> Result<Vec<(N, SecretString)>, FetchError> {
-    let mut values = Vec::new();
-    for (name, secret) in secrets {
-        values.push((name.clone(), read(secret).await?));
-    }
-    Ok(values)
-}
-
-impl TokenSource for ClientCredentials {
-    fn fetch(&self) -> FetchFuture<'_> {
-        Box::pin(async {
-            // The HTTP client has the same limit for its part. This one covers the rest: a secret
-            // file on a file system that has gone away may never be read.
-            let attempt = timeout(self.settings.timeout, self.ask()).await;
-            attempt.unwrap_or_else(|_| Err(self.endpoint.too_late()))
-        })
-    }
 }

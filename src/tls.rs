@@ -1,12 +1,13 @@
 //! TLS towards upstreams and token endpoints: who is trusted.
 
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
 
@@ -22,13 +23,25 @@ pub enum Trust {
     Nobody,
 }
 
+/// What a client shows of itself, in PEM files.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Identity {
+    /// The certificate, and those that lead from it to the authority.
+    pub certificates: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
 /// Makes the TLS settings for clients that trust as given. Peers are verified by subject
 /// alternative name and validity; there is no way to switch that off.
 ///
 /// # Errors
 ///
-/// The file cannot be read or holds no usable certificate, or the machine has none.
-pub fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, TlsError> {
+/// A file cannot be read or holds nothing usable, or the machine has no certificates.
+pub fn client_config(
+    trust: &Trust,
+    identity: Option<&Identity>,
+) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -40,7 +53,44 @@ pub fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, TlsError> {
         Trust::CaFile(path) => builder.with_root_certificates(read_certificates(path)?),
         Trust::Nobody => builder.with_root_certificates(RootCertStore::empty()),
     };
-    Ok(Arc::new(builder.with_no_client_auth()))
+    let config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => {
+            let (certificates, key) = read_identity(identity)?;
+            builder
+                .with_client_auth_cert(certificates, key)
+                .map_err(|error| TlsError::Identity {
+                    path: identity.certificates.clone(),
+                    what: format!("does not go with {}: {error}", identity.key.display()),
+                })?
+        }
+    };
+    Ok(Arc::new(config))
+}
+
+type CertifiedKey = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn read_identity(identity: &Identity) -> Result<CertifiedKey, TlsError> {
+    let fault = |path: &Path, what: String| TlsError::Identity {
+        path: path.to_owned(),
+        what,
+    };
+    let read = |path: &Path| {
+        fs::read(path).map_err(|error| fault(path, format!("cannot be read: {error}")))
+    };
+    let certificates = CertificateDer::pem_slice_iter(&read(&identity.certificates)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| fault(&identity.certificates, format!("is not valid PEM: {error}")))?;
+    if certificates.is_empty() {
+        let what = "holds no certificate in PEM form".into();
+        return Err(fault(&identity.certificates, what));
+    }
+    // The error may quote what stands in the file.
+    let key = PrivateKeyDer::from_pem_slice(&read(&identity.key)?).map_err(|_| {
+        let what = "holds no private key in PEM form, or one with a passphrase".into();
+        fault(&identity.key, what)
+    })?;
+    Ok((certificates, key))
 }
 
 /// What to do about a handshake or a certificate, by what rustls says of it.
@@ -63,7 +113,7 @@ fn read_certificates(path: &Path) -> Result<RootCertStore, TlsError> {
         path: path.to_owned(),
         what,
     };
-    let pem = std::fs::read(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
+    let pem = fs::read(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
     let mut roots = RootCertStore::empty();
     for (index, certificate) in CertificateDer::pem_slice_iter(&pem).enumerate() {
         let number = index + 1;
@@ -93,6 +143,13 @@ pub enum TlsError {
         /// What is wrong with it.
         what: String,
     },
+    /// A client's certificate or its key cannot be used.
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
 }
 
 impl TlsError {
@@ -109,7 +166,9 @@ impl fmt::Display for TlsError {
                 "the machine's certificate authorities cannot be used: {error}; \
                  install its ca-certificates package or name a PEM file with tls.ca_file"
             ),
-            Self::CaFile { path, what } => write!(f, "{} {what}", path.display()),
+            Self::CaFile { path, what } | Self::Identity { path, what } => {
+                write!(f, "{} {what}", path.display())
+            }
         }
     }
 }
@@ -123,7 +182,7 @@ mod tests {
     fn error_for(content: &[u8]) -> String {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), content).unwrap();
-        let error = client_config(&Trust::CaFile(file.path().to_owned())).unwrap_err();
+        let error = client_config(&Trust::CaFile(file.path().to_owned()), None).unwrap_err();
         error
             .to_string()
             .replace(&file.path().display().to_string(), "ca.pem")
@@ -140,7 +199,7 @@ mod tests {
             error_for(b"-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n"),
             @"ca.pem holds a certificate (number 1) that cannot be used: invalid peer certificate: BadEncoding"
         );
-        let missing = client_config(&Trust::CaFile("no/such/ca.pem".into())).unwrap_err();
+        let missing = client_config(&Trust::CaFile("no/such/ca.pem".into()), None).unwrap_err();
         insta::assert_snapshot!(missing, @"no/such/ca.pem cannot be read: No such file or directory (os error 2)");
     }
 
@@ -149,6 +208,6 @@ mod tests {
         let authority = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), authority.cert.pem()).unwrap();
-        client_config(&Trust::CaFile(file.path().to_owned())).unwrap();
+        client_config(&Trust::CaFile(file.path().to_owned()), None).unwrap();
     }
 }

@@ -6,6 +6,7 @@
 pub mod cell;
 pub(crate) mod clock;
 pub mod demand;
+pub mod heartbeat;
 pub mod metrics;
 pub mod refresher;
 pub mod schedule;
@@ -20,6 +21,7 @@ use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 pub use cell::{TokenReader, TokenWriter};
+pub use clock::Moment;
 pub use demand::{Refusal, RefusalSettings, RefusedBy};
 use source::{FetchError, FetchedToken};
 
@@ -29,11 +31,13 @@ pub struct AccessToken {
     header: HeaderValue,
     retire_at: Instant,
     refresh_at: Instant,
+    /// See [`Self::counting_sleep`].
+    counted_sleep: Duration,
     generation: u64,
 }
 
 impl AccessToken {
-    /// Prepares a token that was asked for at `asked_at`.
+    /// Prepares a token that was asked for at a moment.
     ///
     /// `jitter` between 0 and 1 moves the refresh earlier, see [`schedule::refresh_after`].
     ///
@@ -42,7 +46,7 @@ impl AccessToken {
     /// The token holds a character that cannot stand in the header.
     pub fn new(
         fetched: &FetchedToken,
-        asked_at: Instant,
+        asked: Moment,
         jitter: f64,
         generation: u64,
     ) -> Result<Self, http::header::InvalidHeaderValue> {
@@ -57,8 +61,9 @@ impl AccessToken {
         let refresh_after = schedule::refresh_after(lifetime, fetched.refresh_in, jitter);
         Ok(Self {
             header,
-            retire_at: asked_at + schedule::retire_after(lifetime),
-            refresh_at: asked_at + refresh_after,
+            retire_at: asked.at + schedule::retire_after(lifetime),
+            refresh_at: asked.at + refresh_after,
+            counted_sleep: asked.asleep,
             generation,
         })
     }
@@ -76,6 +81,20 @@ impl AccessToken {
     /// When the next token is to be fetched; earlier than [`Self::retire_at`].
     pub fn refresh_at(&self) -> Instant {
         self.refresh_at
+    }
+
+    /// The same token, when the machine has been asleep for so long since it was started: timers
+    /// stood still meanwhile, and the token grew older.
+    fn counting_sleep(&self, asleep: Duration) -> Self {
+        let unseen = asleep.saturating_sub(self.counted_sleep);
+        let earlier = |at: Instant| at.checked_sub(unseen).unwrap_or(at);
+        Self {
+            header: self.header.clone(),
+            retire_at: earlier(self.retire_at),
+            refresh_at: earlier(self.refresh_at),
+            counted_sleep: self.counted_sleep + unseen,
+            generation: self.generation,
+        }
     }
 
     /// Which token of its credential this is, counted from 1.
@@ -135,6 +154,16 @@ impl TokenState {
             Self::Pending(setback) | Self::Valid(_, setback) | Self::Expired(setback) => {
                 setback.as_ref()
             }
+        }
+    }
+
+    /// The same state, see [`AccessToken::counting_sleep`].
+    fn counting_sleep(&self, asleep: Duration) -> Self {
+        match self {
+            Self::Valid(token, setback) => {
+                Self::Valid(token.counting_sleep(asleep), setback.clone())
+            }
+            other => other.clone(),
         }
     }
 

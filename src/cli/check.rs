@@ -34,13 +34,10 @@ fn summary(sources: &str, settings: &Settings) -> String {
         );
     }
     for credential in &settings.credentials {
-        let endpoint = &credential.token_endpoint;
         let _ = writeln!(
             text,
-            "\nTokens of \"{}\" come from {}{}",
-            credential.credential,
-            endpoint.origin().ascii_serialization(),
-            endpoint.path()
+            "\nTokens of \"{}\" come from {}",
+            credential.credential, credential.origin
         );
     }
     for warning in &settings.warnings {

@@ -211,10 +211,9 @@ fn describe(kind: &Kind) -> (String, String) {
 }
 
 fn unknown_key(key: &str, known: &[&str]) -> String {
-    let all = known.join(", ");
     match near_miss(key, known.iter().copied()) {
-        Some(meant) => format!("did you mean {meant}? (known here: {all})"),
-        None => format!("one of {all}"),
+        Some(meant) => format!("another key; did you mean {meant}?"),
+        None => format!("one of {}", known.join(", ")),
     }
 }
 

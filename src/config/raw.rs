@@ -60,13 +60,44 @@ pub(super) struct Credential {
     pub(super) domain: Option<String>,
     pub(super) tenant: Option<String>,
     pub(super) realm: Option<String>,
+    pub(super) authorization_server: Option<String>,
     pub(super) grant_type: Option<String>,
     pub(super) token_endpoint: Option<String>,
+    pub(super) issuer: Option<String>,
     pub(super) token_endpoint_auth_method: Option<String>,
     pub(super) client_id: Option<String>,
     pub(super) client_secret: Option<SecretString>,
     pub(super) client_secret_file: Option<String>,
     pub(super) client_secret_env: Option<String>,
+    pub(super) client_assertion_file: Option<String>,
+    pub(super) client_assertion_type: Option<String>,
+    pub(super) private_key_file: Option<String>,
+    pub(super) private_key_id: Option<String>,
+    pub(super) signing_algorithm: Option<String>,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<SecretString>,
+    pub(super) password_file: Option<String>,
+    pub(super) password_env: Option<String>,
+    pub(super) refresh_token: Option<SecretString>,
+    pub(super) refresh_token_file: Option<String>,
+    pub(super) refresh_token_env: Option<String>,
+    pub(super) session_file: Option<String>,
+    pub(super) api_key: Option<SecretString>,
+    pub(super) api_key_file: Option<String>,
+    pub(super) api_key_env: Option<String>,
+    pub(super) refresh_endpoint: Option<String>,
+    pub(super) service_account_file: Option<String>,
+    pub(super) assertion_file: Option<String>,
+    pub(super) assertion_audience: Option<String>,
+    pub(super) assertion_issuer: Option<String>,
+    pub(super) assertion_subject: Option<String>,
+    pub(super) assertion_claims: BTreeMap<String, String>,
+    pub(super) subject_token_file: Option<String>,
+    pub(super) subject_token_type: Option<String>,
+    pub(super) actor_token_file: Option<String>,
+    pub(super) actor_token_type: Option<String>,
+    pub(super) requested_token_type: Option<String>,
+    pub(super) token_file: Option<String>,
     pub(super) scope: Option<OneOrMany>,
     pub(super) scope_separator: Option<String>,
     pub(super) audience: Option<String>,
@@ -74,14 +105,25 @@ pub(super) struct Credential {
     pub(super) parameters: BTreeMap<String, SecretSource>,
     pub(super) headers: BTreeMap<String, SecretSource>,
     pub(super) body_format: Option<String>,
-    pub(super) token_field: Option<String>,
+    pub(super) token_field: Option<OneOrMany>,
+    pub(super) token_type: Option<String>,
     pub(super) header: Option<String>,
     pub(super) scheme: Option<String>,
     pub(super) timeout: Option<Span>,
     pub(super) default_lifetime: Option<Span>,
     pub(super) refresh_on_401: Option<String>,
     pub(super) refreshes_on_401_per_minute: Option<Count>,
+    pub(super) verify: Option<Verify>,
+    pub(super) egress_proxy: Option<SecretString>,
     pub(super) tls: Tls,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Verify {
+    pub(super) jwks_uri: Option<String>,
+    pub(super) issuer: Option<String>,
+    pub(super) audience: Option<OneOrMany>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -112,6 +154,8 @@ pub(super) struct RouteTimeouts {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Tls {
     pub(super) ca_file: Option<String>,
+    pub(super) client_cert_file: Option<String>,
+    pub(super) client_key_file: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -20,7 +20,7 @@ use super::problem::near_miss;
 use super::scalar::{OneOrMany, Size, value_or};
 use super::{Proxy, Settings, raw};
 use crate::telemetry::{self, Format};
-use crate::tls::{self, Trust};
+use crate::tls::{self, Identity, TlsError, Trust};
 use crate::{proxy, server};
 
 /// Resolves everything that can be resolved. `None`, or a report that is not clean, means that
@@ -275,10 +275,10 @@ fn one_of(word: &str, known: &[&str]) -> String {
     }
 }
 
-/// The TLS settings by what they trust, so that certificates are read once however many routes and
+/// The TLS settings by what they trust and show, so that certificates are read once however many routes and
 /// credentials use them.
 #[derive(Default)]
-struct TrustedRoots(BTreeMap<Trust, Option<Arc<ClientConfig>>>);
+struct TrustedRoots(BTreeMap<(Trust, Option<Identity>), Option<Arc<ClientConfig>>>);
 
 impl TrustedRoots {
     /// The settings for a peer of this scheme. A machine without certificates can still speak to
@@ -295,19 +295,51 @@ impl TrustedRoots {
             None if scheme == "https" => Trust::Platform,
             None => Trust::Nobody,
         };
-        let known = self.0.entry(trust).or_insert_with_key(|trust| {
-            tls::client_config(trust)
-                .map_err(|error| {
-                    report.add(
-                        &path.key("tls").key("ca_file"),
-                        error.to_string(),
-                        "a PEM file with the certificates of the authorities to trust",
-                    );
-                })
+        let path = path.key("tls");
+        let identity = identity(raw, &path, report)?;
+        let known = self.0.entry((trust, identity));
+        let known = known.or_insert_with_key(|(trust, identity)| {
+            tls::client_config(trust, identity.as_ref())
+                .map_err(|error| report_tls(&error, &path, report))
                 .ok()
         });
         known.clone()
     }
+}
+
+/// `Some(None)` if the client shows no certificate.
+fn identity(raw: &raw::Tls, path: &Path, report: &mut Report) -> Option<Option<Identity>> {
+    let missing = match (&raw.client_cert_file, &raw.client_key_file) {
+        (None, None) => return Some(None),
+        (Some(certificates), Some(key)) => {
+            return Some(Some(Identity {
+                certificates: certificates.into(),
+                key: key.into(),
+            }));
+        }
+        (Some(_), None) => "client_key_file",
+        (None, Some(_)) => "client_cert_file",
+    };
+    report.add(
+        &path.key(missing),
+        "nothing",
+        "a PEM file; a certificate and its key go together",
+    );
+    None
+}
+
+fn report_tls(error: &TlsError, path: &Path, report: &mut Report) {
+    let (key, expected) = match error {
+        TlsError::Platform(_) | TlsError::CaFile { .. } => (
+            "ca_file",
+            "a PEM file with the certificates of the authorities to trust",
+        ),
+        TlsError::Identity { .. } => (
+            "client_cert_file",
+            "a PEM file with the client's certificate, and its key in client_key_file",
+        ),
+    };
+    report.add(&path.key(key), error.to_string(), expected);
 }
 
 const DEFAULT_PROXY: &str = "127.0.0.1:8080";

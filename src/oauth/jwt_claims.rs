@@ -7,24 +7,33 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use crate::token::clock;
+use crate::token::clock::until;
+
+/// What this machine's clock is worth against a token's own words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// The token was handed out just now: one that is over already shows that the clock is ahead.
+    Fresh,
+    /// The token was kept for nobody knows how long: one that is over is over.
+    Kept,
+}
 
 /// How long a token still lives by its own words. `None` if it is no JWT or does not say; zero if
 /// its life is over.
 ///
 /// That is until `exp`, and no longer than from `iat` to `exp`: a token may have lain in a cache for
-/// a while, and this machine's clock may be behind. A token that is over by this clock, and was not
-/// issued that way, is taken at its own word: then the clock is ahead.
-pub(super) fn lifetime(token: &str) -> Option<Duration> {
+/// a while, and this machine's clock may be behind. A fresh token that is over by this clock, and
+/// was not issued that way, is taken at its own word.
+pub fn lifetime(token: &str, clock: Clock) -> Option<Duration> {
     let claims = claims(token)?;
     let seconds = |name| {
         let seconds = claims.get(name)?.as_f64()?;
         Duration::try_from_secs_f64(seconds).ok()
     };
     let expires = seconds("exp")?;
-    let left = clock::until(UNIX_EPOCH.checked_add(expires)?);
+    let left = until(UNIX_EPOCH.checked_add(expires)?);
     Some(match seconds("iat") {
-        Some(issued) if left.is_zero() => expires.saturating_sub(issued),
+        Some(issued) if left.is_zero() && clock == Clock::Fresh => expires.saturating_sub(issued),
         Some(issued) => left.min(expires.saturating_sub(issued)),
         None => left,
     })
@@ -48,7 +57,7 @@ mod tests {
 
     fn seconds(payload: &str) -> Option<u64> {
         let payload = BASE64_URL_SAFE_NO_PAD.encode(payload);
-        lifetime(&format!("e30.{payload}.sig")).map(|lifetime| lifetime.as_secs())
+        lifetime(&format!("e30.{payload}.sig"), Clock::Fresh).map(|lifetime| lifetime.as_secs())
     }
 
     #[test]
@@ -80,14 +89,14 @@ mod tests {
             assert_eq!(seconds(payload), None, "{payload}");
         }
         for token in ["", "opaque", "a.b", "a.b.c", "a.e30.c.d", "a.é.c"] {
-            assert_eq!(lifetime(token), None, "{token}");
+            assert_eq!(lifetime(token, Clock::Fresh), None, "{token}");
         }
     }
 
     proptest! {
         #[test]
         fn nothing_panics(exp in any::<f64>(), iat in any::<f64>(), rest in "[ -~]{0,60}") {
-            lifetime(&rest);
+            lifetime(&rest, Clock::Kept);
             seconds(&format!(r#"{{"exp":{exp},"iat":{iat}}}"#));
         }
     }

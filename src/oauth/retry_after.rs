@@ -11,7 +11,7 @@ use crate::token::clock;
 ///
 /// A date is compared with the answer's own, if it has one, so that it does not matter whose clock
 /// is right. Anything else than the two forms is no wish at all.
-pub(super) fn read(headers: &HeaderMap) -> Option<Duration> {
+pub fn read(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
     let wish = text(RETRY_AFTER)?;
     if let Ok(seconds) = wish.parse() {

@@ -17,6 +17,14 @@ pub enum Secret {
 }
 
 impl Secret {
+    /// The file that holds it, if one does.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::Value(_) => None,
+            Self::File(path) => Some(path.clone()),
+        }
+    }
+
     /// The value at this moment.
     ///
     /// # Errors

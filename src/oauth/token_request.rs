@@ -3,12 +3,16 @@
 use std::fmt;
 
 use form_urlencoded::{Serializer, byte_serialize};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, InvalidHeaderValue};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
+use url::Url;
 
-use super::Settings;
+use super::secret::Secret;
+use super::transport::bare;
+use super::{ProviderSettings, RequestSettings};
+use crate::token::source::{FailureKind, FetchError};
 
 /// How the parameters of a request are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,15 +24,10 @@ pub enum BodyFormat {
     Json,
 }
 
-/// What is read from where it is kept for one request.
-pub(super) struct Secrets {
-    pub(super) client: SecretString,
-    pub(super) parameters: Vec<(String, SecretString)>,
-    pub(super) headers: Vec<(HeaderName, SecretString)>,
-}
-
 /// A token request, ready to be sent.
 pub struct TokenRequest {
+    /// Where to.
+    pub url: Url,
     /// The fields of the head.
     pub headers: HeaderMap,
     /// The body.
@@ -44,21 +43,122 @@ impl fmt::Debug for TokenRequest {
     }
 }
 
+/// The request that signs in at `endpoint`.
+///
+/// Parameters that have no value are left out: some providers refuse an empty `scope`.
+///
+/// # Errors
+///
+/// A secret cannot be read, or cannot be used.
+pub(super) async fn sign_in(
+    provider: &ProviderSettings,
+    endpoint: &Url,
+) -> Result<TokenRequest, FetchError> {
+    let mut draft = Draft::new(endpoint.clone(), provider.request.body_format);
+    provider.grant.sign_in(provider, &mut draft).await?;
+    draft.targets(provider);
+    draft.finish(provider).await
+}
+
+/// The request with a refresh token (RFC 6749 §6).
+///
+/// # Errors
+///
+/// As [`sign_in`].
+pub(super) async fn refresh(
+    provider: &ProviderSettings,
+    endpoint: &Url,
+    refresh_token: &SecretString,
+) -> Result<TokenRequest, FetchError> {
+    let endpoint = provider.grant.refresh_endpoint().unwrap_or(endpoint);
+    let mut draft = Draft::new(endpoint.clone(), provider.request.body_format);
+    provider.grant.refresh(&mut draft).await?;
+    draft.parameter("grant_type", "refresh_token");
+    draft.secret(refresh_token.expose_secret());
+    draft.parameter("refresh_token", refresh_token.expose_secret());
+    if provider.grant.names_scope_with_refresh_tokens() {
+        draft.targets(provider);
+    }
+    draft.finish(provider).await
+}
+
 /// A token request in the making.
 pub(super) struct Draft {
-    parameters: Vec<(String, String)>,
+    url: Url,
+    format: BodyFormat,
+    parameters: Vec<(String, Value)>,
     authorization: Option<HeaderValue>,
     confidential: Vec<String>,
 }
 
 impl Draft {
-    pub(super) fn parameter(&mut self, name: &str, value: &str) {
-        self.parameters.push((name.to_owned(), value.to_owned()));
+    fn new(url: Url, format: BodyFormat) -> Self {
+        Self {
+            url,
+            format,
+            parameters: Vec::new(),
+            authorization: None,
+            confidential: Vec::new(),
+        }
     }
 
-    pub(super) fn authorization(&mut self, mut value: HeaderValue) {
-        value.set_sensitive(true);
-        self.authorization = Some(value);
+    /// Where it goes, as statements name whom they are meant for.
+    pub(super) fn endpoint(&self) -> String {
+        bare(&self.url)
+    }
+
+    pub(super) fn parameter(&mut self, name: &str, value: &str) {
+        self.parameters.push((name.to_owned(), value.into()));
+    }
+
+    /// A parameter that is simply true.
+    pub(super) fn flag(&mut self, name: &str) {
+        self.parameters.push((name.to_owned(), true.into()));
+    }
+
+    /// Reads a secret for this request. Read at each use: one that was rotated in its file is found
+    /// without a restart.
+    pub(super) async fn read(&mut self, secret: &Secret) -> Result<String, FetchError> {
+        let value = secret.read().await.map_err(|error| {
+            misconfigured(format!(
+                "cannot ask for a token: {error}; check the file that the configuration names"
+            ))
+        })?;
+        let value = value.expose_secret().to_owned();
+        self.secret(&value);
+        Ok(value)
+    }
+
+    pub(super) async fn secret_parameter(
+        &mut self,
+        name: &str,
+        secret: &Secret,
+    ) -> Result<(), FetchError> {
+        let value = self.read(secret).await?;
+        self.parameter(name, &value);
+        Ok(())
+    }
+
+    /// Puts a secret into the address.
+    pub(super) async fn query(&mut self, name: &str, secret: &Secret) -> Result<(), FetchError> {
+        let value = self.read(secret).await?;
+        self.url.query_pairs_mut().append_pair(name, &value);
+        Ok(())
+    }
+
+    /// Whatever is usual otherwise, this request has a JSON body.
+    pub(super) fn write_json(&mut self) {
+        self.format = BodyFormat::Json;
+    }
+
+    /// HTTP Basic with this pair of name and password, in Base64.
+    pub(super) fn authorize_basic(&mut self, pair: String) {
+        // Base64 has no character that a header could not hold.
+        if let Ok(mut value) = HeaderValue::try_from(format!("Basic {pair}")) {
+            value.set_sensitive(true);
+            self.authorization = Some(value);
+        }
+        self.confidential.push(pair);
     }
 
     /// A secret is not to be shown, neither as it is nor as it stands in a form.
@@ -67,78 +167,81 @@ impl Draft {
         self.confidential.push(encode(secret));
     }
 
-    pub(super) fn confidential(&mut self, text: impl Into<String>) {
-        self.confidential.push(text.into());
+    /// What the token is to be good for.
+    fn targets(&mut self, provider: &ProviderSettings) {
+        let RequestSettings {
+            scope,
+            audience,
+            resource,
+            ..
+        } = &provider.request;
+        let scope = scope.as_ref().filter(|_| !provider.grant.states_scope());
+        if let Some(scope) = scope {
+            self.parameter("scope", scope);
+        }
+        if let Some(audience) = audience {
+            self.parameter("audience", audience);
+        }
+        for resource in resource {
+            self.parameter("resource", resource);
+        }
+    }
+
+    async fn finish(mut self, provider: &ProviderSettings) -> Result<TokenRequest, FetchError> {
+        for (name, value) in &provider.request.parameters {
+            self.secret_parameter(name, value).await?;
+        }
+        if provider.grant.is_oauth() {
+            let client_id = provider.client_id.as_deref();
+            let authentication = &provider.client_authentication;
+            authentication.prove(client_id, &mut self).await?;
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let body = match self.format {
+            _ if self.parameters.is_empty() => String::new(),
+            BodyFormat::Form => form(&self.parameters),
+            BodyFormat::Json => json(&self.parameters),
+        };
+        if body.is_empty() {
+            // RFC 9110 §8.6 has a POST say so; some servers answer 411 otherwise.
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        } else {
+            let content_type = match self.format {
+                BodyFormat::Form => "application/x-www-form-urlencoded",
+                BodyFormat::Json => "application/json",
+            };
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
+        for (name, value) in &provider.request.headers {
+            let value = self.read(value).await?;
+            headers.insert(name.clone(), header_value(name, &value)?);
+        }
+        if let Some(authorization) = self.authorization {
+            headers.insert(AUTHORIZATION, authorization);
+        }
+        let mut confidential = self.confidential;
+        confidential.retain(|text| text.len() >= LEAST_SECRET);
+        // The longest first: blotting out a part of a longer one would leave the rest of it.
+        confidential.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        Ok(TokenRequest {
+            url: self.url,
+            headers,
+            body,
+            confidential,
+        })
     }
 }
 
-/// The request of the client credentials grant (RFC 6749 §4.4.2).
-///
-/// Parameters that have no value are left out: some providers refuse an empty `scope`.
-///
-/// # Errors
-///
-/// The value of one of the further fields cannot stand in a head.
-pub(super) fn client_credentials(
-    settings: &Settings,
-    secrets: &Secrets,
-) -> Result<TokenRequest, UnusableHeader> {
-    let mut draft = Draft {
-        parameters: Vec::new(),
-        authorization: None,
-        confidential: Vec::new(),
-    };
-    draft.parameter("grant_type", "client_credentials");
-    if let Some(scope) = &settings.scope {
-        draft.parameter("scope", scope);
-    }
-    if let Some(audience) = &settings.audience {
-        draft.parameter("audience", audience);
-    }
-    for resource in &settings.resource {
-        draft.parameter("resource", resource);
-    }
-    for (name, value) in &secrets.parameters {
-        draft.parameter(name, value.expose_secret());
-        draft.secret(value.expose_secret());
-    }
-    settings
-        .client_authentication
-        .prove(&mut draft, &settings.client_id, &secrets.client);
-    finish(draft, settings.body_format, &secrets.headers)
-}
-
-fn finish(
-    mut draft: Draft,
-    format: BodyFormat,
-    further: &[(HeaderName, SecretString)],
-) -> Result<TokenRequest, UnusableHeader> {
-    let mut headers = HeaderMap::new();
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    let (content_type, body) = match format {
-        BodyFormat::Form => ("application/x-www-form-urlencoded", form(&draft.parameters)),
-        BodyFormat::Json => ("application/json", json(&draft.parameters)),
-    };
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    for (name, value) in further {
-        let mut field = HeaderValue::from_str(value.expose_secret())
-            .map_err(|error| UnusableHeader(name.clone(), error))?;
-        field.set_sensitive(true);
-        headers.insert(name.clone(), field);
-        draft.confidential(value.expose_secret());
-    }
-    if let Some(authorization) = draft.authorization {
-        headers.insert(AUTHORIZATION, authorization);
-    }
-    let mut confidential = draft.confidential;
-    confidential.retain(|text| text.len() >= LEAST_SECRET);
-    // The longest first: blotting out a part of a longer one would leave the rest of it.
-    confidential.sort_by_key(|text| std::cmp::Reverse(text.len()));
-    Ok(TokenRequest {
-        headers,
-        body,
-        confidential,
-    })
+fn header_value(name: &HeaderName, value: &str) -> Result<HeaderValue, FetchError> {
+    let mut field = HeaderValue::from_str(value).map_err(|_| {
+        misconfigured(format!(
+            "cannot ask for a token: the value for the field {name} cannot be sent, because it \
+             holds a line break or the like; check headers"
+        ))
+    })?;
+    field.set_sensitive(true);
+    Ok(field)
 }
 
 /// As Appendix B of RFC 6749 has it.
@@ -146,36 +249,37 @@ pub(super) fn encode(text: &str) -> String {
     byte_serialize(text.as_bytes()).collect()
 }
 
-fn form(parameters: &[(String, String)]) -> String {
-    Serializer::new(String::new())
-        .extend_pairs(parameters)
-        .finish()
+fn form(parameters: &[(String, Value)]) -> String {
+    let mut form = Serializer::new(String::new());
+    for (name, value) in parameters {
+        match value {
+            Value::String(text) => form.append_pair(name, text),
+            other => form.append_pair(name, &other.to_string()),
+        };
+    }
+    form.finish()
 }
 
 /// A parameter that is repeated becomes a list.
-fn json(parameters: &[(String, String)]) -> String {
+fn json(parameters: &[(String, Value)]) -> String {
     let mut object = Map::new();
     for (name, value) in parameters {
-        let value = Value::from(value.as_str());
         match object.get_mut(name) {
-            None => drop(object.insert(name.clone(), value)),
-            Some(Value::Array(list)) => list.push(value),
-            Some(first) => *first = Value::Array(vec![first.take(), value]),
+            None => drop(object.insert(name.clone(), value.clone())),
+            Some(Value::Array(list)) => list.push(value.clone()),
+            Some(first) => *first = Value::Array(vec![first.take(), value.clone()]),
         }
     }
     Value::Object(object).to_string()
 }
 
-/// A value that cannot stand in the head of a request.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the value for the field {0} cannot be sent: it holds a line break or the like; check headers"
-)]
-pub(super) struct UnusableHeader(HeaderName, #[source] InvalidHeaderValue);
+fn misconfigured(message: String) -> FetchError {
+    FetchError::new(FailureKind::Misconfigured, message)
+}
 
 /// Parameters that gatepass sets itself (RFC 6749, 7521, 8693, 8707) and that no further ones can
 /// override.
-pub const RESERVED_PARAMETERS: [&str; 19] = [
+pub const RESERVED_PARAMETERS: [&str; 20] = [
     "actor_token",
     "actor_token_type",
     "assertion",
@@ -194,6 +298,7 @@ pub const RESERVED_PARAMETERS: [&str; 19] = [
     "resource",
     "scope",
     "subject_token",
+    "subject_token_type",
     "username",
 ];
 
@@ -201,132 +306,4 @@ pub const RESERVED_PARAMETERS: [&str; 19] = [
 const LEAST_SECRET: usize = 4;
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::oauth::{ClientAuthentication, Secret, TokenLocation};
-    use crate::tls;
-    use crate::token::RefusalSettings;
-
-    fn settings(authentication: ClientAuthentication) -> Settings {
-        Settings {
-            credential: "envase".into(),
-            token_endpoint: "https://id.example/token".parse().unwrap(),
-            client_id: "the app".into(),
-            client_secret: Secret::Value("p+q %/=&".into()),
-            client_authentication: authentication,
-            scope: None,
-            audience: None,
-            resource: Vec::new(),
-            parameters: Vec::new(),
-            headers: Vec::new(),
-            body_format: BodyFormat::Form,
-            token_location: TokenLocation::default(),
-            scheme: "Bearer".into(),
-            default_lifetime: Duration::from_secs(300),
-            timeout: Duration::from_secs(10),
-            refusals: RefusalSettings::default(),
-            tls: tls::client_config(&tls::Trust::Nobody).unwrap(),
-        }
-    }
-
-    fn secrets() -> Secrets {
-        Secrets {
-            client: "p+q %/=&".into(),
-            parameters: Vec::new(),
-            headers: Vec::new(),
-        }
-    }
-
-    /// With every option set at once.
-    fn everything(authentication: ClientAuthentication, format: BodyFormat) -> String {
-        let settings = Settings {
-            scope: Some("a/b c:d".into()),
-            audience: Some("https://api.example/v1".into()),
-            resource: vec!["https://one.example".into(), "https://two.example".into()],
-            body_format: format,
-            ..settings(authentication)
-        };
-        let secrets = Secrets {
-            parameters: vec![("tenant".into(), "t&1".into())],
-            headers: vec![
-                (ACCEPT, "application/json; version=2".into()),
-                (HeaderName::from_static("x-api-key"), "canary".into()),
-            ],
-            ..secrets()
-        };
-        let request = client_credentials(&settings, &secrets).unwrap();
-        let mut lines: Vec<_> = request
-            .headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
-            .collect();
-        lines.sort();
-        lines.push(request.body);
-        lines.join("\n")
-    }
-
-    #[test]
-    fn every_option_at_once() {
-        use ClientAuthentication::{SecretBasic, SecretBasicRaw, SecretPost};
-        let all = [
-            everything(SecretBasic, BodyFormat::Form),
-            everything(SecretBasicRaw, BodyFormat::Form),
-            everything(SecretPost, BodyFormat::Form),
-            everything(SecretBasic, BodyFormat::Json),
-            everything(SecretPost, BodyFormat::Json),
-        ];
-        insta::assert_snapshot!(all.join("\n\n"), @r#"
-        accept: application/json; version=2
-        authorization: Basic dGhlK2FwcDpwJTJCcSslMjUlMkYlM0QlMjY=
-        content-type: application/x-www-form-urlencoded
-        x-api-key: canary
-        grant_type=client_credentials&scope=a%2Fb+c%3Ad&audience=https%3A%2F%2Fapi.example%2Fv1&resource=https%3A%2F%2Fone.example&resource=https%3A%2F%2Ftwo.example&tenant=t%261
-
-        accept: application/json; version=2
-        authorization: Basic dGhlIGFwcDpwK3EgJS89Jg==
-        content-type: application/x-www-form-urlencoded
-        x-api-key: canary
-        grant_type=client_credentials&scope=a%2Fb+c%3Ad&audience=https%3A%2F%2Fapi.example%2Fv1&resource=https%3A%2F%2Fone.example&resource=https%3A%2F%2Ftwo.example&tenant=t%261
-
-        accept: application/json; version=2
-        content-type: application/x-www-form-urlencoded
-        x-api-key: canary
-        grant_type=client_credentials&scope=a%2Fb+c%3Ad&audience=https%3A%2F%2Fapi.example%2Fv1&resource=https%3A%2F%2Fone.example&resource=https%3A%2F%2Ftwo.example&tenant=t%261&client_id=the+app&client_secret=p%2Bq+%25%2F%3D%26
-
-        accept: application/json; version=2
-        authorization: Basic dGhlK2FwcDpwJTJCcSslMjUlMkYlM0QlMjY=
-        content-type: application/json
-        x-api-key: canary
-        {"audience":"https://api.example/v1","grant_type":"client_credentials","resource":["https://one.example","https://two.example"],"scope":"a/b c:d","tenant":"t&1"}
-
-        accept: application/json; version=2
-        content-type: application/json
-        x-api-key: canary
-        {"audience":"https://api.example/v1","client_id":"the app","client_secret":"p+q %/=&","grant_type":"client_credentials","resource":["https://one.example","https://two.example"],"scope":"a/b c:d","tenant":"t&1"}
-        "#);
-    }
-
-    #[test]
-    fn what_is_not_set_is_not_sent() {
-        let settings = settings(ClientAuthentication::SecretBasic);
-        let request = client_credentials(&settings, &secrets()).unwrap();
-        assert_eq!(request.body, "grant_type=client_credentials");
-        assert!(request.headers[AUTHORIZATION].is_sensitive());
-    }
-
-    #[test]
-    fn a_value_that_breaks_the_head_is_named_and_not_shown() {
-        let settings = settings(ClientAuthentication::SecretBasic);
-        let secrets = Secrets {
-            headers: vec![(ACCEPT, "canary\r\nX: y".into())],
-            ..secrets()
-        };
-        let error = client_credentials(&settings, &secrets)
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("the field accept"), "{error}");
-        assert!(!error.contains("canary"), "{error}");
-    }
-}
+mod tests;

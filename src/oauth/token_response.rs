@@ -5,8 +5,11 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::jwt_claims;
-use super::token_endpoint::Answer;
+use super::AnswerSettings;
+use super::grant::Grant;
+use super::jwt_claims::{self, Clock};
+use super::refusal::{Refusal, said, without_reason};
+use super::transport::Answer;
 use crate::token::source::{FailureKind, FetchError};
 
 /// Where the token stands in an answer.
@@ -33,102 +36,185 @@ pub struct ReceivedToken {
     pub lifetime: Duration,
     /// When the provider wants it to be refreshed, if it says so.
     pub refresh_in: Option<Duration>,
+    /// What gets the next one.
+    pub refresh_token: Option<SecretString>,
 }
 
 /// Finds the token in an answer.
 ///
-/// `default_lifetime` stands in for an `expires_in` that is missing or no number, if the token does
-/// not say itself how long it lives. `confidential` are strings that are blotted out of what the
-/// provider says about an error.
+/// `confidential` are strings that are blotted out of what the provider says about an error.
 ///
 /// # Errors
 ///
 /// The answer says no, or holds nothing that could be used. The message continues a sentence whose
 /// subject is the token endpoint.
-pub fn read(
+pub(super) fn read(
     answer: &Answer,
-    location: &TokenLocation,
-    default_lifetime: Duration,
+    settings: &AnswerSettings,
+    grant: &Grant,
     confidential: &[String],
-) -> Result<ReceivedToken, FetchError> {
-    let json = parse_object(&answer.body);
-    let said_no = json.as_ref().and_then(|json| refusal(json, confidential));
-    let outcome = match (answer.status.as_u16(), json, said_no) {
-        (status, _, Some(refusal)) => Err(refusal.into_error(status)),
-        (200..=299, json, None) => match (location, json) {
-            (TokenLocation::Json(pointer), Some(json)) => token(json, pointer, default_lifetime),
-            (TokenLocation::Json(_), None) => Err(malformed(format!(
-                "answered with {} instead of a JSON object; is this address a token endpoint?",
-                describe(answer)
-            ))),
-            (TokenLocation::WholeBody, Some(_)) => Err(malformed(
-                "answered with a JSON object instead of a bare token; check token_field",
-            )),
-            (TokenLocation::WholeBody, None) => whole_body(answer, default_lifetime),
-        },
-        (status, ..) => Err(without_reason(status, answer)),
+) -> Result<ReceivedToken, Refusal> {
+    let status = answer.status.as_u16();
+    let fields = fields(answer);
+    let said_no = fields
+        .as_ref()
+        .and_then(|fields| said(fields, confidential));
+    let outcome = match (status, said_no) {
+        (status, Some(said)) => Err(said.judge(status, grant)),
+        (200..=299, None) => {
+            token(answer, fields, settings, Clock::Fresh).map_err(|error| Refusal {
+                error,
+                of_the_grant: false,
+            })
+        }
+        (status, None) => Err(without_reason(status, answer, grant)),
     };
-    outcome.map_err(|error| FetchError {
-        retry_after: answer.retry_after,
-        ..error
+    outcome.map_err(|refusal| Refusal {
+        error: FetchError {
+            retry_after: answer.retry_after,
+            ..refusal.error
+        },
+        ..refusal
     })
 }
 
-fn token(
-    json: Map<String, Value>,
-    pointer: &str,
-    default: Duration,
+/// Finds the token in a text that no provider has just answered: a file that somebody else writes.
+///
+/// # Errors
+///
+/// It holds nothing that could be used. The message continues a sentence whose subject is the file.
+pub(super) fn read_kept(
+    text: Vec<u8>,
+    settings: &AnswerSettings,
 ) -> Result<ReceivedToken, FetchError> {
-    check_type(json.get("token_type"))?;
-    let mut expires_in = json.get("expires_in").and_then(seconds);
-    let refresh_in = json.get("refresh_in").and_then(seconds);
-    let json = Value::Object(json);
-    let secret = json
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .ok_or_else(|| {
-            let name = pointer.trim_start_matches('/');
-            malformed(format!(
-                "answered without {name}; is this address a token endpoint?"
-            ))
-        })?;
-    check_characters(secret)?;
-    if pointer != ACCESS_TOKEN
-        && let Some(own) = jwt_claims::lifetime(secret)
+    let answer = Answer {
+        status: http::StatusCode::OK,
+        retry_after: None,
+        content_type: None,
+        body: text,
+    };
+    let fields = fields(&answer);
+    token(&answer, fields, settings, Clock::Kept)
+}
+
+/// The fuzz targets' way in: whatever an answer holds, reading it comes to an end.
+#[doc(hidden)]
+pub fn read_anything(content_type: Option<String>, body: &[u8]) {
+    let answer = Answer {
+        status: http::StatusCode::OK,
+        retry_after: None,
+        content_type,
+        body: body.to_vec(),
+    };
+    let settings = AnswerSettings {
+        token: vec![TokenLocation::default(), TokenLocation::WholeBody],
+        token_type: Some("Bearer".into()),
+        default_lifetime: Duration::from_secs(300),
+    };
+    if let Ok(token) = read(&answer, &settings, &Grant::ClientCredentials, &[]) {
+        assert!(!token.lifetime.is_zero(), "no life is zero");
+    }
+}
+
+/// A token at the first of the places that has one.
+fn token(
+    answer: &Answer,
+    fields: Option<Map<String, Value>>,
+    settings: &AnswerSettings,
+    clock: Clock,
+) -> Result<ReceivedToken, FetchError> {
+    let fields = fields.map(Value::Object);
+    if let Some(fields) = &fields {
+        check_type(fields.get("token_type"), settings.token_type.as_deref())?;
+    }
+    let found = settings.token.iter().find_map(|place| {
+        let secret = match (place, &fields) {
+            (TokenLocation::Json(pointer), Some(fields)) => {
+                fields.pointer(pointer)?.as_str()?.to_owned()
+            }
+            (TokenLocation::WholeBody, None) => bare_token(answer),
+            _ => return None,
+        };
+        Some((place, secret))
+    });
+    let (place, secret) = found.ok_or_else(|| missing(answer, fields.is_some(), settings))?;
+    check_characters(&secret)?;
+    let number = |names: [&str; 2]| {
+        let fields = fields.as_ref()?;
+        names.iter().find_map(|name| seconds(fields.get(name)?))
+    };
+    let mut expires_in = number(["expires_in", "expiresIn"]);
+    if *place != TokenLocation::default()
+        && let Some(own) = jwt_claims::lifetime(&secret, clock)
     {
         // `expires_in` is the access token's; this is another, which may end before it.
         let own = own.as_secs_f64();
         expires_in = Some(expires_in.map_or(own, |seconds| seconds.min(own)));
     }
     Ok(ReceivedToken {
+        lifetime: lifetime(expires_in, &secret, settings.default_lifetime, clock)?,
         secret: SecretString::from(secret),
-        lifetime: lifetime(expires_in, secret, default)?,
-        refresh_in: refresh_in.and_then(duration),
+        refresh_in: number(["refresh_in", "refreshIn"]).and_then(duration),
+        refresh_token: fields.as_ref().and_then(refresh_token),
     })
 }
 
-/// A token without anything around it, which can only say itself how long it lives.
-fn whole_body(answer: &Answer, default: Duration) -> Result<ReceivedToken, FetchError> {
+/// What is neither empty nor beyond all measure.
+fn refresh_token(fields: &Value) -> Option<SecretString> {
+    let names = ["refresh_token", "refreshToken"];
+    let text = names.iter().find_map(|name| fields.get(name)?.as_str())?;
+    (1..=LONGEST_TOKEN)
+        .contains(&text.len())
+        .then(|| text.into())
+}
+
+fn bare_token(answer: &Answer) -> String {
     let text = match serde_json::from_slice(&answer.body) {
         Ok(Value::String(text)) => text,
         _ => String::from_utf8_lossy(&answer.body).into_owned(),
     };
-    let secret = text.trim();
-    check_characters(secret)?;
-    Ok(ReceivedToken {
-        secret: SecretString::from(secret),
-        lifetime: lifetime(None, secret, default)?,
-        refresh_in: None,
-    })
+    text.trim().to_owned()
+}
+
+/// Says what is there instead of a token.
+fn missing(answer: &Answer, has_fields: bool, settings: &AnswerSettings) -> FetchError {
+    let wanted: Vec<_> = settings
+        .token
+        .iter()
+        .map(|place| match place {
+            TokenLocation::Json(pointer) => pointer.trim_start_matches('/'),
+            TokenLocation::WholeBody => "a bare token",
+        })
+        .collect();
+    let wanted = wanted.join(" or ");
+    let found = match has_fields {
+        true => "a JSON object".into(),
+        false => describe(answer),
+    };
+    match has_fields {
+        true if wanted != "a bare token" => malformed(format!(
+            "answered without {wanted}; check token_field, and whether this address is a token \
+             endpoint"
+        )),
+        true => malformed(format!(
+            "answered with {found} instead of {wanted}; check token_field"
+        )),
+        false => malformed(format!(
+            "answered with {found} instead of a JSON object; is this address a token endpoint?"
+        )),
+    }
 }
 
 /// RFC 6749 §5.1: "token_type REQUIRED. […] Value is case insensitive." Some providers leave it out.
-fn check_type(token_type: Option<&Value>) -> Result<(), FetchError> {
-    match token_type.and_then(Value::as_str) {
-        Some(other) if !other.eq_ignore_ascii_case("bearer") => Err(malformed(format!(
-            "handed out a token of type \"{}\"; gatepass sends tokens of type Bearer",
-            clean(other, &[])
-        ))),
+fn check_type(found: Option<&Value>, wanted: Option<&str>) -> Result<(), FetchError> {
+    match (found.and_then(Value::as_str), wanted) {
+        (Some(other), Some(wanted)) if !other.eq_ignore_ascii_case(wanted) => {
+            Err(malformed(format!(
+                "handed out a token of type \"{}\" instead of \"{wanted}\"; if it is to be sent \
+                 nevertheless, set token_type",
+                clean(other, &[])
+            )))
+        }
         _ => Ok(()),
     }
 }
@@ -140,7 +226,7 @@ fn check_type(token_type: Option<&Value>) -> Result<(), FetchError> {
 /// providers (Salesforce's hold a `!`) are not made of it.
 fn check_characters(token: &str) -> Result<(), FetchError> {
     if token.is_empty() {
-        return Err(malformed("answered with an empty access_token"));
+        return Err(malformed("answered with an empty token"));
     }
     if token.len() > LONGEST_TOKEN {
         return Err(malformed(format!(
@@ -163,11 +249,12 @@ fn lifetime(
     expires_in: Option<f64>,
     token: &str,
     default: Duration,
+    clock: Clock,
 ) -> Result<Duration, FetchError> {
     let (lifetime, said_by) = match expires_in {
         Some(seconds) => (duration(seconds).unwrap_or_default(), "expires_in"),
         None => (
-            jwt_claims::lifetime(token).unwrap_or(default),
+            jwt_claims::lifetime(token, clock).unwrap_or(default),
             "its own exp",
         ),
     };
@@ -196,92 +283,28 @@ fn duration(seconds: f64) -> Option<Duration> {
     Some(duration).filter(|duration| !duration.is_zero())
 }
 
-/// What a provider says when it says no (RFC 6749 §5.2).
-struct Refusal {
-    code: String,
-    description: Option<String>,
-}
-
-/// The `error` of an answer. Some providers send it with status 200, so it is looked for first.
-fn refusal(json: &Map<String, Value>, confidential: &[String]) -> Option<Refusal> {
-    let text = |name: &str| {
-        let text = json.get(name)?.as_str()?;
-        Some(clean(text, confidential)).filter(|text| !text.is_empty())
-    };
-    Some(Refusal {
-        code: text("error")?,
-        description: text("error_description"),
-    })
-}
-
-impl Refusal {
-    fn into_error(self, status: u16) -> FetchError {
-        let Self { code, description } = self;
-        let (kind, advice) = judge(&code, status);
-        let said = description.map_or_else(String::new, |said| format!(" (\"{said}\")"));
-        FetchError::new(kind, format!("answered {status} {code}{said}; {advice}"))
+/// The fields of an answer that has any: of a JSON object as a rule, of a form with a few old
+/// providers. A byte order mark is not JSON, but it is not worth losing a token over.
+fn fields(answer: &Answer) -> Option<Map<String, Value>> {
+    let body = &answer.body;
+    let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let is_form = answer
+        .content_type
+        .as_deref()
+        .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+    if is_form {
+        let pairs = form_urlencoded::parse(text);
+        return Some(
+            pairs
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        );
     }
-}
-
-/// Whose fault an error code is, and what to do about it.
-fn judge(code: &str, status: u16) -> (FailureKind, &'static str) {
-    use FailureKind::{Refused, Throttled, Unavailable};
-    match code {
-        "invalid_client" => (
-            Refused,
-            "check client_id, the client secret and token_endpoint_auth_method",
-        ),
-        "unauthorized_client" | "unsupported_grant_type" => (
-            Refused,
-            "have the provider allow the client credentials grant for this client",
-        ),
-        "invalid_scope" => (Refused, "check scope against what the client may have"),
-        "invalid_target" => (Refused, "check audience"),
-        "slow_down" => (Throttled, "gatepass asks less often"),
-        "temporarily_unavailable" | "server_error" => (Unavailable, "gatepass keeps trying"),
-        _ if status == 429 => (Throttled, "gatepass asks less often"),
-        _ if status >= 500 => (Unavailable, "gatepass keeps trying"),
-        _ => (Refused, "check scope, audience and client_id"),
-    }
-}
-
-/// An answer that is no success and names no OAuth error.
-fn without_reason(status: u16, answer: &Answer) -> FetchError {
-    let (kind, advice) = match status {
-        300..=399 => (
-            FailureKind::Misconfigured,
-            "a redirect is not followed, because it would hand the client secret to another \
-             place; write the final address into token_endpoint",
-        ),
-        401 | 403 => (
-            FailureKind::Refused,
-            "check client_id, the client secret and token_endpoint_auth_method",
-        ),
-        404 | 405 | 410 => (
-            FailureKind::Misconfigured,
-            "nothing takes token requests there; check token_endpoint",
-        ),
-        408 | 500.. => (FailureKind::Unavailable, "gatepass keeps trying"),
-        429 => (FailureKind::Throttled, "gatepass asks less often"),
-        _ => (
-            FailureKind::Refused,
-            "check token_endpoint, scope and audience",
-        ),
-    };
-    FetchError::new(
-        kind,
-        format!("answered {status} with {}; {advice}", describe(answer)),
-    )
-}
-
-/// A byte order mark is not JSON, but it is not worth losing a token over.
-fn parse_object(body: &[u8]) -> Option<Map<String, Value>> {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    serde_json::from_slice(body).ok()
+    serde_json::from_slice(text).ok()
 }
 
 /// What kind of body it is; never what stands in it.
-fn describe(answer: &Answer) -> String {
+pub(super) fn describe(answer: &Answer) -> String {
     let length = answer.body.len();
     match &answer.content_type {
         _ if length == 0 => "an empty body".into(),
@@ -293,7 +316,7 @@ fn describe(answer: &Answer) -> String {
 /// Makes a provider's words fit to be logged: no secrets, no control characters, not too many.
 ///
 /// Secrets go first: cutting first could leave half of one.
-fn clean(text: &str, confidential: &[String]) -> String {
+pub(super) fn clean(text: &str, confidential: &[String]) -> String {
     let mut text = text.to_owned();
     for secret in confidential {
         text = text.replace(secret, "•••");

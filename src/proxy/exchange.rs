@@ -205,7 +205,7 @@ mod tests {
     use crate::tls::{Trust, client_config};
     use crate::token::metrics::TokenMetrics;
     use crate::token::source::FetchedToken;
-    use crate::token::{AccessToken, RefusalSettings, cell};
+    use crate::token::{AccessToken, Moment, RefusalSettings, cell};
 
     /// A control plane that is stalled takes no token away.
     #[tokio::test(start_paused = true)]
@@ -215,7 +215,7 @@ mod tests {
             .unwrap()
             .refusals("envase");
         let (writer, reader) = cell::channel("envase", RefusalSettings::default(), refusals);
-        let tls = client_config(&Trust::Nobody).unwrap();
+        let tls = client_config(&Trust::Nobody, None).unwrap();
         let settings = Settings {
             name: "api".into(),
             prefix: PathPrefix::new("/").unwrap(),
@@ -236,7 +236,7 @@ mod tests {
             lifetime: Duration::from_secs(10),
             refresh_in: None,
         };
-        let token = AccessToken::new(&fetched, Instant::now(), 0.0, 1).unwrap();
+        let token = AccessToken::new(&fetched, Moment::now(), 0.0, 1).unwrap();
         let end = token.retire_at();
         writer.store(token);
 

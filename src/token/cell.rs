@@ -1,10 +1,11 @@
 //! Where the control plane leaves a token and the data plane finds it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::demand::{Demand, Refusal, RefusalMetrics, RefusalSettings, RefusedBy};
+use super::demand::{Demand, Refusal, RefusalMetrics, RefusalSettings, RefusedBy, Wish};
 use super::{AccessToken, Setback, TokenState};
 
 /// Makes a credential's cell, with no token in it.
@@ -60,10 +61,15 @@ impl TokenWriter {
         self.cell().demand.attempted(generation, true);
     }
 
-    /// Resolves when there is a reason to refresh the token before its time.
-    pub async fn demanded(&self) {
+    /// Resolves when there is a reason to look at the token before its time.
+    pub async fn demanded(&self) -> Wish {
         let generation = self.current().generation();
-        self.cell().demand.arises(generation).await;
+        self.cell().demand.arises(generation).await
+    }
+
+    /// An attempt to get a token begins.
+    pub fn attempting(&self) {
+        self.cell().demand.attempting();
     }
 
     /// What readers see.
@@ -109,6 +115,14 @@ impl TokenReader {
     /// Asks the refresher for a new token now.
     pub fn refresh_now(&self) {
         self.0.demand.force();
+    }
+
+    /// Takes the time that the machine was asleep off the token's life; `asleep` is all of it since
+    /// the machine was started.
+    pub fn count_sleep(&self, asleep: Duration) {
+        let older = |state: &Arc<TokenState>| Arc::new(state.counting_sleep(asleep));
+        self.0.state.rcu(older);
+        self.0.demand.look_again();
     }
 
     /// The credential's name.

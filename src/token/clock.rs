@@ -1,18 +1,15 @@
-//! The one place where gatepass reads the wall clock.
+//! The one place where gatepass reads other clocks than tokio's.
 //!
-//! Everything else runs on tokio's clock, which never jumps and which tests can stop. Only what
-//! people and dashboards read is told in wall-clock time.
+//! Everything else runs on that one, which never jumps and which tests can stop. Only what people,
+//! dashboards and providers read is told in wall-clock time.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
 /// A moment as seconds since 1970, as Prometheus wants its timestamps.
-#[expect(clippy::disallowed_methods, reason = "this is the one place for it")]
 pub(super) fn unix_seconds(at: Instant) -> f64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |since| since.as_secs_f64());
+    let now = unix_now().as_secs_f64();
     let elapsed = Instant::now();
     if at >= elapsed {
         now + (at - elapsed).as_secs_f64()
@@ -21,10 +18,56 @@ pub(super) fn unix_seconds(at: Instant) -> f64 {
     }
 }
 
-/// How long it is until a wall-clock time; nothing once it has passed.
+/// The time since 1970, as signed statements want it.
+pub(crate) fn unix_now() -> Duration {
+    wall().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// The wall clock.
 #[expect(clippy::disallowed_methods, reason = "this is the one place for it")]
+pub(super) fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
+/// For how long the machine has been suspended since it was started. [`Instant`] and every timer
+/// stand still meanwhile.
+///
+/// Only Linux tells; elsewhere it is zero, and waking up looks like a clock that is set forward.
+pub(super) fn time_asleep() -> Duration {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::time::{ClockId, clock_gettime};
+        let read = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
+        // In this order, so that the difference is never less than the time asleep.
+        let monotonic = read(ClockId::Monotonic);
+        read(ClockId::Boottime).saturating_sub(monotonic)
+    }
+    #[cfg(not(target_os = "linux"))]
+    Duration::ZERO
+}
+
+/// A moment by timers, and how much of the time before it they have not counted.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// As timers count.
+    pub at: Instant,
+    /// For how long the machine has been suspended since it was started.
+    pub asleep: Duration,
+}
+
+impl Moment {
+    /// This one.
+    pub fn now() -> Self {
+        Self {
+            at: Instant::now(),
+            asleep: time_asleep(),
+        }
+    }
+}
+
+/// How long it is until a wall-clock time; nothing once it has passed.
 pub(crate) fn until(time: SystemTime) -> Duration {
-    time.duration_since(SystemTime::now()).unwrap_or_default()
+    time.duration_since(wall()).unwrap_or_default()
 }
 
 /// The seconds until a moment, rounded up; 0 once it has passed.

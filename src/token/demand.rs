@@ -65,9 +65,22 @@ struct Wishes {
     refused: Option<u64>,
     /// Somebody wants a new token whatever the state of the current one.
     forced: bool,
+    /// What is due is no longer what it was.
+    look_again: bool,
+    /// An attempt is under way.
+    attempting: bool,
     /// The last attempt failed, and the next one follows at the pace of failures.
     failing: bool,
     budget: Budget,
+}
+
+/// What the refresher is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// A new token, now.
+    Refresh,
+    /// To look again at what is due: more time has passed than timers have counted.
+    LookAgain,
 }
 
 /// How far the refresher has come.
@@ -96,6 +109,8 @@ impl Demand {
             wishes: Mutex::new(Wishes {
                 refused: None,
                 forced: false,
+                look_again: false,
+                attempting: false,
                 failing: false,
                 budget: Budget::full(settings.per_minute),
             }),
@@ -118,7 +133,9 @@ impl Demand {
             self.metrics.superseded.inc();
             return Refusal::Superseded;
         }
-        if wishes.refused != Some(generation) {
+        // An attempt that is under way costs nothing more: a provider may end the old token at the
+        // moment at which it hands out the new one.
+        if !wishes.attempting && wishes.refused != Some(generation) {
             // A provider that fails has a pace of its own; a client that was revoked is the very
             // case in which every upstream refuses its tokens.
             if wishes.failing || !wishes.budget.take(Instant::now()) {
@@ -142,21 +159,36 @@ impl Demand {
         self.wake.notify_one();
     }
 
-    /// Resolves when there is a reason to refresh the token of this generation now.
-    pub(super) async fn arises(&self, generation: u64) {
+    /// The machine slept: what was due later is due sooner.
+    pub(super) fn look_again(&self) {
+        self.wishes().look_again = true;
+        self.wake.notify_one();
+    }
+
+    /// Resolves when there is a reason to refresh the token of this generation now, or to look
+    /// again whether that is so.
+    pub(super) async fn arises(&self, generation: u64) -> Wish {
         loop {
             // Looked at before it is waited for: the wake-up of a wish that stands may have been
             // taken by a refresher that was interrupted.
             let wished = self.wake.notified();
             {
                 let mut wishes = self.wishes();
+                if std::mem::take(&mut wishes.look_again) {
+                    return Wish::LookAgain;
+                }
                 let refused = wishes.refused == Some(generation);
                 if std::mem::take(&mut wishes.forced) || refused {
-                    return;
+                    return Wish::Refresh;
                 }
             }
             wished.await;
         }
+    }
+
+    /// An attempt begins.
+    pub(super) fn attempting(&self) {
+        self.wishes().attempting = true;
     }
 
     /// An attempt is over; `generation` is that of the token at hand now.
@@ -164,6 +196,7 @@ impl Demand {
         let mut wishes = self.wishes();
         // A refusal that was not mended may be tried again, within the budget.
         wishes.refused = None;
+        wishes.attempting = false;
         wishes.failing = failed;
         self.progress.send_modify(|progress| {
             progress.generation = generation;
@@ -261,6 +294,25 @@ mod tests {
             assert!(successor.arrives_within(Duration::ZERO).await);
         }
         assert!(matches!(demand.refuse(1, 1), Refusal::Superseded));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_during_an_attempt_waits_for_it_and_costs_nothing() {
+        let demand = demand(1);
+        for generation in 1..100 {
+            demand.attempted(generation, false);
+            demand.attempting();
+            let Refusal::Awaited(successor) = demand.refuse(generation, generation) else {
+                panic!("the attempt is under way anyway");
+            };
+            demand.attempted(generation + 1, false);
+            assert!(successor.arrives_within(Duration::ZERO).await);
+        }
+        assert_eq!(demand.metrics.refreshed.get(), 0);
+        assert!(
+            matches!(demand.refuse(100, 100), Refusal::Awaited(_)),
+            "the budget is whole"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -147,11 +147,10 @@ impl CredentialMetrics {
         self.duration.observe(took.as_secs_f64());
     }
 
-    pub(super) fn obtained(&self, retire_at: Instant) {
+    pub(super) fn obtained(&self) {
         self.successes.inc();
         self.consecutive_failures.set(0);
         self.usable.set(1);
-        self.expiry.set(unix_seconds(retire_at));
         self.last_success.set(unix_seconds(Instant::now()));
     }
 
@@ -164,8 +163,12 @@ impl CredentialMetrics {
         self.consecutive_failures.set(in_a_row.into());
     }
 
-    pub(super) fn planned(&self, next_attempt: Instant) {
+    /// Told in each round: the clock that these times are told in may have been set meanwhile.
+    pub(super) fn planned(&self, next_attempt: Instant, retire_at: Option<Instant>) {
         self.next_refresh.set(unix_seconds(next_attempt));
+        if let Some(retire_at) = retire_at {
+            self.expiry.set(unix_seconds(retire_at));
+        }
     }
 
     pub(super) fn expired(&self) {

@@ -13,11 +13,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
-use super::clock::whole_seconds_until;
+use super::clock::{time_asleep, whole_seconds_until};
+use super::demand::Wish;
 use super::metrics::CredentialMetrics;
-use super::schedule::Pace;
+use super::schedule::{self, Pace};
 use super::source::{FailureKind, FetchError, FetchedToken, TokenSource};
-use super::{AccessToken, Setback, TokenState, TokenWriter};
+use super::{AccessToken, Moment, Setback, TokenState, TokenWriter};
 use crate::readiness::StartupGuard;
 use crate::runtime::supervise;
 
@@ -30,6 +31,8 @@ pub struct Refresher {
     generation: Cell<u64>,
     /// Failed attempts since the last success.
     failures: Cell<u32>,
+    /// Tokens in a row that lived for a moment only.
+    short_lives: Cell<u32>,
     /// Dropped after the first attempt, whatever its outcome: a provider that is down at boot
     /// must not look like a process that cannot start, or a supervisor would kill it for that.
     first_attempt: RefCell<Option<StartupGuard>>,
@@ -51,6 +54,7 @@ impl Refresher {
             random: RefCell::new(random),
             generation: Cell::new(0),
             failures: Cell::new(0),
+            short_lives: Cell::new(0),
             first_attempt: RefCell::new(Some(first_attempt)),
         }
     }
@@ -75,55 +79,73 @@ impl Refresher {
     /// All that matters between two rounds stands in `self` and in the cell, so the loop can be
     /// started again at any point.
     async fn run(&self) -> Infallible {
-        let mut attempt_at = match &**self.writer.current() {
-            TokenState::Valid(token, _) => token.refresh_at(),
-            TokenState::Pending(_) | TokenState::Expired(_) => Instant::now(),
-        };
+        let mut attempt_at = self.due();
         loop {
-            self.metrics.planned(attempt_at);
-            self.while_expiring(self.due_or_demanded(attempt_at)).await;
-            attempt_at = self.attempt().await;
+            self.metrics.planned(attempt_at, self.retire_at());
+            attempt_at = match self.while_expiring(self.due_or_demanded(attempt_at)).await {
+                Wish::Refresh => self.attempt().await,
+                Wish::LookAgain => self.due(),
+            };
+        }
+    }
+
+    /// When the next attempt is due by what is at hand. After a failure that is now: whatever has
+    /// happened since, the pace of failures was counted without it.
+    fn due(&self) -> Instant {
+        match &**self.writer.current() {
+            TokenState::Valid(token, None) => token.refresh_at(),
+            _ => Instant::now(),
         }
     }
 
     /// Demands come at any time; those that follow an attempt too closely wait a little, so that a
     /// script that asks in a loop is no burden to the provider.
-    async fn due_or_demanded(&self, attempt_at: Instant) {
+    async fn due_or_demanded(&self, attempt_at: Instant) -> Wish {
         let earliest = Instant::now() + LEAST_DISTANCE;
-        tokio::select! {
-            () = sleep_until(attempt_at) => {}
-            () = self.writer.demanded() => sleep_until(earliest.min(attempt_at)).await,
+        let wish = tokio::select! {
+            () = sleep_until(attempt_at) => return Wish::Refresh,
+            wish = self.writer.demanded() => wish,
+            () = self.source.changed() => {
+                info!(
+                    credential = self.writer.credential(),
+                    "what a token is got with has changed: trying now"
+                );
+                Wish::Refresh
+            }
+        };
+        if wish == Wish::Refresh {
+            sleep_until(earliest.min(attempt_at)).await;
         }
+        wish
     }
 
     /// Asks once and says when to ask again.
     async fn attempt(&self) -> Instant {
         // Taken before the request is sent: the token's life began at some point after this, so
         // counting from here errs on the safe side however slow the answer was.
-        let asked_at = Instant::now();
+        self.writer.attempting();
+        let asked = Moment::now();
         let outcome = self.while_expiring(self.source.fetch()).await;
-        self.metrics.attempted(asked_at.elapsed());
-        let next_attempt = match outcome.and_then(|fetched| self.prepare(&fetched, asked_at)) {
-            Ok(token) => self.publish(token),
+        self.metrics.attempted(asked.at.elapsed());
+        let next_attempt = match outcome.and_then(|fetched| self.prepare(&fetched, asked)) {
+            Ok(token) => self.publish(token, asked.at),
             Err(error) => self.endure(error),
         };
         self.first_attempt.take();
         next_attempt
     }
 
-    fn prepare(
-        &self,
-        fetched: &FetchedToken,
-        asked_at: Instant,
-    ) -> Result<AccessToken, FetchError> {
+    fn prepare(&self, fetched: &FetchedToken, asked: Moment) -> Result<AccessToken, FetchError> {
         let jitter = self.random.borrow_mut().f64();
         let generation = self.generation.get() + 1;
-        let token = AccessToken::new(fetched, asked_at, jitter, generation).map_err(|_| {
+        let token = AccessToken::new(fetched, asked, jitter, generation).map_err(|_| {
             FetchError::new(
                 FailureKind::Malformed,
                 "the token holds characters that cannot stand in a header",
             )
         })?;
+        // The machine may have slept while the answer was on its way.
+        let token = token.counting_sleep(time_asleep());
         if token.retire_at() <= Instant::now() {
             return Err(FetchError::new(
                 FailureKind::Malformed,
@@ -137,8 +159,9 @@ impl Refresher {
         Ok(token)
     }
 
-    fn publish(&self, token: AccessToken) -> Instant {
-        let (generation, refresh_at) = (token.generation(), token.refresh_at());
+    fn publish(&self, token: AccessToken, asked_at: Instant) -> Instant {
+        let generation = token.generation();
+        let refresh_at = self.spaced(&token, asked_at);
         info!(
             credential = self.writer.credential(),
             generation,
@@ -148,9 +171,30 @@ impl Refresher {
         );
         self.generation.set(generation);
         self.failures.set(0);
-        self.metrics.obtained(token.retire_at());
+        self.metrics.obtained();
         self.writer.store(token);
         refresh_at
+    }
+
+    /// When to ask again. Lives of a second would cost a hundred requests a minute: a provider that
+    /// hands out such tokens, or what is left of one from its cache, is asked at the pace of
+    /// failures.
+    fn spaced(&self, token: &AccessToken, asked_at: Instant) -> Instant {
+        let usable = token.retire_at() - asked_at;
+        if usable >= schedule::retire_after(SHORTEST_KEPT) {
+            self.short_lives.set(0);
+            return token.refresh_at();
+        }
+        let in_a_row = self.short_lives.get().saturating_add(1);
+        self.short_lives.set(in_a_row);
+        warn!(
+            credential = self.writer.credential(),
+            "the token lives too short to be kept fresh; have the provider hand out tokens that \
+             live for 2 s at least"
+        );
+        let jitter = self.random.borrow_mut().f64();
+        let paced = asked_at + Pace::BRISK.delay(in_a_row, None, jitter);
+        token.refresh_at().max(paced)
     }
 
     /// A failed attempt costs the requests nothing while the token at hand is good.
@@ -225,6 +269,9 @@ impl Refresher {
         self.writer.current().valid().map(AccessToken::retire_at)
     }
 }
+
+/// Tokens that live shorter are not kept fresh.
+const SHORTEST_KEPT: Duration = Duration::from_millis(1_500);
 
 /// Between an attempt and one that is demanded.
 const LEAST_DISTANCE: Duration = Duration::from_secs(1);

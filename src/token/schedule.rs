@@ -56,15 +56,15 @@ impl Pace {
     /// How long to wait after the `failures`-th failure in a row (counted from 1), at least as long
     /// as the provider asks for, within [`Self::LONGEST_WISH`].
     ///
-    /// Full jitter: anything between 100 ms and a bound that doubles with each failure
-    /// up to the cap, so that a fleet that failed together does not come back together.
+    /// Anything between a half and the whole of a bound that doubles with each failure up to the
+    /// cap: a fleet that failed together does not come back together, and nobody is asked more
+    /// often than some fifteen times a minute.
     pub fn delay(self, failures: u32, retry_after: Option<Duration>, jitter: f64) -> Duration {
         let doublings = failures.saturating_sub(1).min(16);
         let bound = self.first.saturating_mul(1 << doublings).min(self.cap);
         bound
-            .mul_f64(jitter.clamp(0.0, 1.0))
+            .mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
             .max(retry_after.unwrap_or_default().min(Self::LONGEST_WISH))
-            .max(LEAST_DELAY)
     }
 
     /// A provider that asks for more is asked again nevertheless: a date that is wrong by a year
@@ -77,9 +77,6 @@ const RESERVE: Duration = Duration::from_millis(1_500);
 
 /// By how much a provider may have rounded a token's end down.
 const ROUNDING: Duration = Duration::from_secs(1);
-
-/// The least distance of an attempt from a failed one before it.
-const LEAST_DELAY: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
@@ -164,7 +161,7 @@ mod tests {
         fn a_delay_stays_within_its_bounds(failures in 0u32.., jitter in 0.0f64..=1.0) {
             for pace in [Pace::BRISK, Pace::PATIENT] {
                 let delay = pace.delay(failures, None, jitter);
-                prop_assert!(delay >= LEAST_DELAY);
+                prop_assert!(delay >= pace.first / 2);
                 prop_assert!(delay <= pace.cap);
             }
         }

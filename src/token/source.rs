@@ -12,11 +12,20 @@ use super::schedule::Pace;
 pub trait TokenSource {
     /// Gets a token, once. An implementation bounds its own duration.
     fn fetch(&self) -> FetchFuture<'_>;
+
+    /// Resolves when another attempt may end otherwise than the last one did, because something on
+    /// this machine has changed: a secret's file, for instance.
+    fn changed(&self) -> Changed<'_> {
+        Box::pin(std::future::pending())
+    }
 }
 
 /// The outcome of [`TokenSource::fetch`]; it lives on the control plane's thread, so it need not
 /// be `Send`.
 pub type FetchFuture<'a> = Pin<Box<dyn Future<Output = Result<FetchedToken, FetchError>> + 'a>>;
+
+/// What [`TokenSource::changed`] returns.
+pub type Changed<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// A token as it was handed out.
 #[derive(Debug, Clone)]
@@ -75,17 +84,20 @@ pub enum FailureKind {
     Throttled,
     /// The provider's answer cannot be used.
     Malformed,
+    /// The token is not one that the provider signed for the audience that the configuration names.
+    Unverified,
     /// gatepass cannot even ask: its secret file is gone, or the address is not a token endpoint.
     Misconfigured,
 }
 
 impl FailureKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Refused,
         Self::Unavailable,
         Self::Throttled,
         Self::Malformed,
+        Self::Unverified,
         Self::Misconfigured,
     ];
 
@@ -96,6 +108,7 @@ impl FailureKind {
             Self::Unavailable => "unavailable",
             Self::Throttled => "throttled",
             Self::Malformed => "malformed",
+            Self::Unverified => "unverified",
             Self::Misconfigured => "misconfigured",
         }
     }
@@ -106,7 +119,7 @@ impl FailureKind {
             Self::Unavailable | Self::Malformed => Pace::BRISK,
             // The secret file is on this machine and costs nobody anything to look at again.
             Self::Misconfigured => Pace::BRISK,
-            Self::Refused | Self::Throttled => Pace::PATIENT,
+            Self::Refused | Self::Throttled | Self::Unverified => Pace::PATIENT,
         }
     }
 }

@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256};
+use serde_json::json;
+
 use crate::support::gatepass::{project, run};
 use crate::support::{AuthorizationServer, CANARY, Gatepass, Upstream, get, simple_config};
 
@@ -39,19 +42,53 @@ fn first_cells(header: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Runs `check` with a secret file in place of the one that the example names.
+/// Runs `check` with files that are there in place of those that the example names.
 fn check(config: &str) {
     let directory = tempfile::tempdir().unwrap();
-    let secret = directory.path().join("secret");
-    fs::write(&secret, CANARY).unwrap();
-    let key = "client_secret_file = ";
-    let lines = config.lines().map(|line| match line.starts_with(key) {
-        true => format!("{key}\"{}\"\n", secret.display()),
-        false => format!("{line}\n"),
-    });
-    let config: String = lines.collect();
-    let finished = run(&["check"], &[("gatepass.toml", &config)]);
-    assert_eq!(finished.code, Some(0), "{}\n{config}", finished.stderr);
+    let file = |name: &str, content: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let pair = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap();
+    let certificate = CertificateParams::new(Vec::new()).unwrap();
+    let certificate = certificate.self_signed(&pair).unwrap().pem();
+    let account = json!({ "client_email": "a@b", "private_key": pair.serialize_pem() });
+    let secret = file("secret", CANARY);
+    let stand_ins = [
+        ("private_key_file", file("key.pem", &pair.serialize_pem())),
+        ("client_key_file", file("tls.key", &pair.serialize_pem())),
+        ("client_cert_file", file("tls.crt", &certificate)),
+        (
+            "service_account_file",
+            file("account.json", &account.to_string()),
+        ),
+        (
+            "session_file",
+            directory.path().join("session").display().to_string(),
+        ),
+    ];
+    let stand_in = |key: &str| {
+        let known = stand_ins.iter().find(|(known, _)| *known == key);
+        known.map_or(secret.as_str(), |(_, path)| path)
+    };
+    let checked = with_files(config, stand_in);
+    let finished = run(&["check"], &[("gatepass.toml", &checked)]);
+    assert_eq!(finished.code, Some(0), "{}\n{checked}", finished.stderr);
+}
+
+/// Every string that is the value of a key `…_file` becomes what the function says of the key.
+fn with_files<'a>(config: &str, stand_in: impl Fn(&str) -> &'a str) -> String {
+    let mut parts: Vec<_> = config.split('"').collect();
+    for index in (1..parts.len()).step_by(2) {
+        let before = parts[index - 1].lines().last().unwrap_or_default();
+        let key = before.strip_suffix(" = ").unwrap_or_default();
+        let key = key.rsplit([' ', '{']).next().unwrap();
+        if key.ends_with("_file") && !before.starts_with('#') && key != "ca_file" {
+            parts[index] = stand_in(key);
+        }
+    }
+    parts.join("\"")
 }
 
 #[test]
@@ -84,9 +121,17 @@ fn the_example_with_everything_uncommented_is_good() {
         // Alternatives to a key that is set already, and files that are not there.
         .filter(|line| !line.starts_with("# client_secret"))
         .filter(|line| {
-            !["# domain", "# tenant", "# realm"]
-                .iter()
-                .any(|key| line.starts_with(key))
+            let needs_another = [
+                "domain",
+                "tenant",
+                "realm",
+                "authorization_server",
+                "issuer",
+            ];
+            let alternatives = ["password", "api_key", "refresh_token", "actor_token_type"];
+            let left_out = needs_another.iter().chain(&alternatives);
+            let mut left_out = left_out.map(|key| format!("# {key}"));
+            !left_out.any(|key| line.starts_with(&key))
         })
         .filter(|line| !(line.starts_with('#') && line.contains("file = \"")))
         // Values that only the user can know.
@@ -118,9 +163,16 @@ fn the_reference_lists_the_keys_of_the_example() {
                 .chars()
                 .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.'))
         {
-            let inner = if key == "tls" { ".ca_file" } else { "" };
             assert!(!value.is_empty());
-            keys.insert(format!("{table}.{key}{inner}"));
+            if ["tls", "verify"].contains(&key) {
+                let inner = value.split(['{', '}']).nth(1).unwrap().trim();
+                let inner = inner
+                    .split(", ")
+                    .map(|pair| pair.split(" = ").next().unwrap());
+                keys.extend(inner.map(|inner| format!("{table}.{key}.{inner}")));
+            } else {
+                keys.insert(format!("{table}.{key}"));
+            }
         }
     }
     assert!(keys.len() > 25, "{keys:?}");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::gatepass::project;
 
-const FLOORS: [(&str, u8); 15] = [
+const FLOORS: [(&str, u8); 16] = [
     ("main", 5),
     ("cli", 5),
     ("app", 4),
@@ -18,6 +18,7 @@ const FLOORS: [(&str, u8); 15] = [
     ("proxy", 2),
     ("token", 1),
     ("tls", 1),
+    ("store", 1),
     ("readiness", 0),
     ("drain", 0),
     ("signal", 0),

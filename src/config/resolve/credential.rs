@@ -1,24 +1,31 @@
 //! `[credentials.NAME]`
 
+mod client;
+mod grant;
+mod request;
+
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
 use http::header::AUTHORIZATION;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::super::decode::{Path, Report};
 use super::super::raw;
-use super::super::scalar::{Count, OneOrMany, SecretSource, value_or};
+use super::super::scalar::{Count, value_or};
 use super::{
-    LEGAL_NAME, TrustedRoots, at_most, choice, endpoint, is_legal_name, preset, required, route,
-    secret,
+    LEGAL_NAME, TrustedRoots, at_most, choice, endpoint, is_legal_name, preset, route, secret,
 };
 use crate::oauth::{
-    BodyFormat, ClientAuthentication, RESERVED_PARAMETERS, Secret, Settings, TokenLocation,
+    AnswerSettings, EndpointSettings, Origin, ProviderSettings, Secret, Settings, TokenLocation,
+    TransportSettings, VerificationSettings,
 };
+use crate::store::SessionFile;
 use crate::token::{RefusalSettings, RefusedBy};
+use grant::Way;
 
 /// Resolves the credentials; none if any of them has a mistake.
 pub(super) fn resolve(
@@ -42,68 +49,178 @@ fn credential(
     let path = Path::new(["credentials", &name]);
     check_name(&name, &path, report);
     let endpoint_is_known = preset::apply(&mut raw, &path, report);
-    choice(
-        raw.grant_type.as_deref(),
-        &[("client_credentials", ())],
-        &path.key("grant_type"),
-        report,
-    );
-    let client_authentication = choice(
-        raw.token_endpoint_auth_method.as_deref(),
-        &ClientAuthentication::NAMES,
-        &path.key("token_endpoint_auth_method"),
-        report,
-    );
-    let token_endpoint = match endpoint_is_known {
-        true => endpoint::token_endpoint(raw.token_endpoint, &path, report),
-        false => None,
-    };
-    let client_id = required(raw.client_id, &path.key("client_id"), CLIENT_ID, report);
-    let client_secret = client_secret(
-        raw.client_secret,
-        raw.client_secret_file,
-        raw.client_secret_env,
-        &path,
-        report,
-    );
-    let separator = raw.scope_separator.as_deref().unwrap_or(" ");
-    let scope = scope(raw.scope, separator, &path.key("scope"), report);
-    let parameters = parameters(raw.parameters, &path.key("parameters"), report);
-    let headers = secret::headers(raw.headers, &OWN_HEADERS, &path.key("headers"), report);
-    let body_format = choice(
-        raw.body_format.as_deref(),
-        &BODY_FORMATS,
-        &path.key("body_format"),
-        report,
-    );
-    let token_location = token_location(raw.token_field, &path.key("token_field"), report);
-    let scheme = scheme(raw.scheme, &path.key("scheme"), report);
+    let way = Way::of(&raw, &path, report);
+    let answer = answer(way, &mut raw, &path, report);
+    let scheme = scheme(raw.scheme.take(), &path.key("scheme"), report);
     let refusals = refusals(
         raw.refresh_on_401.as_deref(),
         raw.refreshes_on_401_per_minute,
         &path,
         report,
     );
-    let endpoint_scheme = token_endpoint.as_ref().map_or("", Url::scheme);
-    let tls = roots.config(endpoint_scheme, &raw.tls, &path, report);
+    let origin = match way {
+        None => {
+            // What else is wrong depends on the way, but for this.
+            endpoint::of_provider(raw.token_endpoint, raw.issuer, &path, report);
+            None
+        }
+        Some(Way::TokenFile) => token_file(raw.token_file, &path, report),
+        Some(way) => {
+            let provider = provider(way, raw, endpoint_is_known, &path, roots, report);
+            provider.map(|provider| Origin::Provider(Box::new(provider)))
+        }
+    };
     Some(Settings {
         credential: name,
-        token_endpoint: token_endpoint?,
-        client_id: client_id?,
-        client_secret: client_secret?,
-        client_authentication: client_authentication?.unwrap_or_default(),
-        scope: scope?,
-        resource: raw.resource.map_or_else(Vec::new, |resource| resource.0),
-        parameters: parameters?,
-        headers: headers.into_iter().collect::<Option<_>>()?,
-        body_format: body_format?.unwrap_or_default(),
-        token_location: token_location?,
+        origin: origin?,
+        answer: answer?,
         scheme: scheme?,
-        audience: raw.audience.filter(|audience| !audience.is_empty()),
-        default_lifetime: value_or(raw.default_lifetime, DEFAULT_LIFETIME),
-        timeout: value_or(raw.timeout, DEFAULT_TIMEOUT),
         refusals: refusals?,
-        tls: tls?,
+    })
+}
+
+fn token_file(written: Option<String>, path: &Path, report: &mut Report) -> Option<Origin> {
+    let path = path.key("token_file");
+    let file = super::required(
+        written,
+        &path,
+        "the file that somebody writes tokens to",
+        report,
+    )?;
+    match secret::file_of_others(file, &path, report)? {
+        Secret::File(file) => Some(Origin::File(file)),
+        Secret::Value(_) => None,
+    }
+}
+
+fn provider(
+    way: Way,
+    mut raw: raw::Credential,
+    endpoint_is_known: bool,
+    path: &Path,
+    roots: &mut TrustedRoots,
+    report: &mut Report,
+) -> Option<ProviderSettings> {
+    let endpoint = match endpoint_is_known {
+        true => endpoint::of_provider(raw.token_endpoint.take(), raw.issuer.take(), path, report),
+        false => None,
+    };
+    let client = client::client(way, &mut raw, path, report);
+    let grant = grant::grant(way, &mut raw, path, report);
+    let request = request::request(&mut raw, path, report);
+    let session_file = session_file(raw.session_file.take(), &path.key("session_file"), report);
+    let verification = verification(raw.verify.take(), endpoint.as_ref(), path, report);
+    let egress_proxy = egress_proxy(raw.egress_proxy.take(), &path.key("egress_proxy"), report);
+    let plain_http = endpoint.as_ref().is_some_and(is_plain);
+    let scheme = if plain_http { "http" } else { "https" };
+    let tls = roots.config(scheme, &raw.tls, path, report);
+    let client = client?;
+    Some(ProviderSettings {
+        endpoint: endpoint?,
+        grant: grant?,
+        client_id: client.id,
+        client_authentication: client.authentication,
+        request: request?,
+        session_file: session_file?,
+        verification: verification?,
+        transport: TransportSettings {
+            timeout: value_or(raw.timeout, DEFAULT_TIMEOUT),
+            tls: tls?,
+            egress_proxy: egress_proxy?,
+            plain_http,
+        },
+    })
+}
+
+/// Only a provider on this machine can be spoken to without TLS.
+fn is_plain(endpoint: &EndpointSettings) -> bool {
+    match endpoint {
+        EndpointSettings::At(url) | EndpointSettings::OfIssuer(url) => url.scheme() == "http",
+    }
+}
+
+fn session_file(
+    written: Option<String>,
+    path: &Path,
+    report: &mut Report,
+) -> Option<Option<PathBuf>> {
+    let Some(file) = written.map(PathBuf::from) else {
+        return Some(None);
+    };
+    match SessionFile::new(file.clone()).check_blocking() {
+        Ok(()) => Some(Some(file)),
+        Err(error) => {
+            let expected =
+                "a file of gatepass's own, or the name of one in a directory that is there";
+            report.add(path, error.to_string(), expected);
+            None
+        }
+    }
+}
+
+fn verification(
+    written: Option<raw::Verify>,
+    endpoint: Option<&EndpointSettings>,
+    credential: &Path,
+    report: &mut Report,
+) -> Option<Option<VerificationSettings>> {
+    let Some(written) = written else {
+        return Some(None);
+    };
+    let path = credential.key("verify").key("jwks_uri");
+    let key_set = match written.jwks_uri {
+        Some(address) => Some(endpoint::address(Some(address), &path, KEY_SET, report)?),
+        None => None,
+    };
+    if key_set.is_none() && !matches!(endpoint, None | Some(EndpointSettings::OfIssuer(_))) {
+        let expected = format!("{KEY_SET}; or issuer in the place of token_endpoint");
+        report.add(&path, "nothing", expected);
+        return None;
+    }
+    Some(Some(VerificationSettings {
+        key_set,
+        issuer: written.issuer,
+        audience: written.audience.map_or_else(Vec::new, |list| list.0),
+    }))
+}
+
+/// A password may stand in it, so it is not shown.
+fn egress_proxy(
+    written: Option<SecretString>,
+    path: &Path,
+    report: &mut Report,
+) -> Option<Option<Url>> {
+    let Some(written) = written else {
+        return Some(None);
+    };
+    let url = Url::parse(written.expose_secret()).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if url.is_none() {
+        report.add(
+            path,
+            "something that is no address of an HTTP proxy (not shown)",
+            "an address such as \"http://proxy.example:3128\"",
+        );
+    }
+    url.map(Some)
+}
+
+fn answer(
+    way: Option<Way>,
+    raw: &mut raw::Credential,
+    path: &Path,
+    report: &mut Report,
+) -> Option<AnswerSettings> {
+    let written = raw.token_field.take().map(|fields| fields.0);
+    let usual = match way {
+        Some(Way::TokenFile) => TokenLocation::WholeBody,
+        _ => TokenLocation::default(),
+    };
+    let token_type = raw.token_type.take().unwrap_or_else(|| "Bearer".into());
+    Some(AnswerSettings {
+        token: token_locations(written, usual, &path.key("token_field"), report)?,
+        token_type: Some(token_type).filter(|kind| kind != "any"),
+        default_lifetime: value_or(raw.default_lifetime, DEFAULT_LIFETIME),
     })
 }
 
@@ -117,43 +234,6 @@ fn check_name(name: &str, path: &Path, report: &mut Report) {
     } else if !is_legal_name(name) {
         report.add(path, format!("the name {name:?}"), LEGAL_NAME);
     }
-}
-
-fn client_secret(
-    value: Option<SecretString>,
-    file: Option<String>,
-    variable: Option<String>,
-    path: &Path,
-    report: &mut Report,
-) -> Option<Secret> {
-    let mut written: Vec<_> = SECRET_KEYS
-        .into_iter()
-        .filter(|key| report.is_written(&path.key(key)))
-        .collect();
-    // A variable goes over the file, also where the file has another of the three keys.
-    if let Some(over) = written
-        .iter()
-        .find(|key| report.is_from_environment(&path.key(key)))
-    {
-        written = vec![over];
-    }
-    let key = match written.as_slice() {
-        [] => {
-            report.add(&path.key("client_secret_file"), "nothing", CLIENT_SECRET);
-            return None;
-        }
-        [only] => path.key(only),
-        several => {
-            report.add(path, several.join(" and "), "only one of them");
-            return None;
-        }
-    };
-    let source = match written.first() {
-        Some(&"client_secret") => SecretSource::Value(value?),
-        Some(&"client_secret_file") => SecretSource::File(file?),
-        _ => SecretSource::Variable(variable?),
-    };
-    secret::resolve(source, &key, "client_secret = \"…\"", report)
 }
 
 fn refusals(
@@ -178,28 +258,6 @@ fn refusals(
     })
 }
 
-/// `Some(None)` if none is asked for: some providers refuse an empty scope, so it is left out.
-fn scope(
-    written: Option<OneOrMany>,
-    separator: &str,
-    path: &Path,
-    report: &mut Report,
-) -> Option<Option<String>> {
-    let joined = written.map(|list| list.0.join(" ")).unwrap_or_default();
-    // RFC 6749 §3.3: scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
-    let legal = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\');
-    let tokens: Vec<_> = joined.split_whitespace().collect();
-    if let Some(token) = tokens.iter().find(|token| !token.chars().all(legal)) {
-        report.add(
-            path,
-            format!("{token:?}"),
-            "scopes of visible ASCII characters without quotes and backslashes",
-        );
-        return None;
-    }
-    Some(Some(tokens.join(separator)).filter(|scope| !scope.is_empty()))
-}
-
 /// The field that carries the credential's tokens.
 pub(super) fn token_header(
     name: &str,
@@ -221,49 +279,26 @@ pub(super) fn token_header(
     header
 }
 
-/// Further parameters; those that gatepass sets itself cannot be overridden.
-fn parameters(
-    written: BTreeMap<String, SecretSource>,
+/// Each a name, a JSON pointer, or the word for a body that is the token.
+fn token_locations(
+    written: Option<Vec<String>>,
+    usual: TokenLocation,
     path: &Path,
     report: &mut Report,
-) -> Option<Vec<(String, Secret)>> {
-    let resolved: Vec<_> = written
-        .into_iter()
-        .map(|(name, source)| {
-            let path = path.key(&name);
-            if RESERVED_PARAMETERS.contains(&name.as_str()) {
-                report.add(
-                    &path,
-                    "a parameter that gatepass sets itself",
-                    "its own key beside this table, if there is one",
-                );
-                return None;
-            }
-            let secret = secret::resolve(source, &path, "a plain string", report)?;
-            Some((name, secret))
-        })
-        .collect();
-    resolved.into_iter().collect()
-}
-
-/// A name, a JSON pointer, or the word for a body that is the token.
-fn token_location(
-    written: Option<String>,
-    path: &Path,
-    report: &mut Report,
-) -> Option<TokenLocation> {
+) -> Option<Vec<TokenLocation>> {
     let Some(written) = written else {
-        return Some(TokenLocation::default());
+        return Some(vec![usual]);
     };
-    if written.is_empty() {
-        report.add(path, "an empty string", TOKEN_FIELD);
+    if written.is_empty() || written.iter().any(String::is_empty) {
+        report.add(path, "an empty list or string", TOKEN_FIELD);
         return None;
     }
-    Some(match written.as_str() {
+    let location = |written: String| match written.as_str() {
         "." => TokenLocation::WholeBody,
         pointer if pointer.starts_with('/') => TokenLocation::Json(written),
         name => TokenLocation::Json(format!("/{name}")),
-    })
+    };
+    Some(written.into_iter().map(location).collect())
 }
 
 /// RFC 9110 §11.1: "auth-scheme = token".
@@ -281,21 +316,10 @@ fn scheme(written: Option<String>, path: &Path, report: &mut Report) -> Option<S
     Some(scheme)
 }
 
-const BODY_FORMATS: [(&str, BodyFormat); 2] =
-    [("form", BodyFormat::Form), ("json", BodyFormat::Json)];
-
-/// Fields of a token request that gatepass sets itself.
-const OWN_HEADERS: [&str; 6] = [
-    "authorization",
-    "connection",
-    "content-length",
-    "content-type",
-    "host",
-    "transfer-encoding",
-];
-
 const TOKEN_FIELD: &str = "a name such as \"id_token\", a JSON pointer such as \"/data/token\", \
                            or \".\" if the whole body is the token";
+
+const KEY_SET: &str = "where the provider publishes its keys, such as https://id.example/jwks";
 
 const REFUSED_BY: [(&str, RefusedBy); 3] = [
     ("always", RefusedBy::Any401),
@@ -305,12 +329,6 @@ const REFUSED_BY: [(&str, RefusedBy); 3] = [
 
 /// One a second is what the refresher does at most.
 const MOST_REFRESHES: usize = 60;
-
-const SECRET_KEYS: [&str; 3] = ["client_secret", "client_secret_file", "client_secret_env"];
-
-const CLIENT_ID: &str = "the identifier that the provider gave this client";
-const CLIENT_SECRET: &str = "client_secret_file = \"…\", client_secret_env = \"…\" or \
-                             client_secret = \"…\", with the secret that the provider gave this client";
 
 /// Shorter than what providers usually grant: a token that lives longer is only refreshed early.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);

@@ -1,34 +1,61 @@
 //! `token_endpoint`
 
-use url::{Host, Url};
+use url::Url;
 
 use super::super::decode::{Path, Report};
 use super::required;
+use crate::oauth::EndpointSettings;
+use crate::oauth::transport::{bare, is_loopback};
 
-/// The address, if it is one to which a secret may be sent.
-pub(super) fn token_endpoint(
-    written: Option<String>,
+/// Where tokens are asked for: at an address, or where an issuer says.
+pub(super) fn of_provider(
+    token_endpoint: Option<String>,
+    issuer: Option<String>,
     credential: &Path,
     report: &mut Report,
+) -> Option<EndpointSettings> {
+    let Some(issuer) = issuer else {
+        let path = credential.key("token_endpoint");
+        let url = address(token_endpoint, &path, TOKEN_ENDPOINT, report)?;
+        return Some(EndpointSettings::At(url));
+    };
+    let path = credential.key("issuer");
+    if token_endpoint.is_some() {
+        report.add(credential, "issuer and token_endpoint", "only one of them");
+        return None;
+    }
+    let url = address(Some(issuer), &path, ISSUER, report)?;
+    if url.query().is_some() {
+        // RFC 8414 §2: "no query or fragment components".
+        report.add(&path, "an address with a query", ISSUER);
+        return None;
+    }
+    Some(EndpointSettings::OfIssuer(url))
+}
+
+/// An address, if it is one to which a secret may be sent.
+pub(super) fn address(
+    written: Option<String>,
+    path: &Path,
+    expected: &str,
+    report: &mut Report,
 ) -> Option<Url> {
-    let path = credential.key("token_endpoint");
-    let written = required(written, &path, TOKEN_ENDPOINT, report)?;
+    let written = required(written, path, expected, report)?;
     let Ok(url) = Url::parse(&written) else {
         // Not shown: a secret may stand anywhere in it.
-        report.add(&path, "something that is no address", TOKEN_ENDPOINT);
+        report.add(path, "something that is no address", expected);
         return None;
     };
-    let fault = endpoint_fault(&url);
-    if let Some((found, expected)) = fault {
-        report.add(&path, found, expected);
+    if let Some((found, expected)) = fault(&url, expected) {
+        report.add(path, found, expected);
         return None;
     }
     Some(url)
 }
 
-/// What is wrong with the address of a token endpoint, and what it should be.
-fn endpoint_fault(url: &Url) -> Option<(String, String)> {
-    let bare = format!("{}{}", url.origin().ascii_serialization(), url.path());
+/// What is wrong with an address of a provider, and what it should be.
+fn fault(url: &Url, expected: &str) -> Option<(String, String)> {
+    let bare = bare(url);
     if !url.username().is_empty() || url.password().is_some() {
         return Some((
             "an address with a user name or password in it".into(),
@@ -38,7 +65,7 @@ fn endpoint_fault(url: &Url) -> Option<(String, String)> {
     if !matches!(url.scheme(), "https" | "http") || url.host().is_none() {
         return Some((
             format!("an address of the scheme {}", url.scheme()),
-            TOKEN_ENDPOINT.into(),
+            expected.into(),
         ));
     }
     if url.scheme() == "http" && !is_loopback(url) {
@@ -67,7 +94,7 @@ fn endpoint_fault(url: &Url) -> Option<(String, String)> {
     let cognito = url
         .host_str()
         .is_some_and(|host| host.ends_with(".amazoncognito.com"));
-    if cognito && url.path() != "/oauth2/token" {
+    if cognito && expected == TOKEN_ENDPOINT && url.path() != "/oauth2/token" {
         return Some((
             format!("{bare}, where Cognito has no token endpoint"),
             format!("{}/oauth2/token", url.origin().ascii_serialization()),
@@ -78,16 +105,6 @@ fn endpoint_fault(url: &Url) -> Option<(String, String)> {
         return Some((format!("{bare} with a #fragment"), format!("{bare:?}")));
     }
     None
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        // RFC 6761 §6.3 says the same of names below it, but not every resolver keeps to it.
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
 }
 
 /// Parameters of a token request (RFC 6749, RFC 8707) that pasted addresses carry.
@@ -104,3 +121,4 @@ const BODY_PARAMETERS: [&str; 9] = [
 ];
 
 const TOKEN_ENDPOINT: &str = "the provider's token endpoint, such as https://id.example/oauth2/token, or a preset that knows it";
+const ISSUER: &str = "the provider's issuer, such as https://id.example";

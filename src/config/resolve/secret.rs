@@ -5,7 +5,7 @@ use std::env;
 use std::path::{Component, PathBuf};
 
 use http::HeaderName;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::super::decode::{Path, Report};
 use super::super::scalar::SecretSource;
@@ -26,6 +26,71 @@ pub(super) fn resolve(
         SecretSource::Value(value) => Some(Secret::Value(value)),
         SecretSource::File(file) => from_file(file, path, plainly, report),
         SecretSource::Variable(name) => from_variable(&name, path, plainly, report),
+    }
+}
+
+/// A secret as the three keys that it can be written with.
+pub(super) struct Keys {
+    /// `NAME`: the secret itself. `NAME_file` and `NAME_env` say where it is kept.
+    pub(super) name: &'static str,
+    pub(super) value: Option<SecretString>,
+    pub(super) file: Option<String>,
+    pub(super) variable: Option<String>,
+}
+
+impl Keys {
+    /// Which of them are written.
+    fn written(&self, table: &Path, report: &Report) -> Vec<String> {
+        let Self { name, .. } = self;
+        let keys = [
+            (*name).to_owned(),
+            format!("{name}_file"),
+            format!("{name}_env"),
+        ];
+        let mut written: Vec<_> = keys
+            .into_iter()
+            .filter(|key| report.is_written(&table.key(key)))
+            .collect();
+        // A variable goes over the file, also where the file has another of the three keys.
+        let from_environment = |key: &String| report.is_from_environment(&table.key(key));
+        if let Some(over) = written.iter().position(from_environment) {
+            written = vec![written.swap_remove(over)];
+        }
+        written
+    }
+
+    /// Makes sure that the secret can be had. `Some(None)` if none of the keys is written.
+    pub(super) fn resolve(self, table: &Path, report: &mut Report) -> Option<Option<Secret>> {
+        let written = self.written(table, report);
+        let key = match written.as_slice() {
+            [] => return Some(None),
+            [only] => only,
+            several => {
+                report.add(table, several.join(" and "), "only one of them");
+                return None;
+            }
+        };
+        let source = match key.strip_prefix(self.name) {
+            Some("_file") => SecretSource::File(self.file?),
+            Some("_env") => SecretSource::Variable(self.variable?),
+            _ => SecretSource::Value(self.value?),
+        };
+        let plainly = format!("{} = \"…\"", self.name);
+        resolve(source, &table.key(key), &plainly, report).map(Some)
+    }
+
+    /// The same for a secret that must be there; `what` says what it is.
+    pub(super) fn required(self, table: &Path, what: &str, report: &mut Report) -> Option<Secret> {
+        let name = self.name;
+        let resolved = self.resolve(table, report)?;
+        if resolved.is_none() {
+            report.add(
+                &table.key(format!("{name}_file")),
+                "nothing",
+                format!("{name}_file = \"…\", {name}_env = \"…\" or {name} = \"…\", with {what}"),
+            );
+        }
+        resolved
     }
 }
 
@@ -61,6 +126,24 @@ pub(super) fn headers(
         .into_iter()
         .map(|(name, source)| header(name, source))
         .collect()
+}
+
+/// A file that somebody else writes, perhaps later than gatepass starts.
+pub(super) fn file_of_others(file: String, path: &Path, report: &mut Report) -> Option<Secret> {
+    if is_surely_a_path(&file) {
+        return Some(Secret::File(PathBuf::from(file)));
+    }
+    report.add(
+        path,
+        "a path that does not exist (not shown: it might be the token itself)",
+        "the path of a file in a directory that exists",
+    );
+    None
+}
+
+/// A key in a file, which is too long to be written anywhere else.
+pub(super) fn key_file(file: String, path: &Path, report: &mut Report) -> Option<Secret> {
+    from_file(file, path, "a file of its own", report)
 }
 
 fn from_file(file: String, path: &Path, plainly: &str, report: &mut Report) -> Option<Secret> {

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
 use super::*;
+use crate::oauth::Secret;
 
 const DEFAULT: Duration = Duration::from_secs(300);
 
@@ -15,19 +16,32 @@ fn answer(status: u16, body: impl AsRef<[u8]>) -> Answer {
     }
 }
 
+fn settings(token: &[TokenLocation]) -> AnswerSettings {
+    AnswerSettings {
+        token: token.to_vec(),
+        token_type: Some("Bearer".into()),
+        default_lifetime: DEFAULT,
+    }
+}
+
+fn read_at(place: &TokenLocation, answer: &Answer) -> Result<ReceivedToken, FetchError> {
+    let settings = settings(std::slice::from_ref(place));
+    let confidential = ["s3cret".into()];
+    read(answer, &settings, &Grant::ClientCredentials, &confidential)
+        .map_err(|refusal| refusal.error)
+}
+
+fn read_usual(answer: &Answer) -> Result<ReceivedToken, FetchError> {
+    read_at(&TokenLocation::default(), answer)
+}
+
 fn read_ok(body: impl AsRef<[u8]>) -> (String, Duration) {
-    let token = read(&answer(200, body), &TokenLocation::default(), DEFAULT, &[]).unwrap();
+    let token = read_usual(&answer(200, body)).unwrap();
     (token.secret.expose_secret().to_owned(), token.lifetime)
 }
 
 fn error(status: u16, body: impl AsRef<[u8]>) -> (FailureKind, String) {
-    let error = read(
-        &answer(status, body),
-        &TokenLocation::default(),
-        DEFAULT,
-        &["s3cret".into()],
-    )
-    .unwrap_err();
+    let error = read_usual(&answer(status, body)).unwrap_err();
     (error.kind, error.message)
 }
 
@@ -82,7 +96,7 @@ fn a_token_that_is_a_jwt_says_itself_how_long_it_lives() {
 #[test]
 fn a_token_may_stand_elsewhere() {
     let find = |location: &TokenLocation, body: &str| {
-        let token = read(&answer(200, body), location, DEFAULT, &[]);
+        let token = read_at(location, &answer(200, body));
         token.map(|token| token.secret.expose_secret().to_owned())
     };
     let id_token = TokenLocation::Json("/id_token".into());
@@ -114,9 +128,7 @@ fn a_token_may_stand_elsewhere() {
 fn a_providers_wishes_are_handed_on() {
     let refresh_in = |written: &str| {
         let body = format!(r#"{{"access_token":"t","expires_in":90,"refresh_in":{written}}}"#);
-        read(&answer(200, body), &TokenLocation::default(), DEFAULT, &[])
-            .unwrap()
-            .refresh_in
+        read_usual(&answer(200, body)).unwrap().refresh_in
     };
     assert_eq!(refresh_in("45"), Some(Duration::from_secs(45)));
     assert_eq!(refresh_in("\"45\""), Some(Duration::from_secs(45)));
@@ -129,7 +141,7 @@ fn a_providers_wishes_are_handed_on() {
         retry_after: wish,
         ..answer(429, "{}")
     };
-    let error = read(&throttled, &TokenLocation::default(), DEFAULT, &[]).unwrap_err();
+    let error = read_usual(&throttled).unwrap_err();
     assert_eq!(
         (error.kind, error.retry_after),
         (FailureKind::Throttled, wish)
@@ -231,21 +243,161 @@ fn messages_say_what_to_do() {
         of(200, r#"{"access_token":"t","token_type":"mac"}"#),
     ];
     insta::assert_snapshot!(said.join("\n"), @r#"
-    refused: answered 401 invalid_client ("No such client"); check client_id, the client secret and token_endpoint_auth_method
+    refused: answered 401 invalid_client ("No such client"); check client_id, the client's secret or key, and token_endpoint_auth_method
     refused: answered 400 invalid_scope; check scope against what the client may have
-    refused: answered 400 unauthorized_client; have the provider allow the client credentials grant for this client
+    refused: answered 400 unauthorized_client; have the provider allow this grant_type for this client
     refused: answered 400 custom_reason; check scope, audience and client_id
-    refused: answered 200 invalid_client; check client_id, the client secret and token_endpoint_auth_method
+    refused: answered 200 invalid_client; check client_id, the client's secret or key, and token_endpoint_auth_method
     unavailable: answered 503 temporarily_unavailable; gatepass keeps trying
     throttled: answered 429 with 2 bytes of application/json; gatepass asks less often
     misconfigured: answered 302 with an empty body; a redirect is not followed, because it would hand the client secret to another place; write the final address into token_endpoint
-    refused: answered 401 with 6 bytes of application/json; check client_id, the client secret and token_endpoint_auth_method
+    refused: answered 401 with 6 bytes of application/json; check client_id, the client's secret or key, and token_endpoint_auth_method
     misconfigured: answered 404 with 6 bytes of application/json; nothing takes token requests there; check token_endpoint
     unavailable: answered 502 with 6 bytes of application/json; gatepass keeps trying
     refused: answered 400 with 4 bytes of application/json; check token_endpoint, scope and audience
     malformed: answered with 6 bytes of application/json instead of a JSON object; is this address a token endpoint?
-    malformed: handed out a token of type "mac"; gatepass sends tokens of type Bearer
+    malformed: handed out a token of type "mac" instead of "Bearer"; if it is to be sent nevertheless, set token_type
     "#);
+}
+
+#[test]
+fn googles_own_errors_are_understood() {
+    let grant = Grant::IdentityToolkit {
+        email: "bob@example.com".into(),
+        password: Secret::Value("p".into()),
+        api_key: Secret::Value("k".into()),
+        refresh_endpoint: "https://refresh.example/token".parse().unwrap(),
+    };
+    let mut said = Vec::new();
+    for message in [
+        "INVALID_LOGIN_CREDENTIALS",
+        "INVALID_PASSWORD",
+        "USER_DISABLED",
+        "TOKEN_EXPIRED",
+        "INVALID_REFRESH_TOKEN",
+        "TOO_MANY_ATTEMPTS_TRY_LATER : Access was disabled for a while.",
+        "QUOTA_EXCEEDED : Exceeded quota for verifying passwords.",
+        "API key not valid. Please pass a valid API key.",
+    ] {
+        let body = serde_json::json!({
+            "error": { "code": 400, "message": message, "errors": [], "status": "INVALID_ARGUMENT" }
+        });
+        let answer = answer(400, body.to_string());
+        let refusal = read(&answer, &settings(&[]), &grant, &[]).unwrap_err();
+        let kind = refusal.error.kind.label();
+        said.push(format!(
+            "{kind} {}: {}",
+            refusal.of_the_grant, refusal.error
+        ));
+    }
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn only_what_speaks_of_the_grant_ends_a_session() {
+    for (status, body, of_the_grant) in [
+        (400, r#"{"error":"invalid_grant"}"#, true),
+        (400, r#"{"error":"their_own_word"}"#, true),
+        (400, "", true),
+        (401, r#"{"error":"invalid_client"}"#, false),
+        (400, r#"{"error":"unauthorized_client"}"#, false),
+        (401, "", false),
+        (429, r#"{"error":"invalid_grant_too_often"}"#, false),
+        (503, "", false),
+        (200, "", false),
+    ] {
+        let refusal = read(
+            &answer(status, body),
+            &settings(&[TokenLocation::default()]),
+            &Grant::ClientCredentials,
+            &[],
+        );
+        assert_eq!(
+            refusal.unwrap_err().of_the_grant,
+            of_the_grant,
+            "{status} {body}"
+        );
+    }
+}
+
+#[test]
+fn the_first_place_that_has_a_token_is_taken() {
+    let json = |name: &str| TokenLocation::Json(format!("/{name}"));
+    let places = [json("id_token"), json("idToken"), TokenLocation::WholeBody];
+    let find = |body: &str| {
+        let token = read(
+            &answer(200, body),
+            &settings(&places),
+            &Grant::ClientCredentials,
+            &[],
+        );
+        token.map(|token| token.secret.expose_secret().to_owned())
+    };
+    assert_eq!(find(r#"{"idToken":"b","id_token":"a"}"#).unwrap(), "a");
+    assert_eq!(find(r#"{"idToken":"b","access_token":"c"}"#).unwrap(), "b");
+    assert_eq!(find("\"d\"").unwrap(), "d");
+    assert_eq!(find("e").unwrap(), "e");
+    let nothing = find(r#"{"access_token":"c"}"#).unwrap_err().error;
+    insta::assert_snapshot!(nothing.message);
+}
+
+#[test]
+fn other_spellings_are_read() {
+    let google = r#"{"access_token":"t","expiresIn":"3600","refreshToken":"r"}"#;
+    let token = read_usual(&answer(200, google)).unwrap();
+    assert_eq!(token.lifetime, Duration::from_secs(3600));
+    assert_eq!(token.refresh_token.unwrap().expose_secret(), "r");
+    let form = Answer {
+        content_type: Some("application/x-www-form-urlencoded; charset=utf-8".into()),
+        ..answer(
+            200,
+            "access_token=a%2Fb&token_type=bearer&expires_in=90&refresh_token=r",
+        )
+    };
+    let token = read_usual(&form).unwrap();
+    assert_eq!(token.secret.expose_secret(), "a/b");
+    assert_eq!(token.lifetime, Duration::from_secs(90));
+    assert!(token.refresh_token.is_some());
+    for refresh_token in ["null", "\"\"", "7"] {
+        let body = format!(r#"{{"access_token":"t","refresh_token":{refresh_token}}}"#);
+        assert!(
+            read_usual(&answer(200, body))
+                .unwrap()
+                .refresh_token
+                .is_none()
+        );
+    }
+}
+
+#[test]
+fn the_type_can_be_another_if_the_configuration_says_so() {
+    let body = r#"{"access_token":"t","token_type":"N_A"}"#;
+    for (wanted, is_read) in [(Some("Bearer"), false), (Some("n_a"), true), (None, true)] {
+        let settings = AnswerSettings {
+            token_type: wanted.map(Into::into),
+            ..settings(&[TokenLocation::default()])
+        };
+        let token = read(
+            &answer(200, body),
+            &settings,
+            &Grant::ClientCredentials,
+            &[],
+        );
+        assert_eq!(token.is_ok(), is_read, "{wanted:?}");
+    }
+}
+
+#[test]
+fn a_kept_token_that_is_over_is_over() {
+    // {"iat":1000,"exp":1600}
+    let jwt = "e30.eyJpYXQiOjEwMDAsImV4cCI6MTYwMH0.c2ln";
+    let settings = settings(&[TokenLocation::WholeBody]);
+    let error = read_kept(jwt.into(), &settings).unwrap_err();
+    assert!(error.message.contains("over already"), "{error}");
+    assert_eq!(
+        read_kept("opaque".into(), &settings).unwrap().lifetime,
+        DEFAULT
+    );
 }
 
 #[test]
@@ -269,7 +421,7 @@ proptest! {
     fn no_answer_panics_and_no_token_breaks_a_header(
         status in 100u16..1000, body in proptest::collection::vec(any::<u8>(), 0..200),
     ) {
-        if let Ok(token) = read(&answer(status, body), &TokenLocation::default(), DEFAULT, &[]) {
+        if let Ok(token) = read_usual(&answer(status, body)) {
             prop_assert!(http::HeaderValue::from_str(token.secret.expose_secret()).is_ok());
         }
     }
@@ -277,7 +429,7 @@ proptest! {
     #[test]
     fn any_json_is_read_or_refused(token in any::<String>(), expires_in in any::<f64>()) {
         let body = serde_json::json!({ "access_token": token, "expires_in": expires_in });
-        if let Ok(fetched) = read(&answer(200, body.to_string()), &TokenLocation::default(), DEFAULT, &[]) {
+        if let Ok(fetched) = read_usual(&answer(200, body.to_string())) {
             prop_assert!(!fetched.lifetime.is_zero());
             prop_assert!(http::HeaderValue::from_str(fetched.secret.expose_secret()).is_ok());
         }

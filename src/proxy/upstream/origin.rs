@@ -132,7 +132,7 @@ mod tests {
     use crate::tls::{Trust, client_config};
 
     fn origin(url: &str) -> Result<Origin, String> {
-        let tls = client_config(&Trust::Platform).unwrap();
+        let tls = client_config(&Trust::Platform, None).unwrap();
         Origin::new(&url.parse().unwrap(), &tls).map_err(|error| error.to_string())
     }
 

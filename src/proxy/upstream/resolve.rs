@@ -80,7 +80,7 @@ mod tests {
     use crate::tls::{Trust, client_config};
 
     fn resolver(url: &str) -> Resolver {
-        let tls = client_config(&Trust::Nobody).unwrap();
+        let tls = client_config(&Trust::Nobody, None).unwrap();
         Resolver::new(&Origin::new(&url.parse().unwrap(), &tls).unwrap())
     }
 

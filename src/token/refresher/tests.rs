@@ -13,7 +13,7 @@ use super::*;
 use crate::readiness::Readiness;
 use crate::token::cell;
 use crate::token::metrics::TokenMetrics;
-use crate::token::source::FetchFuture;
+use crate::token::source::{Changed, FetchFuture};
 use crate::token::{Refusal, RefusalSettings, TokenReader, schedule};
 
 /// What the scripted source does at one attempt.
@@ -34,6 +34,7 @@ struct Play {
     answers: VecDeque<Answer>,
     asked: Vec<Instant>,
     under_way: usize,
+    changed: Rc<tokio::sync::Notify>,
     most_under_way: usize,
 }
 
@@ -78,6 +79,11 @@ impl TokenSource for Script {
             self.0.borrow_mut().under_way -= 1;
             outcome
         })
+    }
+
+    fn changed(&self) -> Changed<'_> {
+        let changed = Rc::clone(&self.0.borrow().changed);
+        Box::pin(async move { changed.notified().await })
     }
 }
 
@@ -264,7 +270,7 @@ async fn an_attempt_follows_at_the_latest_when_the_token_ends() {
 
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn at_most_two_fetches_a_life_in_the_calm() {
-    for seconds in [2u64, 3, 5, 60, 3600, 86_400] {
+    for seconds in [2u64, 3, 5, 60, 3600, 86_400, 365 * 86_400] {
         let lives = 20;
         let stage = Stage::play((0..100).map(|_| token(seconds)));
         let step = Duration::from_secs(seconds) / 40;
@@ -279,6 +285,98 @@ async fn at_most_two_fetches_a_life_in_the_calm() {
         );
         assert_eq!(stage.script.0.borrow().most_under_way, 1);
     }
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn whatever_a_provider_says_it_is_asked_a_few_times_a_minute() {
+    let too_short = |millis| Answer::Token {
+        lifetime: Duration::from_millis(millis),
+        delay: Duration::ZERO,
+    };
+    for answer in [
+        &(|| too_short(1)) as &dyn Fn() -> Answer,
+        &|| too_short(1_000),
+        &|| Answer::Failure(FailureKind::Malformed),
+        &|| Answer::Failure(FailureKind::Unavailable),
+        &|| Answer::Failure(FailureKind::Unverified),
+    ] {
+        let stage = Stage::play((0..1_000).map(|_| answer()));
+        for _ in 0..6_000 {
+            pass(Duration::from_millis(100)).await;
+        }
+        let a_minute = stage.fetches() / 10;
+        assert!(a_minute <= 16, "{a_minute} a minute");
+        stage.script.0.borrow_mut().answers.clear();
+        stage
+            .script
+            .0
+            .borrow_mut()
+            .answers
+            .extend((0..9).map(|_| token(3600)));
+        if a_minute > 5 {
+            pass(Duration::from_secs(5)).await;
+            assert!(stage.header().is_some(), "within 5 s of mending");
+        }
+    }
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn the_rest_of_a_token_from_a_cache_is_used_and_followed_soon() {
+    let rest = Answer::Token {
+        lifetime: Duration::from_secs(1),
+        delay: Duration::ZERO,
+    };
+    let stage = Stage::play([rest, token(3600)]);
+    settle().await;
+    assert_eq!(stage.header().as_deref(), Some("Bearer token-1"));
+    pass(Duration::from_millis(510)).await;
+    assert_eq!(
+        stage.header().as_deref(),
+        Some("Bearer token-2"),
+        "without a gap"
+    );
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_change_on_this_machine_is_tried_at_once() {
+    let refusals = (0..20).map(|_| Answer::Failure(FailureKind::Refused));
+    let stage = Stage::play(refusals);
+    while stage.fetches() < 10 {
+        pass(Duration::from_secs(1)).await;
+    }
+    stage.script.0.borrow_mut().answers.clear();
+    stage.script.0.borrow_mut().answers.push_back(token(3600));
+    pass(LEAST_DISTANCE).await;
+    assert!(stage.header().is_none());
+    stage.script.0.borrow().changed.notify_one();
+    pass(MILLISECOND).await;
+    assert!(stage.header().is_some());
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn after_a_sleep_that_outlasted_the_token_another_is_fetched_at_once() {
+    let stage = Stage::play([token(3600), Answer::Silence]);
+    settle().await;
+    stage
+        .reader
+        .count_sleep(time_asleep() + Duration::from_secs(7_200));
+    settle().await;
+    assert!(stage.header().is_none());
+    assert_eq!(stage.fetches(), 2);
+    assert!(matches!(**stage.reader.load(), TokenState::Expired(_)));
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_short_sleep_costs_no_token_request() {
+    let stage = Stage::play([token(3600), token(3600)]);
+    settle().await;
+    stage
+        .reader
+        .count_sleep(time_asleep() + Duration::from_secs(600));
+    pass(first_refresh(Duration::from_secs(3600)) - Duration::from_secs(600) - MILLISECOND).await;
+    assert_eq!(stage.fetches(), 1, "not yet");
+    pass(2 * MILLISECOND).await;
+    assert_eq!(stage.fetches(), 2, "ten minutes sooner by timers");
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
@@ -337,7 +435,7 @@ async fn why_there_is_no_token_is_told() {
     settle().await;
     insta::assert_snapshot!(
         stage.reader.load().why_unusable().unwrap(),
-        @"has no token yet: as the script says; next attempt in 4 s"
+        @"has no token yet: as the script says; next attempt in 5 s"
     );
 }
 

@@ -17,6 +17,9 @@ use super::CANARY;
 pub enum Reply {
     /// A new token that lives for so many seconds.
     Token(f64),
+    /// A new token that lives for so many seconds, in an answer of these words: `TOKEN` stands for
+    /// the token, `REFRESH` for a new refresh token.
+    Words(f64, String),
     /// A status and a JSON body.
     Json(u16, String),
     /// These bytes, and then the end of the connection.
@@ -37,6 +40,13 @@ pub struct TokenRequest {
 }
 
 impl TokenRequest {
+    /// A parameter of a form.
+    pub fn parameter(&self, name: &str) -> Option<String> {
+        let pairs = form_urlencoded::parse(self.body.as_bytes());
+        let mut found = pairs.filter(|(found, _)| found == name);
+        found.next().map(|(_, value)| value.into_owned())
+    }
+
     pub fn header(&self, name: &str) -> Option<String> {
         self.head.lines().find_map(|line| {
             let (found, value) = line.split_once(':')?;
@@ -53,8 +63,23 @@ struct State {
     next: VecDeque<Reply>,
     otherwise: Option<Reply>,
     delay: Duration,
+    /// What stands at which path, for those who only look.
+    documents: HashMap<String, String>,
     /// When each token that was handed out ends.
     tokens: HashMap<String, Instant>,
+}
+
+impl State {
+    fn hand_out(&mut self, seconds: f64, words: &str) -> String {
+        let number = self.tokens.len() + 1;
+        let token = format!("{CANARY}-token-{number}");
+        let ends = Instant::now() + Duration::from_secs_f64(seconds);
+        self.tokens.insert(token.clone(), ends);
+        let refresh_token = format!("{CANARY}-refresh-{number}");
+        words
+            .replace("TOKEN", &token)
+            .replace("REFRESH", &refresh_token)
+    }
 }
 
 /// The server. It ends when it is dropped.
@@ -76,8 +101,7 @@ impl AuthorizationServer {
 
     /// A server whose port is known and refuses connections.
     pub fn down() -> Self {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let socket = reserve("127.0.0.1:0".parse().unwrap());
         Self {
             address: socket.local_addr().unwrap(),
             state: Arc::default(),
@@ -86,9 +110,27 @@ impl AuthorizationServer {
         }
     }
 
+    /// Refuses connections from now on, until [`Self::come_up`].
+    pub async fn go_down(&mut self) {
+        let task = self.task.take().unwrap();
+        task.abort();
+        let _ = task.await;
+        self.reserved = Some(reserve(self.address));
+    }
+
     pub fn come_up(&mut self) {
         let listener = self.reserved.take().unwrap().listen(1024).unwrap();
         self.task = Some(tokio::spawn(serve(listener, Arc::clone(&self.state))));
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Shows a JSON document to whoever gets this path.
+    pub fn publish(&self, path: &str, document: impl ToString) {
+        let mut state = self.state.lock().unwrap();
+        state.documents.insert(path.into(), document.to_string());
     }
 
     pub fn token_endpoint(&self) -> String {
@@ -135,6 +177,15 @@ impl AuthorizationServer {
     }
 }
 
+/// Keeps a port, and refuses connections. Connections of a listener that had it before do not
+/// matter.
+fn reserve(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
+}
+
 impl Drop for AuthorizationServer {
     fn drop(&mut self) {
         if let Some(task) = &self.task {
@@ -176,6 +227,13 @@ async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) -> std::io::Res
     let Some(request) = read_request(&mut stream).await? else {
         return Ok(());
     };
+    if let Some(path) = request.head.strip_prefix("GET ") {
+        let path = path.split(' ').next().unwrap();
+        let document = state.lock().unwrap().documents.get(path).cloned();
+        let answer = document.map_or_else(|| json(404, ""), |document| json(200, &document));
+        stream.write_all(&answer).await?;
+        return stream.shutdown().await;
+    }
     let (reply, delay) = {
         let mut state = state.lock().unwrap();
         state.requests.push(request);
@@ -186,15 +244,12 @@ async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) -> std::io::Res
     tokio::time::sleep(delay).await;
     let bytes = match reply {
         Reply::Token(seconds) => {
-            let mut state = state.lock().unwrap();
-            let token = format!("{CANARY}-token-{}", state.tokens.len() + 1);
-            let ends = Instant::now() + Duration::from_secs_f64(seconds);
-            state.tokens.insert(token.clone(), ends);
-            let body = format!(
-                r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{seconds}}}"#
+            let words = format!(
+                r#"{{"access_token":"TOKEN","token_type":"Bearer","expires_in":{seconds}}}"#
             );
-            json(200, &body)
+            json(200, &state.lock().unwrap().hand_out(seconds, &words))
         }
+        Reply::Words(seconds, words) => json(200, &state.lock().unwrap().hand_out(seconds, &words)),
         Reply::Json(status, body) => json(status, &body),
         Reply::Bytes(bytes) => bytes,
         Reply::Silence => std::future::pending().await,

@@ -9,12 +9,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use http::Request;
+use http_body_util::Full;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::CANARY;
-use super::client::{PATIENCE, get};
+use super::client::{PATIENCE, get, request};
 
 /// A running gatepass. Dropping it kills the process, and fails the test if anything that it
 /// printed, at the finest log level, holds a secret or a token.
@@ -156,6 +158,14 @@ impl Gatepass {
         };
         let in_time = tokio::time::timeout(PATIENCE, waiting).await;
         in_time.unwrap_or_else(|_| panic!("{name_and_labels} was not {value} in time"));
+    }
+
+    /// Orders a new token of this credential.
+    pub async fn order_refresh(&self, credential: &str) {
+        let path = format!("/api/credentials/{credential}/refresh");
+        let order = Request::post(path).header("host", "gatepass.test");
+        let answer = request(self.admin, order.body(Full::default()).unwrap()).await;
+        assert_eq!(answer.status(), 202, "{answer:?}");
     }
 
     /// The most memory that the process has ever had resident.

@@ -1,0 +1,183 @@
+//! Who the client is, and how it proves it.
+
+use super::super::super::decode::{Path, Report};
+use super::super::super::raw;
+use super::super::secret::{self, Keys};
+use super::super::{choice, required};
+use super::grant::Way;
+use crate::oauth::client_authentication::JWT_BEARER;
+use crate::oauth::{ClientAuthentication, KeySource, SigningAlgorithm, SigningKey};
+
+/// The methods by name: the registered one of RFC 7591 §2, or one of our own where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Method {
+    SecretBasic,
+    SecretBasicRaw,
+    SecretPost,
+    SecretJwt,
+    PrivateKeyJwt,
+    Certificate,
+    Nothing,
+}
+
+const METHODS: [(&str, Method); 8] = [
+    ("client_secret_basic", Method::SecretBasic),
+    ("client_secret_basic_raw", Method::SecretBasicRaw),
+    ("client_secret_post", Method::SecretPost),
+    ("client_secret_jwt", Method::SecretJwt),
+    ("private_key_jwt", Method::PrivateKeyJwt),
+    ("tls_client_auth", Method::Certificate),
+    ("self_signed_tls_client_auth", Method::Certificate),
+    ("none", Method::Nothing),
+];
+
+/// The client of an OAuth grant.
+pub(super) struct Client {
+    pub(super) id: Option<String>,
+    pub(super) authentication: ClientAuthentication,
+}
+
+pub(super) fn client(
+    way: Way,
+    raw: &mut raw::Credential,
+    path: &Path,
+    report: &mut Report,
+) -> Option<Client> {
+    if matches!(way, Way::HttpBasic | Way::IdentityToolkit) {
+        return Some(Client {
+            id: None,
+            authentication: ClientAuthentication::Nothing,
+        });
+    }
+    let method = method(way, raw, path, report);
+    let id = match method {
+        // With an assertion, or a token to exchange, that may say all there is to say.
+        Some(Method::Nothing) if matches!(way, Way::JwtBearer | Way::TokenExchange) => {
+            Some(raw.client_id.take())
+        }
+        _ => required(
+            raw.client_id.take(),
+            &path.key("client_id"),
+            CLIENT_ID,
+            report,
+        )
+        .map(Some),
+    };
+    let authentication = authentication(method?, raw, path, report);
+    Some(Client {
+        id: id?,
+        authentication: authentication?,
+    })
+}
+
+/// The method that is written; else the one that goes with what else is written.
+fn method(way: Way, raw: &raw::Credential, path: &Path, report: &mut Report) -> Option<Method> {
+    let key = path.key("token_endpoint_auth_method");
+    let written = raw.token_endpoint_auth_method.as_deref();
+    if let Some(method) = choice(written, &METHODS, &key, report)? {
+        return Some(method);
+    }
+    let signs_for_itself = raw.private_key_file.is_some() && way != Way::JwtBearer;
+    let has_secret = ["client_secret", "client_secret_file", "client_secret_env"]
+        .iter()
+        .any(|key| report.is_written(&path.key(key)));
+    Some(match way {
+        _ if has_secret => Method::SecretBasic,
+        _ if signs_for_itself || raw.client_assertion_file.is_some() => Method::PrivateKeyJwt,
+        Way::ClientCredentials => Method::SecretBasic,
+        _ => Method::Nothing,
+    })
+}
+
+fn authentication(
+    method: Method,
+    raw: &mut raw::Credential,
+    path: &Path,
+    report: &mut Report,
+) -> Option<ClientAuthentication> {
+    let audience = raw.assertion_audience.clone();
+    let secret = Keys {
+        name: "client_secret",
+        value: raw.client_secret.take(),
+        file: raw.client_secret_file.take(),
+        variable: raw.client_secret_env.take(),
+    };
+    let secret = |report: &mut Report| secret.required(path, CLIENT_SECRET, report);
+    Some(match method {
+        Method::SecretBasic => ClientAuthentication::SecretBasic(secret(report)?),
+        Method::SecretBasicRaw => ClientAuthentication::SecretBasicRaw(secret(report)?),
+        Method::SecretPost => ClientAuthentication::SecretPost(secret(report)?),
+        Method::SecretJwt => ClientAuthentication::SecretJwt {
+            secret: secret(report)?,
+            audience,
+        },
+        Method::PrivateKeyJwt => match raw.client_assertion_file.take() {
+            Some(file) => ClientAuthentication::AssertionFile {
+                file: secret::file_of_others(file, &path.key("client_assertion_file"), report)?,
+                kind: raw
+                    .client_assertion_type
+                    .take()
+                    .unwrap_or_else(|| JWT_BEARER.into()),
+            },
+            None => ClientAuthentication::PrivateKeyJwt {
+                key: signing_key(raw, path, report)?,
+                audience,
+            },
+        },
+        Method::Certificate => {
+            let key = path.key("tls").key("client_cert_file");
+            let file = raw.tls.client_cert_file.clone();
+            required(
+                file,
+                &key,
+                "the certificate that proves who the client is",
+                report,
+            )?;
+            ClientAuthentication::Certificate
+        }
+        Method::Nothing => ClientAuthentication::Nothing,
+    })
+}
+
+/// The private key of `private_key_file`.
+pub(super) fn signing_key(
+    raw: &raw::Credential,
+    path: &Path,
+    report: &mut Report,
+) -> Option<SigningKey> {
+    let key = path.key("private_key_file");
+    let file = raw.private_key_file.clone();
+    let what = "the file with the client's private key, in PEM form";
+    let file = required(file, &key, what, report);
+    let file = file.and_then(|file| secret::key_file(file, &key, report));
+    let algorithm = choice(
+        raw.signing_algorithm.as_deref(),
+        &SigningAlgorithm::NAMES,
+        &path.key("signing_algorithm"),
+        report,
+    );
+    let signing_key = SigningKey {
+        key: KeySource::Pem(file?),
+        algorithm: algorithm?,
+        key_id: raw.private_key_id.clone(),
+    };
+    checked_key(signing_key, &key, report)
+}
+
+/// Makes sure that the key can sign.
+pub(super) fn checked_key(key: SigningKey, path: &Path, report: &mut Report) -> Option<SigningKey> {
+    match key.check_blocking() {
+        Ok(()) => Some(key),
+        Err(error) => {
+            report.add(
+                path,
+                error.to_string(),
+                "a file with a key that can be used",
+            );
+            None
+        }
+    }
+}
+
+const CLIENT_ID: &str = "the identifier that the provider gave this client";
+const CLIENT_SECRET: &str = "the secret that the provider gave this client";

@@ -1,0 +1,245 @@
+//! The providers that are known by name, each with the page that says so.
+
+use super::super::super::decode::{Path, Report};
+use super::super::super::raw::Credential;
+use super::super::super::scalar::{OneOrMany, SecretSource, Span};
+use super::{Need, Preset};
+
+pub(super) const PRESETS: [Preset; 13] = [
+    // https://auth0.com/docs/get-started/authentication-and-authorization-flow/client-credentials-flow
+    Preset {
+        name: "auth0",
+        needs: &[Need::new(
+            "domain",
+            "the tenant's domain, such as \"acme.eu.auth0.com\"",
+        )],
+        token_endpoint: "https://{domain}/oauth/token",
+        fill: |raw| authenticate(raw, "client_secret_post"),
+        check: |raw, path, report| {
+            if raw.audience.as_ref().is_none_or(String::is_empty) {
+                let expected = "the identifier of the API, without which Auth0 hands out no token";
+                report.add(&path.key("audience"), "nothing", expected);
+            }
+        },
+    },
+    // https://docs.aws.amazon.com/cognito/latest/developerguide/token-endpoint.html
+    Preset {
+        name: "cognito",
+        needs: &[Need::new(
+            "domain",
+            "the user pool's domain, such as \"acme.auth.eu-west-1.amazoncognito.com\"",
+        )],
+        token_endpoint: "https://{domain}/oauth2/token",
+        fill: |_| {},
+        check: nothing_to_check,
+    },
+    // https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
+    Preset {
+        name: "entra",
+        needs: &[Need::new("tenant", "the directory's identifier or domain")],
+        token_endpoint: "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token",
+        fill: |raw| authenticate(raw, "client_secret_post"),
+        check: check_entra,
+    },
+    Preset {
+        name: "envase",
+        needs: &[Need {
+            // One Cognito user pool for each environment.
+            words: &[
+                ("development", "envase-dev"),
+                ("staging", "envase-stg"),
+                ("production", "envase"),
+            ],
+            ..Need::new("environment", "one of development, staging, production")
+        }],
+        token_endpoint: "https://{environment}.auth.us-east-1.amazoncognito.com/oauth2/token",
+        fill: |_| {},
+        check: nothing_to_check,
+    },
+    // The users of fulfillmenttools are those of a project of Google Identity Toolkit.
+    Preset {
+        name: "fulfillmenttools",
+        ..IDENTITY_TOOLKIT
+    },
+    // What the answer looks like is not documented: every way is tried that others use.
+    Preset {
+        name: "gdso-tis",
+        needs: &[Need::new(
+            "domain",
+            "the host of the authentication API, such as \"authentication-api.testing.gdso.org\"",
+        )],
+        token_endpoint: "https://{domain}/getIdToken",
+        fill: |raw| {
+            raw.grant_type.get_or_insert_with(|| "http_basic".into());
+            take_first(raw, &["id_token", "idToken", "IdToken", "token", "."]);
+        },
+        check: nothing_to_check,
+    },
+    Preset {
+        name: "google-identity-toolkit",
+        ..IDENTITY_TOOLKIT
+    },
+    // https://developers.google.com/identity/protocols/oauth2/service-account
+    Preset {
+        name: "google-service-account",
+        needs: &[],
+        token_endpoint: "https://oauth2.googleapis.com/token",
+        fill: |raw| {
+            raw.grant_type.get_or_insert_with(|| "jwt_bearer".into());
+        },
+        check: |raw, path, report| {
+            let is_for_one_audience = raw.assertion_claims.contains_key("target_audience");
+            if raw.scope.is_none() && !is_for_one_audience {
+                let expected = "the API's scope, such as \
+                                \"https://www.googleapis.com/auth/cloud-platform\"";
+                report.add(&path.key("scope"), "nothing", expected);
+            }
+        },
+    },
+    Preset {
+        name: "itc-compliance",
+        needs: &[Need::new("domain", "the host of compliance-auth")],
+        token_endpoint: "https://{domain}/oauth/token",
+        fill: fill_itc_compliance,
+        check: nothing_to_check,
+    },
+    // https://www.keycloak.org/securing-apps/oidc-layers
+    Preset {
+        name: "keycloak",
+        needs: &[
+            Need::new("domain", "the server's host, such as \"id.example\""),
+            Need::new("realm", "the realm's name"),
+        ],
+        token_endpoint: "https://{domain}/realms/{realm}/protocol/openid-connect/token",
+        fill: |_| {},
+        check: nothing_to_check,
+    },
+    Preset {
+        name: "masmovil",
+        needs: &[Need::new("domain", "the host of Authn")],
+        token_endpoint: "https://{domain}/oauth/token",
+        fill: |raw| {
+            raw.grant_type.get_or_insert_with(|| "password".into());
+        },
+        check: nothing_to_check,
+    },
+    // https://developer.okta.com/docs/guides/implement-grant-type/clientcreds/main/
+    Preset {
+        name: "okta",
+        needs: &[
+            Need::new(
+                "domain",
+                "the organisation's host, such as \"acme.okta.com\"",
+            ),
+            Need {
+                default: Some("default"),
+                ..Need::new(
+                    "authorization_server",
+                    "the custom authorization server's name",
+                )
+            },
+        ],
+        token_endpoint: "https://{domain}/oauth2/{authorization_server}/v1/token",
+        fill: |_| {},
+        check: |raw, path, report| {
+            if raw.scope.is_none() {
+                let expected = "a custom scope, without which Okta grants a service nothing";
+                report.add(&path.key("scope"), "nothing", expected);
+            }
+        },
+    },
+    // https://help.salesforce.com/s/articleView?id=xcloud.remoteaccess_oauth_client_credentials_flow.htm
+    Preset {
+        name: "salesforce",
+        needs: &[Need::new(
+            "domain",
+            "the host of your organisation, such as \"acme.my.salesforce.com\"",
+        )],
+        token_endpoint: "https://{domain}/services/oauth2/token",
+        fill: fill_salesforce,
+        check: check_salesforce,
+    },
+];
+
+/// https://cloud.google.com/identity-platform/docs/use-rest-api
+const IDENTITY_TOOLKIT: Preset = Preset {
+    name: "",
+    needs: &[],
+    token_endpoint: "https://identitytoolkit.googleapis.com/v1/accounts:signInWithPassword",
+    fill: |raw| {
+        raw.grant_type
+            .get_or_insert_with(|| "identity_toolkit".into());
+        take_first(raw, &["id_token", "idToken"]);
+    },
+    check: nothing_to_check,
+};
+
+fn nothing_to_check(_: &Credential, _: &Path, _: &mut Report) {}
+
+fn authenticate(raw: &mut Credential, method: &str) {
+    let by_secret = raw.private_key_file.is_none() && raw.client_assertion_file.is_none();
+    if by_secret {
+        let written = &mut raw.token_endpoint_auth_method;
+        written.get_or_insert_with(|| method.into());
+    }
+}
+
+fn take_first(raw: &mut Credential, fields: &[&str]) {
+    let fields = || OneOrMany(fields.iter().map(ToString::to_string).collect());
+    raw.token_field.get_or_insert_with(fields);
+}
+
+/// The structure of the token is chosen by the version in `Accept`.
+fn fill_itc_compliance(raw: &mut Credential) {
+    authenticate(raw, "client_secret_post");
+    if raw.username.is_some() {
+        raw.grant_type.get_or_insert_with(|| "password".into());
+    }
+    raw.body_format.get_or_insert_with(|| "json".into());
+    let is_accept = |name: &String| name.eq_ignore_ascii_case("accept");
+    if !raw.headers.keys().any(is_accept) {
+        let version = SecretSource::Value("application/json; version=2".into());
+        raw.headers.insert("accept".into(), version);
+    }
+}
+
+/// An answer does not say how long its token lives; fifteen minutes is the least that an
+/// organisation can choose for a session.
+fn fill_salesforce(raw: &mut Credential) {
+    let least = Span(std::time::Duration::from_secs(15 * 60));
+    raw.default_lifetime.get_or_insert(least);
+    if raw.private_key_file.is_some() {
+        raw.grant_type.get_or_insert_with(|| "jwt_bearer".into());
+        let audience = || "https://login.salesforce.com".into();
+        raw.assertion_audience.get_or_insert_with(audience);
+    }
+}
+
+fn check_salesforce(raw: &Credential, path: &Path, report: &mut Report) {
+    let shared = ["login.salesforce.com", "test.salesforce.com"];
+    let signs = raw.private_key_file.is_some();
+    if let Some(domain) = raw.domain.as_deref()
+        && shared.contains(&domain)
+        && !signs
+    {
+        report.add(
+            &path.key("domain"),
+            format!("{domain:?}, where Salesforce grants no client credentials"),
+            "the host of your organisation, such as \"acme.my.salesforce.com\"",
+        );
+    }
+}
+
+fn check_entra(raw: &Credential, path: &Path, report: &mut Report) {
+    let key = path.key("scope");
+    let Some(scope) = &raw.scope else {
+        let expected = "the API's scope, such as \"api://orders/.default\"";
+        report.add(&key, "nothing", expected);
+        return;
+    };
+    let mut scopes = scope.0.iter().flat_map(|text| text.split_whitespace());
+    if let Some(scope) = scopes.find(|scope| !scope.ends_with("/.default")) {
+        let expected = format!("\"{scope}/.default\", the only form that Entra grants to services");
+        report.add(&key, format!("{scope:?}"), expected);
+    }
+}

@@ -1,0 +1,130 @@
+//! What a provider says when it says no, whose fault that is, and what to do about it.
+
+use serde_json::{Map, Value};
+
+use super::grant::Grant;
+use super::token_response::{clean, describe};
+use super::transport::Answer;
+use crate::token::source::{FailureKind, FetchError};
+
+/// A provider's no.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// The failure, for whoever asked.
+    pub(super) error: FetchError,
+    /// Whether it speaks of what was shown (a password, a refresh token, an assertion) and not of
+    /// the client or of the provider itself.
+    pub(super) of_the_grant: bool,
+}
+
+/// The provider's own word for what is wrong, and what it adds to it.
+pub(super) struct Said {
+    code: String,
+    description: Option<String>,
+}
+
+/// Looks for a no in an answer. Some providers send it with status 200, so that is not asked.
+///
+/// Either as RFC 6749 §5.2 has it, or Google's own: `{"error":{"code":400,"message":"CODE : more"}}`.
+pub(super) fn said(json: &Map<String, Value>, confidential: &[String]) -> Option<Said> {
+    let text = |table: &Map<String, Value>, name: &str| {
+        let text = clean(table.get(name)?.as_str()?, confidential);
+        Some(text).filter(|text| !text.is_empty())
+    };
+    match json.get("error")? {
+        Value::Object(google) => {
+            let message = text(google, "message").or_else(|| text(google, "status"))?;
+            Some(match message.split_once(" : ") {
+                Some((code, more)) => Said {
+                    code: code.to_owned(),
+                    description: Some(more.to_owned()),
+                },
+                None => Said {
+                    code: message,
+                    description: None,
+                },
+            })
+        }
+        _ => Some(Said {
+            code: text(json, "error")?,
+            description: text(json, "error_description"),
+        }),
+    }
+}
+
+impl Said {
+    pub(super) fn judge(self, status: u16, grant: &Grant) -> Refusal {
+        let Self { code, description } = self;
+        let (kind, advice) = judge(&code, status, grant);
+        let said = description.map_or_else(String::new, |said| format!(" (\"{said}\")"));
+        Refusal {
+            error: FetchError::new(kind, format!("answered {status} {code}{said}; {advice}")),
+            // What is wrong with the client is wrong with its next request as well.
+            of_the_grant: kind == FailureKind::Refused
+                && !matches!(code.as_str(), "invalid_client" | "unauthorized_client"),
+        }
+    }
+}
+
+/// Whose fault an error code is, and what to do about it.
+fn judge(code: &str, status: u16, grant: &Grant) -> (FailureKind, &'static str) {
+    use FailureKind::{Refused, Throttled, Unavailable};
+    match code {
+        "invalid_client" => (Refused, CHECK_CLIENT),
+        "invalid_grant" => (Refused, grant.advice()),
+        "unauthorized_client" | "unsupported_grant_type" => (
+            Refused,
+            "have the provider allow this grant_type for this client",
+        ),
+        "invalid_scope" => (Refused, "check scope against what the client may have"),
+        "invalid_target" => (Refused, "check audience and resource"),
+        "slow_down" => (Throttled, SLOWER),
+        "temporarily_unavailable" | "server_error" => (Unavailable, KEEPS_TRYING),
+        // Google's own. https://cloud.google.com/identity-platform/docs/error-codes
+        "USER_DISABLED" => (Refused, "have the user enabled, or use another"),
+        "TOKEN_EXPIRED" | "INVALID_REFRESH_TOKEN" | "USER_NOT_FOUND" => {
+            (Refused, "gatepass signs in again")
+        }
+        _ if code.starts_with("TOO_MANY_ATTEMPTS") || code == "QUOTA_EXCEEDED" => {
+            (Throttled, SLOWER)
+        }
+        _ if status == 429 => (Throttled, SLOWER),
+        _ if status >= 500 => (Unavailable, KEEPS_TRYING),
+        _ => (Refused, grant.advice()),
+    }
+}
+
+/// An answer that is no success and names no error.
+pub(super) fn without_reason(status: u16, answer: &Answer, grant: &Grant) -> Refusal {
+    let (kind, advice) = match status {
+        300..=399 => (
+            FailureKind::Misconfigured,
+            "a redirect is not followed, because it would hand the client secret to another \
+             place; write the final address into token_endpoint",
+        ),
+        401 | 403 if grant.is_oauth() => (FailureKind::Refused, CHECK_CLIENT),
+        401 | 403 => (FailureKind::Refused, grant.advice()),
+        404 | 405 | 410 => (
+            FailureKind::Misconfigured,
+            "nothing takes token requests there; check token_endpoint",
+        ),
+        408 | 500.. => (FailureKind::Unavailable, KEEPS_TRYING),
+        429 => (FailureKind::Throttled, SLOWER),
+        _ => (
+            FailureKind::Refused,
+            "check token_endpoint, scope and audience",
+        ),
+    };
+    Refusal {
+        error: FetchError::new(
+            kind,
+            format!("answered {status} with {}; {advice}", describe(answer)),
+        ),
+        of_the_grant: status == 400,
+    }
+}
+
+const CHECK_CLIENT: &str = "check client_id, the client's secret or key, and \
+                            token_endpoint_auth_method";
+const SLOWER: &str = "gatepass asks less often";
+const KEEPS_TRYING: &str = "gatepass keeps trying";

@@ -1,0 +1,231 @@
+//! HTTP towards an identity provider: one request, one answer, whatever it says.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use http::{Method, StatusCode};
+use reqwest::{Client, Proxy, RequestBuilder, Response, redirect, retry};
+use rustls::ClientConfig;
+use url::{Host, Url};
+
+use super::retry_after;
+use super::token_request::TokenRequest;
+use crate::tls;
+use crate::token::source::{FailureKind, FetchError};
+
+/// How a provider is reached.
+#[derive(Clone)]
+pub struct TransportSettings {
+    /// How long one attempt may take, from the name look-up to the last byte of the answer.
+    pub timeout: Duration,
+    /// Whom to trust, and the certificate to show.
+    pub tls: Arc<ClientConfig>,
+    /// The HTTP proxy on the way, if there is one. A password may stand in it.
+    pub egress_proxy: Option<Url>,
+    /// Whether the provider may be reached without TLS: only on loopback, and only if the
+    /// configuration names such an address.
+    pub plain_http: bool,
+}
+
+impl fmt::Debug for TransportSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransportSettings")
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The way to one provider.
+#[derive(Debug)]
+pub(super) struct Transport {
+    client: Client,
+    timeout: Duration,
+}
+
+/// What is called, as messages name it: without what may be secret in an address (user, password,
+/// query).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Peer(String);
+
+impl Peer {
+    pub(super) fn token_endpoint(url: &Url) -> Self {
+        Self(format!("token endpoint {}", bare(url)))
+    }
+
+    pub(super) fn discovery(url: &Url) -> Self {
+        Self(format!("discovery document {}", bare(url)))
+    }
+
+    pub(super) fn key_set(url: &Url) -> Self {
+        Self(format!("key set {}", bare(url)))
+    }
+
+    /// Puts its name in front of what is said about it.
+    pub(super) fn named(&self, error: FetchError) -> FetchError {
+        FetchError {
+            message: format!("{} {}", self.0, error.message),
+            ..error
+        }
+    }
+
+    /// What is said when an attempt takes too long.
+    pub(super) fn too_late(&self, limit: Duration) -> FetchError {
+        self.named(FetchError::new(
+            FailureKind::Unavailable,
+            format!("did not answer within {limit:?}; check whether the provider is up"),
+        ))
+    }
+}
+
+/// An address without its query and what else may be secret.
+pub fn bare(url: &Url) -> String {
+    format!("{}{}", url.origin().ascii_serialization(), url.path())
+}
+
+/// Whether an address is on this machine, where there is nobody to listen in.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        // RFC 6761 §6.3 says the same of names below it, but not every resolver keeps to it.
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// What was answered. A token may stand in it, so it has no `Debug`.
+#[derive(Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// How long the provider asks to be left alone.
+    pub retry_after: Option<Duration>,
+    /// What the body claims to be, such as `text/html`.
+    pub content_type: Option<String>,
+    /// The body, whole.
+    pub body: Vec<u8>,
+}
+
+impl Transport {
+    /// Prepares an HTTP client; nothing is sent yet.
+    pub(super) fn new(settings: &TransportSettings) -> Result<Self, reqwest::Error> {
+        let builder = Client::builder()
+            .user_agent(concat!("gatepass/", env!("CARGO_PKG_VERSION")))
+            // A redirect would hand the client's secret to whomever it names.
+            .redirect(redirect::Policy::none())
+            // The refresher decides when to try again, so that one attempt is one request.
+            .retry(retry::never())
+            // Proxy variables of the environment are meant for other programs.
+            .no_proxy()
+            .https_only(!settings.plain_http)
+            .tls_backend_preconfigured((*settings.tls).clone())
+            .http1_only()
+            // Minutes lie between two requests: a kept connection would only be found dead.
+            .pool_max_idle_per_host(0)
+            .timeout(settings.timeout);
+        let builder = match &settings.egress_proxy {
+            Some(proxy) => builder.proxy(Proxy::all(proxy.clone())?),
+            None => builder,
+        };
+        Ok(Self {
+            client: builder.build()?,
+            timeout: settings.timeout,
+        })
+    }
+
+    /// Sends a token request.
+    pub(super) async fn post(
+        &self,
+        peer: &Peer,
+        request: &TokenRequest,
+    ) -> Result<Answer, FetchError> {
+        let call = self
+            .client
+            .request(Method::POST, request.url.clone())
+            .headers(request.headers.clone())
+            .body(request.body.clone());
+        self.exchange(peer, call).await
+    }
+
+    /// Gets a public JSON document.
+    pub(super) async fn get(&self, peer: &Peer, url: &Url) -> Result<Answer, FetchError> {
+        let call = self
+            .client
+            .request(Method::GET, url.clone())
+            .header(ACCEPT, HeaderValue::from_static("application/json"));
+        self.exchange(peer, call).await
+    }
+
+    async fn exchange(&self, peer: &Peer, call: RequestBuilder) -> Result<Answer, FetchError> {
+        let response = call.send().await;
+        let response = response.map_err(|error| self.failed(peer, &error))?;
+        self.read(peer, response).await
+    }
+
+    async fn read(&self, peer: &Peer, mut response: Response) -> Result<Answer, FetchError> {
+        let mut answer = Answer {
+            status: response.status(),
+            retry_after: retry_after::read(response.headers()),
+            content_type: response
+                .headers()
+                .get(CONTENT_TYPE)
+                .and_then(|value| value.to_str().ok())
+                .map(ToOwned::to_owned),
+            body: Vec::new(),
+        };
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| self.failed(peer, &error))?
+        {
+            if answer.body.len() + chunk.len() > LARGEST_ANSWER {
+                return Err(peer.named(FetchError::new(
+                    FailureKind::Malformed,
+                    "answered with more than 256 KiB, which no answer of its kind has; \
+                     is this the right address?",
+                )));
+            }
+            answer.body.extend_from_slice(&chunk);
+        }
+        Ok(answer)
+    }
+
+    fn failed(&self, peer: &Peer, error: &reqwest::Error) -> FetchError {
+        if error.is_timeout() {
+            return peer.too_late(self.timeout);
+        }
+        let cause = innermost(error);
+        let message = if error.is_connect() {
+            format!("cannot be reached: {cause}; {}", advice(&cause))
+        } else {
+            format!("gave no usable answer: {cause}")
+        };
+        peer.named(FetchError::new(FailureKind::Unavailable, message))
+    }
+}
+
+fn advice(cause: &str) -> &'static str {
+    if let Some(advice) = tls::advice(cause) {
+        advice
+    } else if cause.contains("Too many open files") {
+        "raise the limit of open files (ulimit -n, LimitNOFILE)"
+    } else {
+        "check token_endpoint, the DNS, and whether the provider is up"
+    }
+}
+
+/// The outer errors repeat what the message says already; the innermost one is the news.
+fn innermost(error: &dyn Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+/// Token answers have a few kilobytes. The rest is room for providers that put a whole profile
+/// beside the token.
+const LARGEST_ANSWER: usize = 256 * 1024;

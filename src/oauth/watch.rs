@@ -1,0 +1,67 @@
+//! Whether files have changed since they were last looked at.
+
+use std::cell::RefCell;
+use std::future::pending;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+/// Files whose change is awaited.
+///
+/// They are looked at by name, once a second: Kubernetes changes a mounted secret by swapping a
+/// symbolic link two folders above it, and editors by renaming another file over it. What
+/// notifies of changes knows of the link, or of the old file, and of neither on a network's file
+/// system.
+#[derive(Debug)]
+pub(super) struct WatchedFiles {
+    paths: Vec<PathBuf>,
+    seen: RefCell<Vec<Stamp>>,
+}
+
+/// What tells two states of a file apart; `None` while there is no such file.
+type Stamp = Option<(u64, u64, u64, i64, i64)>;
+
+impl WatchedFiles {
+    pub(super) fn new(paths: Vec<PathBuf>) -> Self {
+        Self {
+            paths,
+            seen: RefCell::default(),
+        }
+    }
+
+    /// Remembers how the files are now. To be done before they are read: a change in between is
+    /// then found once more, not missed.
+    pub(super) async fn look(&self) {
+        let now = self.stamps().await;
+        self.seen.replace(now);
+    }
+
+    /// Resolves when a file is no longer as it was seen last.
+    pub(super) async fn change(&self) {
+        if self.paths.is_empty() {
+            return pending().await;
+        }
+        loop {
+            sleep(PERIOD).await;
+            let now = self.stamps().await;
+            if *self.seen.borrow() != now {
+                return;
+            }
+        }
+    }
+
+    async fn stamps(&self) -> Vec<Stamp> {
+        let mut stamps = Vec::new();
+        for path in &self.paths {
+            let metadata = tokio::fs::metadata(path).await.ok();
+            stamps.push(
+                metadata.map(|of| (of.dev(), of.ino(), of.size(), of.mtime(), of.mtime_nsec())),
+            );
+        }
+        stamps
+    }
+}
+
+const PERIOD: Duration = Duration::from_secs(1);

@@ -1,0 +1,97 @@
+//! Tokens that somebody else writes into a file.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
+use crate::support::{Gatepass, Upstream, get};
+
+fn config(file: &Path, upstream: &Upstream) -> String {
+    format!(
+        "[credentials.pod]\ntoken_file = \"{}\"\n[[routes]]\npath = \"/\"\nupstream = \"{}\"\n\
+         credential = \"pod\"\n",
+        file.display(),
+        upstream.origin()
+    )
+}
+
+/// A JWT that ends so many seconds from now.
+fn jwt(seconds: i64) -> String {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what others write has their clock"
+    )]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let ends = i64::try_from(now.as_secs()).unwrap() + seconds;
+    let claims = BASE64_URL_SAFE_NO_PAD.encode(format!(r#"{{"exp":{ends}}}"#));
+    format!("canary.{claims}.sig")
+}
+
+/// As Kubernetes does it: all at once.
+fn replace(file: &Path, content: &str) {
+    let beside = file.with_extension("next");
+    fs::write(&beside, content).unwrap();
+    fs::rename(beside, file).unwrap();
+}
+
+async fn sent(gatepass: &Gatepass, upstream: &Upstream) -> String {
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    upstream.last().all("authorization")[0].to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_is_that_of_the_file_and_follows_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    let upstream = Upstream::start().await;
+    // It may be written later than gatepass starts.
+    let gatepass = Gatepass::start(&config(&file, &upstream));
+    gatepass.output_with("does not exist; have whoever renews it write a token there");
+    let first = jwt(3_600);
+    replace(&file, &format!("{first}\n"));
+    gatepass.wait_for_probe("/readyz").await;
+    assert_eq!(sent(&gatepass, &upstream).await, format!("Bearer {first}"));
+
+    let second = jwt(7_200);
+    replace(&file, &second);
+    let generation = r#"gatepass_token_refreshes_total{credential="pod",outcome="success"}"#;
+    gatepass.wait_for_metric(generation, 2.0).await;
+    assert_eq!(sent(&gatepass, &upstream).await, format!("Bearer {second}"));
+
+    // Something that cannot be used takes nothing away.
+    replace(&file, "no token\u{7}");
+    gatepass.output_with("the token at hand stays in use");
+    assert_eq!(sent(&gatepass, &upstream).await, format!("Bearer {second}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_over_is_not_sent() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    fs::write(&file, jwt(-10)).unwrap();
+    let upstream = Upstream::start().await;
+    let gatepass = Gatepass::start(&config(&file, &upstream));
+    gatepass.wait_for_probe("/startupz").await;
+    let answer = get(gatepass.proxy(), "/").await;
+    assert_eq!(answer.status(), 503);
+    assert!(
+        answer.body().contains("is over already"),
+        "{}",
+        answer.body()
+    );
+    assert_eq!(upstream.requests(), 0);
+
+    // One that ends while nobody renews it is taken away in time.
+    replace(&file, &jwt(4));
+    gatepass.wait_for_probe("/readyz").await;
+    let gone = async {
+        while get(gatepass.proxy(), "/").await.status() == 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(5), gone).await;
+    in_time.expect("it is not sent beyond its end");
+}

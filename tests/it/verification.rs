@@ -1,0 +1,128 @@
+//! Tokens that are checked before they are used: signature, issuer, audience, and keys that change.
+
+use jsonwebtoken::jwk::{Jwk, JwkSet};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use serde_json::json;
+
+use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, simple_config};
+
+const ISSUER: &str = "https://id.example";
+
+/// A key of the provider's.
+struct Signer {
+    key: EncodingKey,
+    id: &'static str,
+}
+
+impl Signer {
+    fn new(id: &'static str) -> Self {
+        let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let key = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap();
+        Self { key, id }
+    }
+
+    fn jwk(&self) -> Jwk {
+        let mut jwk = Jwk::from_encoding_key(&self.key, Algorithm::ES256).unwrap();
+        jwk.common.key_id = Some(self.id.into());
+        jwk
+    }
+
+    fn token(&self, audience: &str) -> Reply {
+        let header = Header {
+            kid: Some(self.id.into()),
+            ..Header::new(Algorithm::ES256)
+        };
+        let claims = json!({ "iss": ISSUER, "aud": audience, "sub": "canary" });
+        let token = jsonwebtoken::encode(&header, &claims, &self.key).unwrap();
+        answer(&token)
+    }
+}
+
+fn answer(token: &str) -> Reply {
+    let body = json!({ "access_token": token, "token_type": "Bearer", "expires_in": 3_600 });
+    Reply::Json(200, body.to_string())
+}
+
+fn publish(provider: &AuthorizationServer, signers: &[&Signer]) {
+    let keys = signers.iter().map(|signer| signer.jwk()).collect();
+    let set = serde_json::to_value(JwkSet { keys }).unwrap();
+    provider.publish("/jwks", set);
+}
+
+fn config(provider: &AuthorizationServer, upstream: &Upstream, audience: &str) -> String {
+    let verify = format!(
+        "verify = {{ jwks_uri = \"http://{}/jwks\", issuer = \"{ISSUER}\", audience = \"{audience}\" }}",
+        provider.address()
+    );
+    simple_config(provider, upstream).replace("client_id", &format!("{verify}\nclient_id"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_token_is_used_and_new_keys_are_found() {
+    let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
+    let (old, new) = (Signer::new("old"), Signer::new("new"));
+    publish(&provider, &[&old]);
+    provider.otherwise(old.token("orders"));
+    let gatepass = Gatepass::start(&config(&provider, &upstream, "orders"))
+        .ready()
+        .await;
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+
+    publish(&provider, &[&new]);
+    provider.otherwise(new.token("orders"));
+    gatepass.order_refresh("envase").await;
+    let successes = r#"gatepass_token_refreshes_total{credential="envase",outcome="success"}"#;
+    gatepass.wait_for_metric(successes, 2.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_fails_the_check_is_not_used_and_the_reason_is_told() {
+    let stranger = Signer::new("known");
+    let unsigned = "e30.eyJpc3MiOiJ4In0.c2ln";
+    let by_secret = jsonwebtoken::encode(
+        &Header::new(Algorithm::HS256),
+        &json!({ "iss": ISSUER, "aud": "orders" }),
+        &EncodingKey::from_secret(b"public key"),
+    );
+    let known = Signer::new("known");
+    let mut told = Vec::new();
+    for reply in [
+        known.token("invoices"),
+        stranger.token("orders"),
+        Signer::new("unknown").token("orders"),
+        answer(&by_secret.unwrap()),
+        answer(unsigned),
+        answer("opaque"),
+    ] {
+        let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
+        publish(&provider, &[&known]);
+        provider.otherwise(reply);
+        let gatepass = Gatepass::start(&config(&provider, &upstream, "orders"));
+        gatepass.wait_for_probe("/startupz").await;
+        assert_eq!(get(gatepass.proxy(), "/").await.status(), 503);
+        assert_eq!(upstream.requests(), 0);
+        let refused = r#"gatepass_token_refreshes_total{credential="envase",outcome="unverified"}"#;
+        assert_eq!(gatepass.metric(refused).await, 1.0);
+        let ready = get(gatepass.admin(), "/readyz").await.into_body();
+        let (_, why) = ready.split_once("handed out ").unwrap();
+        told.push(why.split("; next attempt").next().unwrap().to_owned());
+    }
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+/// Keys that cannot be had cost no token requests.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_keys_no_token_is_asked_for() {
+    let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
+    let gatepass = Gatepass::start(&config(&provider, &upstream, "orders"));
+    gatepass.output_with("answered 404; check verify.jwks_uri");
+    provider.publish("/jwks", "[]");
+    gatepass.output_with("is no JSON Web Key Set");
+    assert_eq!(provider.count(), 0);
+    let signer = Signer::new("a");
+    publish(&provider, &[&signer]);
+    provider.otherwise(signer.token("orders"));
+    gatepass.wait_for_probe("/readyz").await;
+    assert_eq!(provider.count(), 1);
+}
