@@ -58,7 +58,7 @@ enum Command {
     ///
     /// Prints every mistake at once, each with its place, what stands there and what should.
     /// Nothing is sent and no port is bound.
-    Check(ConfigArguments),
+    Check(CheckArguments),
     /// Show gatepass at work, with nothing to configure
     ///
     /// Starts an authorization server whose tokens live for seconds, an upstream that checks them,
@@ -75,6 +75,16 @@ struct ConfigArguments {
 
     #[command(flatten)]
     listeners: Listeners,
+}
+
+#[derive(Debug, Args)]
+struct CheckArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+
+    /// Also print each credential with all that its preset and the defaults fill in, without secrets
+    #[arg(long)]
+    show: bool,
 }
 
 #[derive(Debug, Args)]

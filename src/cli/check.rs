@@ -1,15 +1,21 @@
 //! `gatepass check`
 
+mod show;
+
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
-use super::{ConfigArguments, DONE, Failure};
+use super::{CheckArguments, DONE, Failure};
 use crate::config::{self, Layers, Settings};
 
-pub(super) fn check(arguments: ConfigArguments) -> Result<u8, Failure> {
-    let layers = Layers::from_process(arguments.config, arguments.listeners.into())?;
+pub(super) fn check(arguments: CheckArguments) -> Result<u8, Failure> {
+    let CheckArguments { config, show } = arguments;
+    let layers = Layers::from_process(config.config, config.listeners.into())?;
     let settings = config::load(&layers)?;
-    let text = summary(&layers.sources(), &settings);
+    let mut text = summary(&layers.sources(), &settings);
+    if show {
+        text.push_str(&show::credentials(&settings));
+    }
     let _ = io::stdout().write_all(text.as_bytes());
     Ok(DONE)
 }

@@ -46,6 +46,19 @@ pub enum ClientAuthentication {
 }
 
 impl ClientAuthentication {
+    /// Its name in a configuration (`token_endpoint_auth_method`).
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::SecretBasic(_) => "client_secret_basic",
+            Self::SecretBasicRaw(_) => "client_secret_basic_raw",
+            Self::SecretPost(_) => "client_secret_post",
+            Self::SecretJwt { .. } => "client_secret_jwt",
+            Self::PrivateKeyJwt { .. } | Self::AssertionFile { .. } => "private_key_jwt",
+            Self::Certificate => "tls_client_auth",
+            Self::Nothing => "none",
+        }
+    }
+
     /// Adds the proof to a request: in one place only, because RFC 6749 §2.3 says that "the client
     /// MUST NOT use more than one authentication method in each request", and strict servers
     /// refuse those that do.

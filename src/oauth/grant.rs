@@ -88,6 +88,19 @@ pub struct TokenExchange {
 }
 
 impl Grant {
+    /// Its name in a configuration (`grant_type`).
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ClientCredentials => "client_credentials",
+            Self::Password { .. } => "password",
+            Self::RefreshToken { .. } => "refresh_token",
+            Self::JwtBearer(_) => "jwt_bearer",
+            Self::TokenExchange(_) => "token_exchange",
+            Self::HttpBasic { .. } => "http_basic",
+            Self::IdentityToolkit { .. } => "identity_toolkit",
+        }
+    }
+
     /// Whether refresh tokens stand between two sign-ins. Those that come with other grants are
     /// ignored: asking anew costs as little, and nothing has to be kept.
     pub(super) fn keeps_session(&self) -> bool {
@@ -98,7 +111,7 @@ impl Grant {
     }
 
     /// Whether it is OAuth: a form at a token endpoint, sent by a client with an identifier.
-    pub(super) fn is_oauth(&self) -> bool {
+    pub fn is_oauth(&self) -> bool {
         !matches!(self, Self::HttpBasic { .. } | Self::IdentityToolkit { .. })
     }
 

@@ -55,6 +55,12 @@ impl SigningAlgorithm {
         ("EdDSA", Self::EdDsa),
     ];
 
+    /// Its registered name.
+    pub fn name(self) -> &'static str {
+        let name = Self::NAMES.iter().find(|(_, algorithm)| *algorithm == self);
+        name.map_or("", |(name, _)| name)
+    }
+
     fn of_library(self) -> Algorithm {
         match self {
             Self::Rs256 => Algorithm::RS256,

@@ -32,6 +32,21 @@ pub enum RefusedBy {
     Nothing,
 }
 
+impl RefusedBy {
+    /// Every way with its name in a configuration (`refresh_on_401`).
+    pub const NAMES: [(&'static str, Self); 3] = [
+        ("always", Self::Any401),
+        ("invalid_token", Self::InvalidToken),
+        ("never", Self::Nothing),
+    ];
+
+    /// Its name in a configuration.
+    pub fn name(self) -> &'static str {
+        let name = Self::NAMES.iter().find(|(_, way)| *way == self);
+        name.map_or("", |(name, _)| name)
+    }
+}
+
 impl Default for RefusalSettings {
     fn default() -> Self {
         Self {

@@ -1,6 +1,6 @@
 //! What the command line prints, and how it ends.
 
-use crate::support::gatepass::run;
+use crate::support::gatepass::{project, run};
 
 #[test]
 fn help() {
@@ -112,4 +112,54 @@ fn a_good_configuration_is_summed_up() {
 
     Operators look at http://127.0.0.1:9090/readyz and /metrics
     "#);
+}
+
+/// What is shown could stand in the configuration, and would mean the same.
+#[test]
+fn what_check_shows_can_be_written() {
+    let example = std::fs::read_to_string(project().join("config.example.toml")).unwrap();
+    let credentials = example.split("# ---- Further ways").nth(1).unwrap();
+    let table = |name: &str| {
+        let table = credentials
+            .split(&format!("[credentials.{name}]\n"))
+            .nth(1)
+            .unwrap();
+        let keys = table.lines().take_while(|line| !line.is_empty());
+        keys.filter(|line| !line.starts_with('#'))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let mut tables = vec![
+        "preset = \"envase\"\nenvironment = \"staging\"\nclient_id = \"tms\"\n\
+         client_secret = \"canary\"\nscope = [\"a\", \"b\"]\n\
+         headers = { x-api-key = \"canary\" }\n\
+         verify = { jwks_uri = \"https://id.example/jwks\", audience = [\"a\", \"b\"] }"
+            .to_owned(),
+        "preset = \"itc-compliance\"\ndomain = \"id.example\"\nclient_id = \"tms\"\n\
+         client_secret = \"canary\"\nusername = \"clerk\"\npassword = \"canary\""
+            .to_owned(),
+    ];
+    for name in ["by-platform", "exchanged", "by-basic", "firebase", "pod"] {
+        tables.push(table(name).replace("_file = \"/run/secrets/", " = \"canary"));
+    }
+    let mut shown = Vec::new();
+    for table in tables {
+        let first = check_show(&table);
+        assert!(!first.contains("canary"), "{first}");
+        assert_eq!(check_show(&first), first);
+        shown.push(first);
+    }
+    insta::assert_snapshot!("check_show", shown.join("\n"));
+}
+
+/// The credential as `check --show` shows it.
+fn check_show(credential: &str) -> String {
+    let config = format!(
+        "[credentials.a]\n{credential}\n[[routes]]\npath = \"/\"\n\
+         upstream = \"https://api.example\"\ncredential = \"a\"\n"
+    );
+    let finished = run(&["check", "--show"], &[("gatepass.toml", &config)]);
+    assert_eq!(finished.code, Some(0), "{}\n{config}", finished.stderr);
+    let (_, shown) = finished.stdout.split_once("[credentials.a]\n").unwrap();
+    shown.to_owned()
 }

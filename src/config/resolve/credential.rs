@@ -212,9 +212,17 @@ fn answer(
     report: &mut Report,
 ) -> Option<AnswerSettings> {
     let written = raw.token_field.take().map(|fields| fields.0);
+    let json = |name: &str| TokenLocation::Json(format!("/{name}"));
     let usual = match way {
-        Some(Way::TokenFile) => TokenLocation::WholeBody,
-        _ => TokenLocation::default(),
+        Some(Way::TokenFile) => vec![TokenLocation::WholeBody],
+        Some(Way::IdentityToolkit) => vec![json("id_token"), json("idToken")],
+        // There is no standard for it; these are in use.
+        Some(Way::HttpBasic) => ["id_token", "idToken", "access_token", "token"]
+            .map(json)
+            .into_iter()
+            .chain([TokenLocation::WholeBody])
+            .collect(),
+        _ => vec![TokenLocation::default()],
     };
     let token_type = raw.token_type.take().unwrap_or_else(|| "Bearer".into());
     Some(AnswerSettings {
@@ -244,7 +252,12 @@ fn refusals(
 ) -> Option<RefusalSettings> {
     let defaults = RefusalSettings::default();
     let path_to = |key| path.key(key);
-    let refused_by = choice(refused_by, &REFUSED_BY, &path_to("refresh_on_401"), report);
+    let refused_by = choice(
+        refused_by,
+        &RefusedBy::NAMES,
+        &path_to("refresh_on_401"),
+        report,
+    );
     let per_minute = match per_minute {
         None => defaults.per_minute,
         Some(Count(wanted)) => {
@@ -282,12 +295,12 @@ pub(super) fn token_header(
 /// Each a name, a JSON pointer, or the word for a body that is the token.
 fn token_locations(
     written: Option<Vec<String>>,
-    usual: TokenLocation,
+    usual: Vec<TokenLocation>,
     path: &Path,
     report: &mut Report,
 ) -> Option<Vec<TokenLocation>> {
     let Some(written) = written else {
-        return Some(vec![usual]);
+        return Some(usual);
     };
     if written.is_empty() || written.iter().any(String::is_empty) {
         report.add(path, "an empty list or string", TOKEN_FIELD);
@@ -320,12 +333,6 @@ const TOKEN_FIELD: &str = "a name such as \"id_token\", a JSON pointer such as \
                            or \".\" if the whole body is the token";
 
 const KEY_SET: &str = "where the provider publishes its keys, such as https://id.example/jwks";
-
-const REFUSED_BY: [(&str, RefusedBy); 3] = [
-    ("always", RefusedBy::Any401),
-    ("invalid_token", RefusedBy::InvalidToken),
-    ("never", RefusedBy::Nothing),
-];
 
 /// One a second is what the refresher does at most.
 const MOST_REFRESHES: usize = 60;

@@ -2,7 +2,7 @@
 
 use super::super::super::decode::{Path, Report};
 use super::super::super::raw::Credential;
-use super::super::super::scalar::{OneOrMany, SecretSource, Span};
+use super::super::super::scalar::{SecretSource, Span};
 use super::{Need, Preset};
 
 pub(super) const PRESETS: [Preset; 13] = [
@@ -61,7 +61,6 @@ pub(super) const PRESETS: [Preset; 13] = [
         name: "fulfillmenttools",
         ..IDENTITY_TOOLKIT
     },
-    // What the answer looks like is not documented: every way is tried that others use.
     Preset {
         name: "gdso-tis",
         needs: &[Need::new(
@@ -71,7 +70,6 @@ pub(super) const PRESETS: [Preset; 13] = [
         token_endpoint: "https://{domain}/getIdToken",
         fill: |raw| {
             raw.grant_type.get_or_insert_with(|| "http_basic".into());
-            take_first(raw, &["id_token", "idToken", "IdToken", "token", "."]);
         },
         check: nothing_to_check,
     },
@@ -169,7 +167,6 @@ const IDENTITY_TOOLKIT: Preset = Preset {
     fill: |raw| {
         raw.grant_type
             .get_or_insert_with(|| "identity_toolkit".into());
-        take_first(raw, &["id_token", "idToken"]);
     },
     check: nothing_to_check,
 };
@@ -182,11 +179,6 @@ fn authenticate(raw: &mut Credential, method: &str) {
         let written = &mut raw.token_endpoint_auth_method;
         written.get_or_insert_with(|| method.into());
     }
-}
-
-fn take_first(raw: &mut Credential, fields: &[&str]) {
-    let fields = || OneOrMany(fields.iter().map(ToString::to_string).collect());
-    raw.token_field.get_or_insert_with(fields);
 }
 
 /// The structure of the token is chosen by the version in `Accept`.
