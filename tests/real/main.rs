@@ -1,4 +1,5 @@
-//! gatepass with servers that others wrote: npm's oidc-provider and Debian's nginx.
+//! gatepass with servers that others wrote: npm's oidc-provider and Firebase's Auth emulator, PyPI's
+//! django-oauth-toolkit, Debian's nginx.
 //!
 //! Run with `tests/real/run`, which installs them. A server that is missing fails the test that
 //! needs it, and says what to install.
@@ -22,6 +23,20 @@
 #[path = "../it/support/mod.rs"]
 mod support;
 
+// The servers.
+mod auth_emulator;
+mod certificates;
+mod django;
 mod nginx;
 mod oidc_provider;
+mod server;
+mod waiting;
+
+// The tests.
+mod client_authentication;
+mod identity_toolkit;
+mod json_body;
+mod password;
 mod rollover;
+mod rotation;
+mod verification;

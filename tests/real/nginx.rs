@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
+use crate::certificates::Authority;
 use crate::support::client::PATIENCE;
 
 pub struct Nginx {
@@ -108,13 +108,9 @@ fn configuration(directory: &Path, port: u16, verify: SocketAddr) -> String {
 }
 
 fn write_certificates(directory: &Path) {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &authority).unwrap();
+    let authority = Authority::new();
+    let server = authority.server();
     fs::write(directory.join("ca.pem"), authority.pem()).unwrap();
-    fs::write(directory.join("server.pem"), certificate.pem()).unwrap();
-    fs::write(directory.join("server.key"), key.serialize_pem()).unwrap();
+    fs::write(directory.join("server.pem"), server.certificate).unwrap();
+    fs::write(directory.join("server.key"), server.key).unwrap();
 }

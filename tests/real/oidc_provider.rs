@@ -1,59 +1,52 @@
 //! npm's oidc-provider as a process; see `oidc-provider.mjs`.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::gatepass::project;
-use crate::support::get;
+use crate::server::{Server, get_json, post};
 
 pub struct OidcProvider {
-    child: Child,
-    address: SocketAddr,
+    server: Server,
+    tls: bool,
 }
 
 impl OidcProvider {
     /// Starts a provider with one client; its tokens live for so many seconds.
     pub fn start(client: &Value, token_seconds: u32) -> Self {
-        let directory = project().join("tests/real");
-        assert!(
-            directory.join("node_modules/oidc-provider").exists(),
-            "oidc-provider is not installed: run tests/real/run, or `npm ci` in tests/real"
-        );
-        let settings = json!({ "clients": [client], "token_seconds": token_seconds });
-        let mut child = Command::new("node")
-            .arg("oidc-provider.mjs")
-            .arg(settings.to_string())
-            .current_dir(directory)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("node cannot be started ({error}): install Node.js"));
-        let mut line = String::new();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        output.read_line(&mut line).unwrap();
-        let up: Value = serde_json::from_str(&line).expect("oidc-provider says its port");
-        let port = u16::try_from(up["port"].as_u64().unwrap()).unwrap();
+        Self::start_with(&json!({ "clients": [client], "token_seconds": token_seconds }))
+    }
+
+    /// Starts a provider with any of its settings.
+    pub fn start_with(settings: &Value) -> Self {
+        let needed = "node_modules/oidc-provider";
         Self {
-            child,
-            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            server: Server::start("node", "oidc-provider.mjs", needed, settings),
+            tls: settings.get("tls").is_some(),
+        }
+    }
+
+    /// Its name, and where its metadata is.
+    pub fn issuer(&self) -> String {
+        let address = self.server.address("port");
+        match self.tls {
+            true => format!("https://localhost:{}", address.port()),
+            false => format!("http://{address}"),
         }
     }
 
     pub fn token_endpoint(&self) -> String {
-        format!("http://{}/token", self.address)
+        format!("{}/token", self.issuer())
     }
 
+    /// Where tokens are judged: at `/verify`.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.server.address("side_port")
     }
 
     /// How many tokens it handed out, and how many of those that upstreams asked about were good.
     pub async fn stats(&self) -> Stats {
-        let stats: Value = serde_json::from_str(get(self.address, "/stats").await.body()).unwrap();
+        let stats = self.counts().await;
         let count = |name: &str| stats[name].as_u64().unwrap();
         Stats {
             issued: count("issued"),
@@ -61,12 +54,23 @@ impl OidcProvider {
             bad: count("bad"),
         }
     }
-}
 
-impl Drop for OidcProvider {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    /// The same and more: by grant, by client authentication, by error.
+    pub async fn counts(&self) -> Value {
+        get_json(self.address(), "/stats").await
+    }
+
+    /// A refresh token as a user's consent would yield it.
+    pub async fn grant_refresh_token(&self, client_id: &str) -> String {
+        let path = format!("/grant-refresh-token?client_id={client_id}");
+        let granted = post(self.address(), &path).await;
+        let granted: Value = serde_json::from_str(granted.body()).unwrap();
+        granted["refresh_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Signs with new keys from now on. The old ones stay in its key set.
+    pub async fn rotate_keys(&self) {
+        assert_eq!(post(self.address(), "/rotate-keys").await.status(), 200);
     }
 }
 
