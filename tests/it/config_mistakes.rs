@@ -20,7 +20,7 @@ credential = "envase"
 "#;
 
 /// What `check` says, after making sure that `run` says the same and starts nothing.
-fn mistakes(config: &str) -> String {
+pub fn mistakes(config: &str) -> String {
     mistakes_with(config, &[])
 }
 

@@ -18,6 +18,7 @@ mod support;
 mod admin;
 mod cli;
 mod config_mistakes;
+mod config_mistakes_of_grants;
 mod demo;
 mod discovery;
 mod documentation;

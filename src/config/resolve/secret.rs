@@ -11,7 +11,7 @@ use super::super::decode::{Path, Report};
 use super::super::scalar::SecretSource;
 use crate::oauth::Secret;
 
-/// Makes sure that a secret can be had. `plainly` is how one writes the secret itself.
+/// Makes sure that a secret can be had. `plainly` says where the secret itself goes.
 pub(super) fn resolve(
     source: SecretSource,
     path: &Path,
@@ -75,7 +75,7 @@ impl Keys {
             Some("_env") => SecretSource::Variable(self.variable?),
             _ => SecretSource::Value(self.value?),
         };
-        let plainly = format!("{} = \"…\"", self.name);
+        let plainly = format!("is written as {} = \"…\"", self.name);
         resolve(source, &table.key(key), &plainly, report).map(Some)
     }
 
@@ -120,7 +120,10 @@ pub(super) fn headers(
             report.add(&path, "a field that stands here twice", "each field once");
             return None;
         }
-        Some((name, resolve(source, &path, "a plain string", report)?))
+        Some((
+            name,
+            resolve(source, &path, "is written as a plain string", report)?,
+        ))
     };
     written
         .into_iter()
@@ -135,7 +138,7 @@ pub(super) fn file_of_others(file: String, path: &Path, report: &mut Report) -> 
     }
     report.add(
         path,
-        "a path that does not exist (not shown: it might be the token itself)",
+        "a path in no directory that exists (not shown: it might be the token itself)",
         "the path of a file in a directory that exists",
     );
     None
@@ -143,7 +146,7 @@ pub(super) fn file_of_others(file: String, path: &Path, report: &mut Report) -> 
 
 /// A key in a file, which is too long to be written anywhere else.
 pub(super) fn key_file(file: String, path: &Path, report: &mut Report) -> Option<Secret> {
-    from_file(file, path, "a file of its own", report)
+    from_file(file, path, "goes into a file of its own", report)
 }
 
 fn from_file(file: String, path: &Path, plainly: &str, report: &mut Report) -> Option<Secret> {
@@ -161,7 +164,7 @@ fn from_file(file: String, path: &Path, plainly: &str, report: &mut Report) -> O
         report.add(
             path,
             "a path that does not exist (not shown: it might be the secret itself)",
-            format!("the path of a readable file; a secret itself is written as {plainly}"),
+            format!("the path of a readable file; a secret itself {plainly}"),
         );
     }
     None
@@ -199,7 +202,7 @@ fn from_variable(name: &str, path: &Path, plainly: &str, report: &mut Report) ->
         report.add(
             path,
             "the name of no variable that is set (not shown: it might be the secret itself)",
-            format!("the name of an environment variable; a secret itself is written as {plainly}"),
+            format!("the name of an environment variable; a secret itself {plainly}"),
         );
     }
     None

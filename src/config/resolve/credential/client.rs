@@ -53,10 +53,10 @@ pub(super) fn client(
     let id = match method {
         // With an assertion, or a token to exchange, that may say all there is to say.
         Some(Method::Nothing) if matches!(way, Way::JwtBearer | Way::TokenExchange) => {
-            Some(raw.client_id.take())
+            Some(raw.client_id.clone())
         }
         _ => required(
-            raw.client_id.take(),
+            raw.client_id.clone(),
             &path.key("client_id"),
             CLIENT_ID,
             report,

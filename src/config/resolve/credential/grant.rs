@@ -296,10 +296,21 @@ fn assertion(raw: &mut raw::Credential, path: &Path, report: &mut Report) -> Opt
             return None;
         }
     };
+    let issuer = raw.assertion_issuer.take();
+    let has_account = matches!(key.key, KeySource::ServiceAccount(_));
+    if issuer.is_none() && raw.client_id.is_none() && !has_account {
+        report.add(
+            &path.key("client_id"),
+            "nothing",
+            "the identifier that the provider gave this client, or assertion_issuer; a statement \
+             needs somebody who says it",
+        );
+        return None;
+    }
     let claims = std::mem::take(&mut raw.assertion_claims);
     Some(Assertion::Signed {
         key,
-        issuer: raw.assertion_issuer.take(),
+        issuer,
         subject: raw.assertion_subject.take(),
         audience: raw.assertion_audience.clone(),
         claims: checked_claims(claims, &path.key("assertion_claims"), report)?,

@@ -77,7 +77,7 @@ fn parameters(
                 );
                 return None;
             }
-            let secret = secret::resolve(source, &path, "a plain string", report)?;
+            let secret = secret::resolve(source, &path, "is written as a plain string", report)?;
             Some((name, secret))
         })
         .collect();

@@ -118,6 +118,7 @@ pub(super) const PRESETS: [Preset; 13] = [
         token_endpoint: "https://{domain}/oauth/token",
         fill: |raw| {
             raw.grant_type.get_or_insert_with(|| "password".into());
+            authenticate(raw, "client_secret_basic");
         },
         check: nothing_to_check,
     },
