@@ -1,28 +1,33 @@
 //! The composition root: from settings to a running gatepass. This is where the rooms meet.
 
+mod stopping;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
-use tokio::time::{sleep, timeout};
-use tracing::{error, info, warn};
+use tokio::sync::RwLock;
+use tracing::{info, warn};
 
 use crate::config::Settings;
-use crate::drain::{self, Drain, DrainWatch};
+use crate::drain::{self, DrainWatch};
 use crate::proxy::metrics::{ProxyMetrics, RouteMetrics};
 use crate::proxy::{self, Route, RouteTable};
 use crate::readiness::{Readiness, StartupGuard};
 use crate::runtime::{self, WorkerPanicked, Workers};
 use crate::server::{self, Intake};
-use crate::signal::{Asked, Signals, StopSignal};
+use crate::signal::Signals;
 use crate::token::metrics::TokenMetrics;
 use crate::token::refresher::Refresher;
 use crate::token::{TokenReader, cell, heartbeat};
 use crate::{admin, oauth};
+pub use stopping::Ended;
+use stopping::{Stopping, stop_asked};
 
 /// Everything built and every address bound; nothing runs yet.
 pub struct Bound {
@@ -39,6 +44,8 @@ pub struct Bound {
     registry: Registry,
     readiness: Readiness,
     listeners_starting: StartupGuard,
+    /// Held for reading by refreshers during attempts that must finish.
+    at_work: Rc<RwLock<()>>,
 }
 
 /// Puts everything together and binds the addresses.
@@ -53,10 +60,13 @@ pub fn build(settings: Settings) -> Result<Bound, BuildError> {
     let proxy_metrics = ProxyMetrics::register(&registry)?;
     let readiness = Readiness::default();
 
+    let at_work = Rc::<RwLock<()>>::default();
     let mut readers = BTreeMap::new();
     let mut refreshers = Vec::new();
     for credential in settings.credentials {
-        let (refresher, reader) = credential_parts(credential, &token_metrics, &readiness)?;
+        let at_work = Rc::clone(&at_work);
+        let (refresher, reader) =
+            credential_parts(credential, &token_metrics, &readiness, at_work)?;
         readers.insert(reader.credential().to_owned(), reader);
         refreshers.push(refresher);
     }
@@ -100,6 +110,7 @@ pub fn build(settings: Settings) -> Result<Bound, BuildError> {
         grace: settings.grace,
         registry,
         listeners_starting: readiness.startup("listeners"),
+        at_work,
         readiness,
     })
 }
@@ -109,6 +120,7 @@ fn credential_parts(
     settings: oauth::Settings,
     metrics: &TokenMetrics,
     readiness: &Readiness,
+    at_work: Rc<RwLock<()>>,
 ) -> Result<(Refresher, TokenReader), BuildError> {
     let name = settings.credential.clone();
     let subject = format!("credential \"{name}\"");
@@ -119,6 +131,7 @@ fn credential_parts(
         metrics.for_credential(&name),
         fastrand::Rng::new(),
         readiness.startup(&format!("{subject}: first attempt to get a token")),
+        at_work,
     );
     let state = reader.clone();
     readiness.require(subject, move || match state.load().why_unusable() {
@@ -219,71 +232,13 @@ impl Bound {
             }
         };
         self.readiness.stop();
-        stop(signal, &mut signals, &drain, &mut workers, self.grace).await
-    }
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// As asked: what was in flight has finished, or its grace was over.
-    Drained,
-    /// A second signal asked to end at once.
-    AtOnce(StopSignal),
-}
-
-/// Waits for a signal to stop; one to refresh is obeyed on the way.
-async fn stop_asked(signals: &mut Signals, credentials: &[TokenReader]) -> StopSignal {
-    loop {
-        match signals.next().await {
-            Asked::Stop(signal) => return signal,
-            // While stopping there is nothing to refresh any more.
-            Asked::Refresh if credentials.is_empty() => {}
-            Asked::Refresh => {
-                info!("SIGUSR1: every token is refreshed now");
-                credentials.iter().for_each(TokenReader::refresh_now);
-            }
-        }
-    }
-}
-
-async fn stop(
-    signal: StopSignal,
-    signals: &mut Signals,
-    drain: &Drain,
-    workers: &mut Workers,
-    grace: Duration,
-) -> Result<Ended, RunError> {
-    info!(
-        signal = signal.name(),
-        grace_seconds = grace.as_secs(),
-        "stopping: requests in flight may finish, a second signal ends them at once"
-    );
-    drain.begin();
-    let ended = tokio::select! {
-        ended = workers.all_ended() => {
-            ended?;
-            Ended::Drained
-        }
-        () = sleep(grace) => {
-            cut(drain, workers).await;
-            Ended::Drained
-        }
-        second = stop_asked(signals, &[]) => {
-            warn!(signal = second.name(), "a second signal: ending at once");
-            cut(drain, workers).await;
-            Ended::AtOnce(second)
-        }
-    };
-    info!("stopped");
-    Ok(ended)
-}
-
-/// Ends what is left. A worker that does not even react to that is left behind.
-async fn cut(drain: &Drain, workers: &mut Workers) {
-    drain.force();
-    if timeout(CUTTING, workers.all_ended()).await.is_err() {
-        error!("a worker did not end; the process ends without it");
+        let stopping = Stopping {
+            drain,
+            workers,
+            at_work: self.at_work,
+            grace: self.grace,
+        };
+        stopping.stop(signal, &mut signals).await
     }
 }
 
@@ -382,6 +337,3 @@ const RESERVED_DESCRIPTORS: usize = 200;
 
 /// Probes and scrapes; more at once is a mistake or an attack.
 const ADMIN_CONNECTIONS: usize = 100;
-
-/// How long workers may take to cut connections.
-const CUTTING: Duration = Duration::from_secs(1);

@@ -11,6 +11,7 @@ mod discovery;
 pub mod grant;
 pub mod jwt_assertion;
 pub mod jwt_claims;
+mod published;
 mod refusal;
 pub mod retry_after;
 pub mod secret;
@@ -115,12 +116,22 @@ pub struct ProviderSettings {
 }
 
 /// Where tokens are asked for. `https`, or `http` on loopback.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum EndpointSettings {
     /// At this address.
     At(Url),
     /// Where the provider of this name says (OpenID Connect Discovery 1.0, RFC 8414).
     OfIssuer(Url),
+}
+
+/// Without what may be secret in an address.
+impl fmt::Debug for EndpointSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(url) => write!(f, "At({})", bare(url)),
+            Self::OfIssuer(url) => write!(f, "OfIssuer({})", bare(url)),
+        }
+    }
 }
 
 /// What a token request says beside the grant and the client.

@@ -17,6 +17,14 @@ pub struct SavedSession {
     pub refresh_token: SecretString,
 }
 
+impl SavedSession {
+    /// Whether nothing has changed.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.identity == other.identity
+            && self.refresh_token.expose_secret() == other.refresh_token.expose_secret()
+    }
+}
+
 /// The one place where a secret is written out on purpose.
 impl Serialize for SavedSession {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

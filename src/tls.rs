@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -59,9 +60,9 @@ pub fn client_config(
             let (certificates, key) = read_identity(identity)?;
             builder
                 .with_client_auth_cert(certificates, key)
-                .map_err(|error| TlsError::Identity {
-                    path: identity.certificates.clone(),
-                    what: format!("does not go with {}: {error}", identity.key.display()),
+                .map_err(|error| TlsError::Key {
+                    path: identity.key.clone(),
+                    what: format!("does not go with the certificate: {error}"),
                 })?
         }
     };
@@ -71,25 +72,27 @@ pub fn client_config(
 type CertifiedKey = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn read_identity(identity: &Identity) -> Result<CertifiedKey, TlsError> {
-    let fault = |path: &Path, what: String| TlsError::Identity {
-        path: path.to_owned(),
+    let of_certificates = |what: String| TlsError::Certificates {
+        path: identity.certificates.clone(),
         what,
     };
-    let read = |path: &Path| {
-        fs::read(path).map_err(|error| fault(path, format!("cannot be read: {error}")))
+    let of_key = |what: String| TlsError::Key {
+        path: identity.key.clone(),
+        what,
     };
-    let certificates = CertificateDer::pem_slice_iter(&read(&identity.certificates)?)
+    let unreadable = |error: io::Error| format!("cannot be read: {error}");
+    let pem =
+        fs::read(&identity.certificates).map_err(|error| of_certificates(unreadable(error)))?;
+    let certificates = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| fault(&identity.certificates, format!("is not valid PEM: {error}")))?;
+        .map_err(|error| of_certificates(format!("is not valid PEM: {error}")))?;
     if certificates.is_empty() {
-        let what = "holds no certificate in PEM form".into();
-        return Err(fault(&identity.certificates, what));
+        return Err(of_certificates("holds no certificate in PEM form".into()));
     }
+    let pem = fs::read(&identity.key).map_err(|error| of_key(unreadable(error)))?;
     // The error may quote what stands in the file.
-    let key = PrivateKeyDer::from_pem_slice(&read(&identity.key)?).map_err(|_| {
-        let what = "holds no private key in PEM form, or one with a passphrase".into();
-        fault(&identity.key, what)
-    })?;
+    let key = PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|_| of_key("holds no private key in PEM form, or one with a passphrase".into()))?;
     Ok((certificates, key))
 }
 
@@ -143,8 +146,15 @@ pub enum TlsError {
         /// What is wrong with it.
         what: String,
     },
-    /// A client's certificate or its key cannot be used.
-    Identity {
+    /// A client's certificate cannot be used.
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A client's private key cannot be used.
+    Key {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -166,7 +176,9 @@ impl fmt::Display for TlsError {
                 "the machine's certificate authorities cannot be used: {error}; \
                  install its ca-certificates package or name a PEM file with tls.ca_file"
             ),
-            Self::CaFile { path, what } | Self::Identity { path, what } => {
+            Self::CaFile { path, what }
+            | Self::Certificates { path, what }
+            | Self::Key { path, what } => {
                 write!(f, "{} {what}", path.display())
             }
         }

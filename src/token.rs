@@ -178,11 +178,9 @@ impl TokenState {
     /// Why no token is sent, as the rest of a sentence that begins with the credential's name. If
     /// there is one, its end has come and nobody has taken it away yet.
     pub fn why_not_sent(&self) -> String {
-        let (since, awaited) = match self {
-            Self::Pending(_) => ("has no token yet", "the first answer"),
-            Self::Valid(..) | Self::Expired(_) => {
-                ("has no token since the last one expired", "the answer")
-            }
+        let since = match self {
+            Self::Pending(_) => "has no token yet",
+            Self::Valid(..) | Self::Expired(_) => "has no token since the last one expired",
         };
         match self.setback() {
             Some(Setback {
@@ -192,7 +190,7 @@ impl TokenState {
                 let wait = clock::whole_seconds_until(*next_attempt);
                 format!("{since}: {error}; next attempt in {wait} s")
             }
-            None => format!("{since}: {awaited} of its token endpoint is awaited"),
+            None => format!("{since}: the next one is on its way"),
         }
     }
 

@@ -38,6 +38,7 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
         .iter()
         .map(|(name, raw)| (name.clone(), credential::token_header(name, raw, report)))
         .collect();
+    credential::distinct_session_files(&raw.credentials, report);
     let routes = route::resolve(raw.routes, &headers, &mut roots, report);
     let (used, unused): (BTreeMap<_, _>, BTreeMap<_, _>) = raw
         .credentials
@@ -312,10 +313,18 @@ fn identity(raw: &raw::Tls, path: &Path, report: &mut Report) -> Option<Option<I
     let missing = match (&raw.client_cert_file, &raw.client_key_file) {
         (None, None) => return Some(None),
         (Some(certificates), Some(key)) => {
-            return Some(Some(Identity {
-                certificates: certificates.into(),
-                key: key.into(),
-            }));
+            // Looked at first: one who pastes a key in the place of its file is not shown it.
+            let key_path = path.key("client_key_file");
+            let there = secret::key_file(key.clone(), &key_path, report).is_some();
+            let certificates_path = path.key("client_cert_file");
+            let certified =
+                secret::key_file(certificates.clone(), &certificates_path, report).is_some();
+            return (there && certified).then(|| {
+                Some(Identity {
+                    certificates: certificates.into(),
+                    key: key.into(),
+                })
+            });
         }
         (Some(_), None) => "client_key_file",
         (None, Some(_)) => "client_cert_file",
@@ -334,9 +343,13 @@ fn report_tls(error: &TlsError, path: &Path, report: &mut Report) {
             "ca_file",
             "a PEM file with the certificates of the authorities to trust",
         ),
-        TlsError::Identity { .. } => (
+        TlsError::Certificates { .. } => (
             "client_cert_file",
-            "a PEM file with the client's certificate, and its key in client_key_file",
+            "a PEM file with the client's certificate",
+        ),
+        TlsError::Key { .. } => (
+            "client_key_file",
+            "a PEM file with the private key of the certificate in client_cert_file",
         ),
     };
     report.add(&path.key(key), error.to_string(), expected);

@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::future::pending;
 use std::path::PathBuf;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use tokio::time::timeout;
+use tracing::warn;
 use url::Url;
 
 use super::client_authentication::ClientAuthentication;
@@ -16,7 +17,7 @@ use super::session::{Session, identity};
 use super::token_request::TokenRequest;
 use super::token_response::ReceivedToken;
 use super::transport::{Peer, Transport};
-use super::verification::{Published, Verifier};
+use super::verification::{Metadata, Verifier};
 use super::watch::WatchedFiles;
 use super::{AnswerSettings, EndpointSettings, ProviderSettings, token_request, token_response};
 use crate::token::source::{
@@ -26,6 +27,7 @@ use crate::token::source::{
 /// The client of one provider, for one credential.
 #[derive(Debug)]
 pub(super) struct Client {
+    credential: String,
     provider: ProviderSettings,
     answer: AnswerSettings,
     scheme: String,
@@ -48,7 +50,7 @@ enum Endpoint {
 /// Where the provider is at this moment.
 struct Whereabouts {
     token_endpoint: Url,
-    published: Published,
+    metadata: Metadata,
 }
 
 impl Client {
@@ -67,7 +69,8 @@ impl Client {
         Ok(Self {
             transport: Transport::new(&provider.transport)?,
             endpoint,
-            session: Session::new(credential, provider.session_file.clone()),
+            session: Session::new(credential.clone(), provider.session_file.clone()),
+            credential,
             verifier: provider.verification.clone().map(Verifier::new),
             secrets: WatchedFiles::new(secret_files(&provider)),
             awaits_secrets: Cell::new(false),
@@ -78,24 +81,20 @@ impl Client {
     }
 
     async fn attempt(&self) -> Result<FetchedToken, FetchError> {
-        let whereabouts = self.locate().await?;
-        if let Some(verifier) = &self.verifier {
-            verifier
-                .prepare(&whereabouts.published, &self.transport)
-                .await?;
-        }
-        let received = self.obtain(&whereabouts.token_endpoint).await?;
-        if let Some(verifier) = &self.verifier {
+        let Whereabouts {
+            token_endpoint,
+            metadata,
+        } = self.locate().await?;
+        let keys = match &self.verifier {
+            Some(verifier) => Some((verifier, verifier.keys(&metadata, &self.transport).await?)),
+            None => None,
+        };
+        let received = self.obtain(&token_endpoint).await?;
+        if let Some((verifier, keys)) = keys {
             let token = received.secret.expose_secret();
-            let verified = verifier
-                .verify(token, &whereabouts.published, &self.transport)
-                .await;
-            let peer = Peer::token_endpoint(&whereabouts.token_endpoint);
-            verified.map_err(|error| match error.kind {
-                FailureKind::Unverified => peer.named(error),
-                // Of the key set, which has a name of its own.
-                _ => error,
-            })?;
+            let verified = verifier.verify(token, &keys, &metadata, &self.transport);
+            let peer = Peer::token_endpoint(&token_endpoint);
+            verified.await.map_err(|error| peer.named(error))?;
         }
         Ok(FetchedToken {
             secret: received.secret,
@@ -110,7 +109,7 @@ impl Client {
             Endpoint::At(url) => {
                 return Ok(Whereabouts {
                     token_endpoint: url.clone(),
-                    published: Published::default(),
+                    metadata: Metadata::default(),
                 });
             }
             Endpoint::Discovered(discovery) => discovery.metadata(&self.transport).await?,
@@ -121,91 +120,122 @@ impl Client {
         };
         Ok(Whereabouts {
             token_endpoint: token_endpoint.clone(),
-            published: Published {
+            metadata: Metadata {
+                key_set: metadata.key_set(),
                 issuer: Some(metadata.issuer),
-                key_set: metadata.jwks_uri,
             },
         })
     }
 
     /// By the refresh token if there is one, else by signing in.
     async fn obtain(&self, endpoint: &Url) -> Result<ReceivedToken, FetchError> {
-        if !self.provider.grant.keeps_session() {
+        let grant = &self.provider.grant;
+        if !grant.keeps_session() {
             let request = token_request::sign_in(&self.provider, endpoint).await?;
             return self.call(&request).await.map_err(|refusal| refusal.error);
         }
-        let first = match self.provider.grant.first_refresh_token() {
-            Some(first) => first.read().await.ok(),
+        let secret = match grant.session_secret() {
+            Some(secret) => Some(secret.read().await.map_err(misconfigured)?),
             None => None,
         };
-        let identity = identity(&self.provider, first.as_ref());
-        if let Some(kept) = self.session.refresh_token(&identity).await {
+        let identity = identity(&self.provider, secret.as_ref());
+        let kept = match self.session.refresh_token(&identity).await {
+            Err(error) if grant.can_sign_in_again() => {
+                warn!(credential = self.credential, "{error}; signing in anew");
+                None
+            }
+            kept => kept.map_err(misconfigured)?,
+        };
+        if let Some(kept) = kept {
             let request = token_request::refresh(&self.provider, endpoint, &kept).await?;
-            match self.call(&request).await {
-                Ok(received) => return Ok(self.continued(&identity, received).await),
-                Err(refusal) if refusal.of_the_grant && !same(&kept, first.as_ref()) => {
-                    self.session.forget();
-                }
-                Err(refusal) => return Err(refusal.error),
+            match self.call_in_session(&identity, &request).await {
+                Err(refusal) if self.is_over(&refusal) => self.session.forget(),
+                outcome => return outcome.map_err(|refusal| refusal.error),
             }
         }
         let request = token_request::sign_in(&self.provider, endpoint).await?;
-        let received = self.call(&request).await.map_err(|refusal| refusal.error)?;
-        Ok(self.continued(&identity, received).await)
+        let outcome = self.call_in_session(&identity, &request).await;
+        outcome.map_err(|refusal| refusal.error)
     }
 
-    /// An answer without a refresh token leaves the one before in force (RFC 6749 §6).
-    async fn continued(&self, identity: &str, received: ReceivedToken) -> ReceivedToken {
-        if let Some(refresh_token) = &received.refresh_token {
+    /// Whether it is time to sign in again.
+    fn is_over(&self, refusal: &Refusal) -> bool {
+        let refused = refusal.error.kind == FailureKind::Refused;
+        refusal.of_the_grant
+            || (refused
+                && self.provider.grant.can_sign_in_again()
+                && self.session.refused_for_long())
+    }
+
+    /// Sends a request and keeps the refresh token that comes back, whatever else is wrong with the
+    /// answer: the one before may be used up. An answer without one leaves the one before in force
+    /// (RFC 6749 §6).
+    async fn call_in_session(
+        &self,
+        identity: &str,
+        request: &TokenRequest,
+    ) -> Result<ReceivedToken, Refusal> {
+        let outcome = self.call(request).await;
+        let refresh_token = match &outcome {
+            Ok(received) => &received.refresh_token,
+            Err(refusal) => &refusal.refresh_token,
+        };
+        if let Some(refresh_token) = refresh_token {
             self.session.keep(identity, refresh_token.clone()).await;
         }
-        received
+        outcome
     }
 
     async fn call(&self, request: &TokenRequest) -> Result<ReceivedToken, Refusal> {
         let peer = Peer::token_endpoint(&request.url);
         let answer = self.transport.post(&peer, request).await;
-        let answer = answer.map_err(|error| Refusal {
-            error,
-            of_the_grant: false,
-        })?;
         let (grant, confidential) = (&self.provider.grant, &request.confidential);
-        token_response::read(&answer, &self.answer, grant, confidential).map_err(|refusal| {
-            Refusal {
-                error: peer.named(refusal.error),
-                ..refusal
-            }
-        })
-    }
-
-    fn too_late(&self) -> FetchError {
-        let limit = self.provider.transport.timeout;
-        match &self.provider.endpoint {
-            EndpointSettings::At(url) => Peer::token_endpoint(url).too_late(limit),
-            EndpointSettings::OfIssuer(url) => Peer::discovery(url).too_late(limit),
+        let outcome = match answer {
+            Err(error) => Err(Refusal::new(error)),
+            Ok(answer) => token_response::read(&answer, &self.answer, grant, confidential).map_err(
+                |refusal| Refusal {
+                    error: peer.named(refusal.error),
+                    ..refusal
+                },
+            ),
+        };
+        if let Err(refusal) = &outcome
+            && let FailureKind::Unavailable | FailureKind::Misconfigured = refusal.error.kind
+            && let Endpoint::Discovered(discovery) = &self.endpoint
+        {
+            discovery.doubt();
         }
+        outcome
     }
+}
+
+fn misconfigured(error: impl std::fmt::Display) -> FetchError {
+    FetchError::new(
+        FailureKind::Misconfigured,
+        format!("cannot ask for a token: {error}"),
+    )
 }
 
 impl TokenSource for Client {
     fn fetch(&self) -> FetchFuture<'_> {
         Box::pin(async {
-            self.secrets.look().await;
+            self.transport.begin();
             // The HTTP client has the same limit for each of its calls. This one covers all of
             // them and the rest: a secret file on a file system that has gone away may never be
             // read.
-            let attempt = timeout(self.provider.transport.timeout, self.attempt()).await;
-            let outcome = attempt.unwrap_or_else(|_| Err(self.too_late()));
-            let kind = outcome.as_ref().err().map(|error| error.kind);
+            let attempt = async {
+                self.secrets.look().await;
+                self.attempt().await
+            };
+            let attempt = timeout(self.provider.transport.timeout, attempt).await;
+            let outcome = attempt.unwrap_or_else(|_| Err(self.transport.too_late()));
             self.awaits_secrets.set(matches!(
-                kind,
-                Some(FailureKind::Refused | FailureKind::Misconfigured)
+                &outcome,
+                Err(error) if matches!(
+                    error.kind,
+                    FailureKind::Refused | FailureKind::Misconfigured
+                )
             ));
-            if let Endpoint::Discovered(discovery) = &self.endpoint
-                && let Some(FailureKind::Unavailable | FailureKind::Misconfigured) = kind
-            {
-                discovery.forget();
-            }
             outcome
         })
     }
@@ -216,10 +246,10 @@ impl TokenSource for Client {
             false => Box::pin(pending()),
         }
     }
-}
 
-fn same(kept: &SecretString, first: Option<&SecretString>) -> bool {
-    first.is_some_and(|first| first.expose_secret() == kept.expose_secret())
+    fn must_finish(&self) -> bool {
+        self.provider.grant.keeps_session()
+    }
 }
 
 /// The files whose change may make the provider say yes.

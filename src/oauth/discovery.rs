@@ -1,12 +1,10 @@
 //! What a provider says about itself: OpenID Connect Discovery 1.0 and RFC 8414.
 
-use std::cell::RefCell;
-use std::time::Duration;
-
+use http::StatusCode;
 use serde::Deserialize;
-use tokio::time::Instant;
 use url::Url;
 
+use super::published::Published;
 use super::transport::{Answer, Peer, Transport, bare, is_loopback};
 use crate::token::source::{FailureKind, FetchError};
 
@@ -14,7 +12,7 @@ use crate::token::source::{FailureKind, FetchError};
 #[derive(Debug)]
 pub(super) struct Discovery {
     issuer: Url,
-    known: RefCell<Option<(Instant, Metadata)>>,
+    known: Published<Metadata>,
 }
 
 /// The parts of a provider's metadata that are used.
@@ -22,9 +20,8 @@ pub(super) struct Discovery {
 pub(super) struct Metadata {
     pub(super) issuer: String,
     pub(super) token_endpoint: Url,
-    pub(super) jwks_uri: Option<Url>,
-    #[serde(default)]
-    mtls_endpoint_aliases: Aliases,
+    jwks_uri: Option<String>,
+    mtls_endpoint_aliases: Option<Aliases>,
 }
 
 /// RFC 8705 §5: other addresses for clients that show a certificate.
@@ -36,8 +33,14 @@ struct Aliases {
 impl Metadata {
     /// Where a client that shows a certificate asks for tokens.
     pub(super) fn mtls_token_endpoint(&self) -> &Url {
-        let alias = self.mtls_endpoint_aliases.token_endpoint.as_ref();
+        let aliases = self.mtls_endpoint_aliases.as_ref();
+        let alias = aliases.and_then(|aliases| aliases.token_endpoint.as_ref());
         alias.unwrap_or(&self.token_endpoint)
+    }
+
+    /// Where the keys are, if that is a place where they can be had.
+    pub(super) fn key_set(&self) -> Option<Url> {
+        self.jwks_uri.as_ref()?.parse().ok()
     }
 }
 
@@ -45,26 +48,18 @@ impl Discovery {
     pub(super) fn new(issuer: Url) -> Self {
         Self {
             issuer,
-            known: RefCell::default(),
+            known: Published::new(),
         }
     }
 
     /// What the provider says, asked for if it is not known or was said too long ago.
     pub(super) async fn metadata(&self, transport: &Transport) -> Result<Metadata, FetchError> {
-        if let Some((asked_at, known)) = &*self.known.borrow()
-            && asked_at.elapsed() < LONGEST_KEPT
-        {
-            return Ok(known.clone());
-        }
-        let metadata = self.ask(transport).await?;
-        let now = Instant::now();
-        self.known.replace(Some((now, metadata.clone())));
-        Ok(metadata)
+        self.known.get(transport.share(), self.ask(transport)).await
     }
 
     /// To be called when an address that it gave does not answer: it may have moved.
-    pub(super) fn forget(&self) {
-        self.known.replace(None);
+    pub(super) fn doubt(&self) {
+        self.known.doubt();
     }
 
     async fn ask(&self, transport: &Transport) -> Result<Metadata, FetchError> {
@@ -77,24 +72,8 @@ impl Discovery {
     }
 
     fn read(&self, answer: &Answer) -> Result<Metadata, FetchError> {
-        let status = answer.status.as_u16();
-        match status {
-            200 => {}
-            408 | 429 | 500.. => {
-                return Err(FetchError {
-                    retry_after: answer.retry_after,
-                    ..FetchError::new(
-                        FailureKind::Unavailable,
-                        format!("answered {status}; gatepass keeps trying"),
-                    )
-                });
-            }
-            _ => {
-                return Err(FetchError::new(
-                    FailureKind::Misconfigured,
-                    format!("answered {status}; check issuer"),
-                ));
-            }
+        if answer.status != StatusCode::OK {
+            return Err(answer.not_published("issuer"));
         }
         let metadata: Metadata = serde_json::from_slice(&answer.body).map_err(|_| {
             FetchError::new(
@@ -155,13 +134,8 @@ fn places(issuer: &Url) -> [Url; 2] {
     ]
 }
 
-/// Endpoints move once in years, and one that has is found by its silence.
-const LONGEST_KEPT: Duration = Duration::from_secs(24 * 3600);
-
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
-
     use super::*;
 
     fn read(issuer: &str, body: &str) -> Result<Metadata, FetchError> {

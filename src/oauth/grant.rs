@@ -175,7 +175,7 @@ impl Grant {
     }
 
     /// Where refresh tokens are taken, if that is not where one signs in.
-    pub(super) fn refresh_endpoint(&self) -> Option<&Url> {
+    pub fn refresh_endpoint(&self) -> Option<&Url> {
         match self {
             Self::IdentityToolkit {
                 refresh_endpoint, ..
@@ -230,6 +230,20 @@ impl Grant {
                 password, api_key, ..
             } => vec![password, api_key],
         }
+    }
+
+    /// What else decides whose session it is: the refresh token that it began with, or the project.
+    pub(super) fn session_secret(&self) -> Option<&Secret> {
+        match self {
+            Self::RefreshToken { first } => Some(first),
+            Self::IdentityToolkit { api_key, .. } => Some(api_key),
+            _ => None,
+        }
+    }
+
+    /// Whether it can sign in as often as it must. A refresh token that was given once cannot.
+    pub(super) fn can_sign_in_again(&self) -> bool {
+        !matches!(self, Self::RefreshToken { .. })
     }
 
     /// Whose tokens these are, as far as the configuration names them.

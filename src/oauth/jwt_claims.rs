@@ -14,8 +14,11 @@ use crate::token::clock::until;
 pub enum Clock {
     /// The token was handed out just now: one that is over already shows that the clock is ahead.
     Fresh,
-    /// The token was kept for nobody knows how long: one that is over is over.
-    Kept,
+    /// Somebody wrote it down: one that is over is over.
+    Kept {
+        /// How long ago.
+        age: Duration,
+    },
 }
 
 /// How long a token still lives by its own words. `None` if it is no JWT or does not say; zero if
@@ -96,7 +99,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_panics(exp in any::<f64>(), iat in any::<f64>(), rest in "[ -~]{0,60}") {
-            lifetime(&rest, Clock::Kept);
+            lifetime(&rest, Clock::Kept { age: Duration::ZERO });
             seconds(&format!(r#"{{"exp":{exp},"iat":{iat}}}"#));
         }
     }

@@ -1,5 +1,6 @@
 //! What a provider says when it says no, whose fault that is, and what to do about it.
 
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use super::grant::Grant;
@@ -12,9 +13,22 @@ use crate::token::source::{FailureKind, FetchError};
 pub(super) struct Refusal {
     /// The failure, for whoever asked.
     pub(super) error: FetchError,
-    /// Whether it speaks of what was shown (a password, a refresh token, an assertion) and not of
-    /// the client or of the provider itself.
+    /// Whether it says that what was shown (a password, a refresh token, an assertion) is good no
+    /// longer. Everything else may pass: a refresh token that is given up for it is lost, and one
+    /// that was used before ends the session with providers that look for reuse.
     pub(super) of_the_grant: bool,
+    /// A refresh token that came with it nevertheless.
+    pub(super) refresh_token: Option<SecretString>,
+}
+
+impl Refusal {
+    pub(super) fn new(error: FetchError) -> Self {
+        Self {
+            error,
+            of_the_grant: false,
+            refresh_token: None,
+        }
+    }
 }
 
 /// The provider's own word for what is wrong, and what it adds to it.
@@ -58,13 +72,26 @@ impl Said {
         let (kind, advice) = judge(&code, status, grant);
         let said = description.map_or_else(String::new, |said| format!(" (\"{said}\")"));
         Refusal {
-            error: FetchError::new(kind, format!("answered {status} {code}{said}; {advice}")),
-            // What is wrong with the client is wrong with its next request as well.
-            of_the_grant: kind == FailureKind::Refused
-                && !matches!(code.as_str(), "invalid_client" | "unauthorized_client"),
+            of_the_grant: ENDS_A_SESSION.contains(&code.as_str()),
+            ..Refusal::new(FetchError::new(
+                kind,
+                format!("answered {status} {code}{said}; {advice}"),
+            ))
         }
     }
 }
+
+/// RFC 6749 §5.2: "invalid_grant: The provided authorization grant […] or refresh token is invalid,
+/// expired, revoked […]". Some servers of the Spring family say `invalid_token`; the rest is
+/// Google's.
+const ENDS_A_SESSION: [&str; 6] = [
+    "invalid_grant",
+    "invalid_token",
+    "INVALID_REFRESH_TOKEN",
+    "TOKEN_EXPIRED",
+    "USER_DISABLED",
+    "USER_NOT_FOUND",
+];
 
 /// Whose fault an error code is, and what to do about it.
 fn judge(code: &str, status: u16, grant: &Grant) -> (FailureKind, &'static str) {
@@ -89,6 +116,7 @@ fn judge(code: &str, status: u16, grant: &Grant) -> (FailureKind, &'static str) 
             (Throttled, SLOWER)
         }
         _ if status == 429 => (Throttled, SLOWER),
+        _ if matches!(status, 404 | 405 | 410) => (FailureKind::Misconfigured, NOTHING_THERE),
         _ if status >= 500 => (Unavailable, KEEPS_TRYING),
         _ => (Refused, grant.advice()),
     }
@@ -104,10 +132,7 @@ pub(super) fn without_reason(status: u16, answer: &Answer, grant: &Grant) -> Ref
         ),
         401 | 403 if grant.is_oauth() => (FailureKind::Refused, CHECK_CLIENT),
         401 | 403 => (FailureKind::Refused, grant.advice()),
-        404 | 405 | 410 => (
-            FailureKind::Misconfigured,
-            "nothing takes token requests there; check token_endpoint",
-        ),
+        404 | 405 | 410 => (FailureKind::Misconfigured, NOTHING_THERE),
         408 | 500.. => (FailureKind::Unavailable, KEEPS_TRYING),
         429 => (FailureKind::Throttled, SLOWER),
         _ => (
@@ -115,16 +140,14 @@ pub(super) fn without_reason(status: u16, answer: &Answer, grant: &Grant) -> Ref
             "check token_endpoint, scope and audience",
         ),
     };
-    Refusal {
-        error: FetchError::new(
-            kind,
-            format!("answered {status} with {}; {advice}", describe(answer)),
-        ),
-        of_the_grant: status == 400,
-    }
+    Refusal::new(FetchError::new(
+        kind,
+        format!("answered {status} with {}; {advice}", describe(answer)),
+    ))
 }
 
 const CHECK_CLIENT: &str = "check client_id, the client's secret or key, and \
                             token_endpoint_auth_method";
+const NOTHING_THERE: &str = "nothing takes token requests there; check token_endpoint";
 const SLOWER: &str = "gatepass asks less often";
 const KEEPS_TRYING: &str = "gatepass keeps trying";

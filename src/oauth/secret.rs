@@ -1,10 +1,13 @@
 //! A secret, by its value or by where it is kept.
 
 use std::fmt;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use secrecy::SecretString;
+use tokio::task::spawn_blocking;
 
 /// A secret of the configuration. `Debug` shows where it comes from and never the value.
 #[derive(Clone)]
@@ -33,10 +36,11 @@ impl Secret {
     pub async fn read(&self) -> Result<SecretString, SecretError> {
         match self {
             Self::Value(value) => Ok(value.clone()),
-            Self::File(path) => match tokio::fs::read(path).await {
-                Ok(bytes) => from_file(path, bytes),
-                Err(error) => Err(SecretError::unreadable(path, &error)),
-            },
+            Self::File(path) => {
+                let path = path.clone();
+                let read = move || read_file(&path).map(|(secret, _)| secret);
+                off_thread(read).await
+            }
         }
     }
 
@@ -48,12 +52,43 @@ impl Secret {
     pub fn read_blocking(&self) -> Result<SecretString, SecretError> {
         match self {
             Self::Value(value) => Ok(value.clone()),
-            Self::File(path) => match std::fs::read(path) {
-                Ok(bytes) => from_file(path, bytes),
-                Err(error) => Err(SecretError::unreadable(path, &error)),
-            },
+            Self::File(path) => read_file(path).map(|(secret, _)| secret),
         }
     }
+}
+
+/// What a file holds, and when it was written.
+pub(super) async fn read_dated(path: PathBuf) -> Result<(SecretString, SystemTime), SecretError> {
+    off_thread(move || read_file(&path)).await
+}
+
+/// Disks can hang. The thread that waits for one is not one that serves.
+async fn off_thread<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, SecretError> + Send + 'static,
+) -> Result<T, SecretError> {
+    match spawn_blocking(read).await {
+        Ok(outcome) => outcome,
+        Err(panicked) => Err(SecretError {
+            path: PathBuf::new(),
+            what: format!("a file could not be read: {panicked}"),
+        }),
+    }
+}
+
+fn read_file(path: &Path) -> Result<(SecretString, SystemTime), SecretError> {
+    let read = || {
+        // Asked before it is opened: whoever opens a pipe waits for somebody to write.
+        let metadata = fs::metadata(path)?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is no ordinary file"));
+        }
+        let mut bytes = Vec::new();
+        let beyond = LARGEST_FILE as u64 + 1;
+        File::open(path)?.take(beyond).read_to_end(&mut bytes)?;
+        Ok((bytes, metadata.modified()?))
+    };
+    let (bytes, written) = read().map_err(|error| SecretError::unreadable(path, &error))?;
+    Ok((from_file(path, bytes)?, written))
 }
 
 impl fmt::Debug for Secret {
@@ -141,6 +176,14 @@ mod tests {
                 .to_string()
                 .contains("64 KiB")
         );
+    }
+
+    #[test]
+    fn what_is_no_ordinary_file_is_not_even_opened() {
+        for path in ["/dev/zero", "/"] {
+            let error = read_file(Path::new(path)).unwrap_err();
+            assert_eq!(error.what, "cannot be read: it is no ordinary file");
+        }
     }
 
     #[test]

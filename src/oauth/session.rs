@@ -7,19 +7,24 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
 use tracing::{info, warn};
 
-use super::grant::Grant;
 use super::{EndpointSettings, ProviderSettings};
-use crate::store::{SavedSession, SessionFile};
+use crate::store::{SavedSession, SessionFile, StoreError};
 
 /// What a credential has of a session with its provider.
 #[derive(Debug)]
 pub(super) struct Session {
     credential: String,
     file: Option<SessionFile>,
+    /// What the file says has been taken into account.
     loaded: Cell<bool>,
     current: RefCell<Option<SavedSession>>,
+    /// The current one is in the file.
+    saved: Cell<bool>,
+    /// How often in a row the refresh token was refused for a reason that may pass.
+    refusals: Cell<u32>,
 }
 
 impl Session {
@@ -29,25 +34,29 @@ impl Session {
             file: file.map(SessionFile::new),
             loaded: Cell::new(false),
             current: RefCell::default(),
+            saved: Cell::new(false),
+            refusals: Cell::new(0),
         }
     }
 
     /// The refresh token at hand, if it belongs to this identity.
-    pub(super) async fn refresh_token(&self, identity: &str) -> Option<SecretString> {
-        if !self.loaded.replace(true)
-            && let Some(file) = &self.file
-        {
-            match file.load().await {
-                Ok(saved) => drop(self.current.replace(saved)),
-                Err(error) => warn!(
-                    credential = self.credential,
-                    "{error}; gatepass signs in anew"
-                ),
-            }
+    ///
+    /// # Errors
+    ///
+    /// What the file says cannot be told yet.
+    pub(super) async fn refresh_token(
+        &self,
+        identity: &str,
+    ) -> Result<Option<SecretString>, StoreError> {
+        if let Some(file) = self.file.as_ref().filter(|_| !self.loaded.get()) {
+            let saved = file.load().await?;
+            self.loaded.set(true);
+            self.saved.set(saved.is_some());
+            self.current.replace(saved);
         }
         let current = self.current.borrow();
-        let saved = current.as_ref().filter(|saved| saved.identity == identity);
-        saved.map(|saved| saved.refresh_token.clone())
+        let own = current.as_ref().filter(|saved| saved.identity == identity);
+        Ok(own.map(|saved| saved.refresh_token.clone()))
     }
 
     /// Keeps a refresh token, before the access token that came with it is used: the provider may
@@ -61,52 +70,61 @@ impl Session {
             refresh_token,
         };
         let known = self.current.replace(Some(session.clone()));
-        let is_new = known.is_none_or(|known| {
-            known.refresh_token.expose_secret() != session.refresh_token.expose_secret()
-                || known.identity != session.identity
-        });
-        if let Some(file) = &self.file
-            && is_new
-            && let Err(error) = file.save(session).await
-        {
-            warn!(
+        self.loaded.set(true);
+        self.refusals.set(0);
+        let is_saved = self.saved.get() && known.is_some_and(|known| known.is_same_as(&session));
+        let Some(file) = self.file.as_ref().filter(|_| !is_saved) else {
+            return;
+        };
+        self.saved.set(false);
+        match file.save(session).await {
+            Ok(()) => self.saved.set(true),
+            Err(error) => warn!(
                 credential = self.credential,
                 "{error}; the session goes on, and ends with this process"
-            );
+            ),
         }
     }
 
-    /// Gives up a refresh token that the provider refused. What is in the file stays until there is
-    /// another: it is refused again at the next start, no more.
+    /// Gives up a refresh token that the provider takes no longer. What is in the file stays until
+    /// there is another: it is refused again at the next start, no more.
     pub(super) fn forget(&self) {
         info!(
             credential = self.credential,
             "the provider takes the refresh token no longer: signing in again"
         );
         self.current.replace(None);
+        self.refusals.set(0);
+    }
+
+    /// Notes that the refresh token was refused, for a reason that may pass. `true` if that has
+    /// lasted: not every provider has a word for a refresh token that is over.
+    pub(super) fn refused_for_long(&self) -> bool {
+        let refusals = self.refusals.get() + 1;
+        self.refusals.set(refusals);
+        refusals >= PATIENCE
     }
 }
 
-/// Tells sessions apart by all that decides whose they are. A secret may be part of it (the first
-/// refresh token), so it is a digest.
-pub(super) fn identity(provider: &ProviderSettings, first: Option<&SecretString>) -> String {
+/// Tells sessions apart by all that decides whose they are and what they are good for. A secret may
+/// be part of it, so it is a digest.
+pub(super) fn identity(provider: &ProviderSettings, secret: Option<&SecretString>) -> String {
     let endpoint = match &provider.endpoint {
         EndpointSettings::At(url) | EndpointSettings::OfIssuer(url) => url.as_str(),
     };
-    let first = first.map_or("", |first| first.expose_secret());
-    let client_id = provider.client_id.as_deref().unwrap_or_default();
-    let parts = [endpoint, client_id, provider.grant.user(), first];
+    let request = &provider.request;
     // JSON keeps the parts apart, whatever they are made of.
-    let whole = serde_json::Value::from(parts.as_slice()).to_string();
-    BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, whole.as_bytes()))
+    let whole = json!([
+        endpoint,
+        provider.client_id,
+        provider.grant.user(),
+        request.scope,
+        request.audience,
+        request.resource,
+        secret.map(ExposeSecret::expose_secret),
+    ]);
+    BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, whole.to_string().as_bytes()))
 }
 
-impl Grant {
-    /// The refresh token that the configuration brings along.
-    pub(super) fn first_refresh_token(&self) -> Option<&super::Secret> {
-        match self {
-            Self::RefreshToken { first } => Some(first),
-            _ => None,
-        }
-    }
-}
+/// How many refusals without a clear word are taken for a clear one.
+const PATIENCE: u32 = 3;

@@ -1,12 +1,15 @@
 //! A token that someone else renews, such as the one that Kubernetes projects into a pod.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
+use tokio::time::timeout;
 
-use super::secret::Secret;
+use super::secret;
 use super::watch::WatchedFiles;
 use super::{AnswerSettings, token_response};
+use crate::token::clock;
 use crate::token::source::{
     Changed, FailureKind, FetchError, FetchFuture, FetchedToken, TokenSource,
 };
@@ -32,15 +35,16 @@ impl TokenFile {
 
     async fn read(&self) -> Result<FetchedToken, FetchError> {
         self.watched.look().await;
-        let text = Secret::File(self.path.clone()).read().await;
-        let text = text.map_err(|error| {
+        let read = secret::read_dated(self.path.clone()).await;
+        let (text, written) = read.map_err(|error| {
             FetchError::new(
                 FailureKind::Misconfigured,
                 format!("the token file {error}; have whoever renews it write a token there"),
             )
         })?;
         let bytes = text.expose_secret().as_bytes().to_vec();
-        let received = token_response::read_kept(bytes, &self.answer).map_err(|error| {
+        let age = clock::since(written);
+        let received = token_response::read_kept(bytes, age, &self.answer).map_err(|error| {
             let path = self.path.display();
             FetchError::new(
                 FailureKind::Misconfigured,
@@ -58,10 +62,25 @@ impl TokenFile {
 
 impl TokenSource for TokenFile {
     fn fetch(&self) -> FetchFuture<'_> {
-        Box::pin(self.read())
+        Box::pin(async {
+            let read = timeout(LONGEST_READ, self.read()).await;
+            read.unwrap_or_else(|_| {
+                let path = self.path.display();
+                Err(FetchError::new(
+                    FailureKind::Misconfigured,
+                    format!(
+                        "the token file {path} could not be read within {LONGEST_READ:?}; check \
+                         the file system that it is on"
+                    ),
+                ))
+            })
+        })
     }
 
     fn changed(&self) -> Changed<'_> {
         Box::pin(self.watched.change())
     }
 }
+
+/// A disk that takes longer is one that hangs.
+const LONGEST_READ: Duration = Duration::from_secs(10);

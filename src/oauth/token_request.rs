@@ -10,7 +10,6 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::secret::Secret;
-use super::transport::bare;
 use super::{ProviderSettings, RequestSettings};
 use crate::token::source::{FailureKind, FetchError};
 
@@ -104,7 +103,7 @@ impl Draft {
 
     /// Where it goes, as statements name whom they are meant for.
     pub(super) fn endpoint(&self) -> String {
-        bare(&self.url)
+        self.url.to_string()
     }
 
     pub(super) fn parameter(&mut self, name: &str, value: &str) {

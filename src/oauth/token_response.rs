@@ -62,9 +62,10 @@ pub(super) fn read(
     let outcome = match (status, said_no) {
         (status, Some(said)) => Err(said.judge(status, grant)),
         (200..=299, None) => {
+            let refresh_token = fields.as_ref().and_then(refresh_token);
             token(answer, fields, settings, Clock::Fresh).map_err(|error| Refusal {
-                error,
-                of_the_grant: false,
+                refresh_token,
+                ..Refusal::new(error)
             })
         }
         (status, None) => Err(without_reason(status, answer, grant)),
@@ -78,13 +79,15 @@ pub(super) fn read(
     })
 }
 
-/// Finds the token in a text that no provider has just answered: a file that somebody else writes.
+/// Finds the token in a text that no provider has just answered: a file that somebody else writes,
+/// and wrote so long ago.
 ///
 /// # Errors
 ///
 /// It holds nothing that could be used. The message continues a sentence whose subject is the file.
 pub(super) fn read_kept(
     text: Vec<u8>,
+    age: Duration,
     settings: &AnswerSettings,
 ) -> Result<ReceivedToken, FetchError> {
     let answer = Answer {
@@ -94,7 +97,7 @@ pub(super) fn read_kept(
         body: text,
     };
     let fields = fields(&answer);
-    token(&answer, fields, settings, Clock::Kept)
+    token(&answer, fields, settings, Clock::Kept { age })
 }
 
 /// The fuzz targets' way in: whatever an answer holds, reading it comes to an end.
@@ -123,6 +126,7 @@ fn token(
     settings: &AnswerSettings,
     clock: Clock,
 ) -> Result<ReceivedToken, FetchError> {
+    let received = fields.as_ref().and_then(refresh_token);
     let fields = fields.map(Value::Object);
     if let Some(fields) = &fields {
         check_type(fields.get("token_type"), settings.token_type.as_deref())?;
@@ -143,26 +147,31 @@ fn token(
         let fields = fields.as_ref()?;
         names.iter().find_map(|name| seconds(fields.get(name)?))
     };
-    let mut expires_in = number(["expires_in", "expiresIn"]);
-    if *place != TokenLocation::default()
+    let left = |seconds: f64| match clock {
+        Clock::Fresh => seconds,
+        Clock::Kept { age } => seconds - age.as_secs_f64(),
+    };
+    let mut expires_in = number(["expires_in", "expiresIn"]).map(left);
+    let refresh_in = number(["refresh_in", "refreshIn"]).map(left);
+    if (*place != TokenLocation::default() || clock != Clock::Fresh)
         && let Some(own) = jwt_claims::lifetime(&secret, clock)
     {
-        // `expires_in` is the access token's; this is another, which may end before it.
+        // `expires_in` is the access token's; this is another, or one that somebody kept.
         let own = own.as_secs_f64();
         expires_in = Some(expires_in.map_or(own, |seconds| seconds.min(own)));
     }
     Ok(ReceivedToken {
         lifetime: lifetime(expires_in, &secret, settings.default_lifetime, clock)?,
         secret: SecretString::from(secret),
-        refresh_in: number(["refresh_in", "refreshIn"]).and_then(duration),
-        refresh_token: fields.as_ref().and_then(refresh_token),
+        refresh_in: refresh_in.and_then(duration),
+        refresh_token: received,
     })
 }
 
 /// What is neither empty nor beyond all measure.
-fn refresh_token(fields: &Value) -> Option<SecretString> {
+fn refresh_token(fields: &Map<String, Value>) -> Option<SecretString> {
     let names = ["refresh_token", "refreshToken"];
-    let text = names.iter().find_map(|name| fields.get(name)?.as_str())?;
+    let text = names.iter().find_map(|name| fields.get(*name)?.as_str())?;
     (1..=LONGEST_TOKEN)
         .contains(&text.len())
         .then(|| text.into())

@@ -1,5 +1,6 @@
 //! HTTP towards an identity provider: one request, one answer, whatever it says.
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
@@ -43,6 +44,8 @@ impl fmt::Debug for TransportSettings {
 pub(super) struct Transport {
     client: Client,
     timeout: Duration,
+    /// Who is called, or was last.
+    called: RefCell<Option<Peer>>,
 }
 
 /// What is called, as messages name it: without what may be secret in an address (user, password,
@@ -72,7 +75,7 @@ impl Peer {
     }
 
     /// What is said when an attempt takes too long.
-    pub(super) fn too_late(&self, limit: Duration) -> FetchError {
+    fn too_late(&self, limit: Duration) -> FetchError {
         self.named(FetchError::new(
             FailureKind::Unavailable,
             format!("did not answer within {limit:?}; check whether the provider is up"),
@@ -109,6 +112,22 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+impl Answer {
+    /// Why this is not the public document that was asked for; `key` is the one to check.
+    pub(super) fn not_published(&self, key: &str) -> FetchError {
+        let status = self.status.as_u16();
+        let (kind, advice) = match status {
+            429 => (FailureKind::Throttled, "gatepass asks less often".into()),
+            408 | 500.. => (FailureKind::Unavailable, "gatepass keeps trying".into()),
+            _ => (FailureKind::Misconfigured, format!("check {key}")),
+        };
+        FetchError {
+            retry_after: self.retry_after,
+            ..FetchError::new(kind, format!("answered {status}; {advice}"))
+        }
+    }
+}
+
 impl Transport {
     /// Prepares an HTTP client; nothing is sent yet.
     pub(super) fn new(settings: &TransportSettings) -> Result<Self, reqwest::Error> {
@@ -133,7 +152,32 @@ impl Transport {
         Ok(Self {
             client: builder.build()?,
             timeout: settings.timeout,
+            called: RefCell::new(None),
         })
+    }
+
+    /// The part of an attempt's time that is spent on asking anew for what is known already.
+    pub(super) fn share(&self) -> Duration {
+        self.timeout / 4
+    }
+
+    /// What is said when an attempt takes too long.
+    pub(super) fn too_late(&self) -> FetchError {
+        match &*self.called.borrow() {
+            Some(peer) => peer.too_late(self.timeout),
+            None => FetchError::new(
+                FailureKind::Misconfigured,
+                format!(
+                    "a secret's file could not be read within {:?}",
+                    self.timeout
+                ),
+            ),
+        }
+    }
+
+    /// To be called when an attempt begins.
+    pub(super) fn begin(&self) {
+        self.called.replace(None);
     }
 
     /// Sends a token request.
@@ -160,8 +204,9 @@ impl Transport {
     }
 
     async fn exchange(&self, peer: &Peer, call: RequestBuilder) -> Result<Answer, FetchError> {
+        self.called.replace(Some(peer.clone()));
         let response = call.send().await;
-        let response = response.map_err(|error| self.failed(peer, &error))?;
+        let response = response.map_err(|error| self.failed(peer, error))?;
         self.read(peer, response).await
     }
 
@@ -179,7 +224,7 @@ impl Transport {
         while let Some(chunk) = response
             .chunk()
             .await
-            .map_err(|error| self.failed(peer, &error))?
+            .map_err(|error| self.failed(peer, error))?
         {
             if answer.body.len() + chunk.len() > LARGEST_ANSWER {
                 return Err(peer.named(FetchError::new(
@@ -193,11 +238,13 @@ impl Transport {
         Ok(answer)
     }
 
-    fn failed(&self, peer: &Peer, error: &reqwest::Error) -> FetchError {
+    fn failed(&self, peer: &Peer, error: reqwest::Error) -> FetchError {
+        // A key may stand in the address.
+        let error = error.without_url();
         if error.is_timeout() {
             return peer.too_late(self.timeout);
         }
-        let cause = innermost(error);
+        let cause = innermost(&error);
         let message = if error.is_connect() {
             format!("cannot be reached: {cause}; {}", advice(&cause))
         } else {

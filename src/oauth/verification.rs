@@ -1,16 +1,14 @@
 //! Checks what a provider hands out before it is used: the signature by the provider's published
 //! keys (RFC 7517), the issuer, the audience.
 
-use std::cell::RefCell;
-use std::time::Duration;
-
+use http::StatusCode;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
 use serde_json::Value;
-use tokio::time::Instant;
 use url::Url;
 
+use super::published::Published;
 use super::transport::{Peer, Transport};
 use crate::token::source::{FailureKind, FetchError};
 
@@ -29,12 +27,12 @@ pub struct VerificationSettings {
 #[derive(Debug)]
 pub(super) struct Verifier {
     settings: VerificationSettings,
-    keys: RefCell<Option<(Instant, JwkSet)>>,
+    keys: Published<JwkSet>,
 }
 
 /// What the provider says about itself, as far as it matters here.
 #[derive(Debug, Default)]
-pub(super) struct Published {
+pub(super) struct Metadata {
     pub(super) issuer: Option<String>,
     pub(super) key_set: Option<Url>,
 }
@@ -43,87 +41,75 @@ impl Verifier {
     pub(super) fn new(settings: VerificationSettings) -> Self {
         Self {
             settings,
-            keys: RefCell::default(),
+            keys: Published::new(),
         }
     }
 
-    /// Sees to it that there are keys. To be done before a token is asked for: a key set that cannot
-    /// be had then costs no token requests.
-    pub(super) async fn prepare(
+    /// The provider's keys. To be had before a token is asked for: a key set that cannot be had then
+    /// costs no token requests.
+    pub(super) async fn keys(
         &self,
-        published: &Published,
+        metadata: &Metadata,
         transport: &Transport,
-    ) -> Result<(), FetchError> {
-        let kept = self.keys.borrow().as_ref().map(|(at, _)| at.elapsed());
-        match kept {
-            Some(age) if age < LONGEST_KEPT => Ok(()),
-            // Old keys are better than none: those that are gone from the set are merely not known
-            // to be.
-            Some(_) => {
-                let _ = self.fetch(published, transport).await;
-                Ok(())
-            }
-            None => self.fetch(published, transport).await,
-        }
+    ) -> Result<JwkSet, FetchError> {
+        let fetch = self.fetch(metadata, transport);
+        self.keys.get(transport.share(), fetch).await
     }
 
-    /// Checks a token.
+    /// Checks a token by these keys; and by those that the provider publishes now if it does not
+    /// pass, once: providers rotate their keys, and not all of them give new ones new names.
     pub(super) async fn verify(
         &self,
         token: &str,
-        published: &Published,
+        keys: &JwkSet,
+        metadata: &Metadata,
         transport: &Transport,
     ) -> Result<(), FetchError> {
-        let header = jsonwebtoken::decode_header(token)
-            .map_err(|_| unverified("it is no signed JWT, so verify cannot check it"))?;
-        if !ALGORITHMS.contains(&header.alg) {
-            return Err(unverified(format!(
-                "it is signed with {:?}, which says nothing about who signed it",
-                header.alg
-            )));
+        let header = signed_header(token)?;
+        match self.judge(token, &header, keys, metadata) {
+            Ok(()) => return Ok(()),
+            Err(Verdict::Unknown(_)) => {}
+            Err(Verdict::Wrong(why)) => return Err(unverified(why)),
         }
-        // Providers rotate their keys: one that is not known yet is looked for once.
-        if self.candidates(&header).is_empty() {
-            self.fetch(published, transport).await?;
-        }
-        let candidates = self.candidates(&header);
-        if candidates.is_empty() {
-            return Err(unverified(
-                "it is signed with a key that is not in the provider's key set",
-            ));
-        }
-        let validation = self.validation(&header, published);
-        let mut refusal = None;
-        for key in candidates {
+        let keys = self
+            .fetch(metadata, transport)
+            .await
+            .map_err(|error| unverified(format!("its key is not known, and {error}")))?;
+        self.keys.keep(keys.clone());
+        self.judge(token, &header, &keys, metadata)
+            .map_err(|(Verdict::Unknown(why) | Verdict::Wrong(why))| unverified(why))
+    }
+
+    fn judge(
+        &self,
+        token: &str,
+        header: &Header,
+        keys: &JwkSet,
+        metadata: &Metadata,
+    ) -> Result<(), Verdict> {
+        let validation = self.validation(header, metadata);
+        let mut verdict = Verdict::Unknown(
+            "it is signed with a key that is not in the provider's key set".into(),
+        );
+        for key in keys.keys.iter().filter(|key| fits(key, header)) {
+            let Ok(key) = DecodingKey::from_jwk(key) else {
+                continue;
+            };
             match jsonwebtoken::decode::<Value>(token, &key, &validation) {
                 Ok(_) => return Ok(()),
-                Err(error) => refusal = Some(error.into_kind()),
+                Err(error) => verdict = self.verdict(error.kind(), metadata),
             }
         }
-        Err(unverified(self.why(refusal.as_ref(), published)))
+        Err(verdict)
     }
 
-    /// The keys that may have signed it: the one that it names, or those of its kind.
-    fn candidates(&self, header: &Header) -> Vec<DecodingKey> {
-        let keys = self.keys.borrow();
-        let keys = keys.iter().flat_map(|(_, set)| &set.keys);
-        let fitting = keys.filter(|key| match &header.kid {
-            Some(kid) => key.common.key_id.as_ref() == Some(kid),
-            None => is_for_signatures(key),
-        });
-        fitting
-            .filter_map(|key| DecodingKey::from_jwk(key).ok())
-            .filter(|key| key.family() == header.alg.family())
-            .collect()
-    }
-
-    fn validation(&self, header: &Header, published: &Published) -> Validation {
+    fn validation(&self, header: &Header, metadata: &Metadata) -> Validation {
         let mut validation = Validation::new(header.alg);
         // How long a token lives is asked elsewhere, and of the provider's own clock.
         validation.validate_exp = false;
         validation.validate_aud = !self.settings.audience.is_empty();
         let mut required = Vec::new();
-        if let Some(issuer) = self.issuer(published) {
+        if let Some(issuer) = self.issuer(metadata) {
             validation.set_issuer(&[issuer]);
             required.push("iss");
         }
@@ -135,34 +121,39 @@ impl Verifier {
         validation
     }
 
-    fn issuer<'a>(&'a self, published: &'a Published) -> Option<&'a str> {
-        let issuer = self.settings.issuer.as_ref().or(published.issuer.as_ref());
+    fn issuer<'a>(&'a self, metadata: &'a Metadata) -> Option<&'a str> {
+        let issuer = self.settings.issuer.as_ref().or(metadata.issuer.as_ref());
         issuer.map(String::as_str)
     }
 
-    fn why(&self, refusal: Option<&ErrorKind>, published: &Published) -> String {
-        match refusal {
-            Some(ErrorKind::InvalidAudience) => format!(
+    fn verdict(&self, refusal: &ErrorKind, metadata: &Metadata) -> Verdict {
+        Verdict::Wrong(match refusal {
+            ErrorKind::InvalidSignature => {
+                let why = "its signature is not that of the provider";
+                return Verdict::Unknown(why.into());
+            }
+            ErrorKind::InvalidAudience => format!(
                 "it is not meant for {}; check verify.audience, or what the token is asked for with",
                 self.settings.audience.join(" or ")
             ),
-            Some(ErrorKind::InvalidIssuer) => format!(
+            ErrorKind::InvalidIssuer => format!(
                 "it was not issued by {}; check verify.issuer",
-                self.issuer(published).unwrap_or_default()
+                self.issuer(metadata).unwrap_or_default()
             ),
-            Some(ErrorKind::MissingRequiredClaim(claim)) => {
+            ErrorKind::MissingRequiredClaim(claim) => {
                 format!("it does not say {claim}; leave that out of verify if it never does")
             }
-            Some(ErrorKind::InvalidSignature) | None => {
-                "its signature is not that of the provider".into()
-            }
-            Some(_) => "its claims cannot be read".into(),
-        }
+            _ => "its claims cannot be read".into(),
+        })
     }
 
-    async fn fetch(&self, published: &Published, transport: &Transport) -> Result<(), FetchError> {
+    async fn fetch(
+        &self,
+        metadata: &Metadata,
+        transport: &Transport,
+    ) -> Result<JwkSet, FetchError> {
         let url = self.settings.key_set.as_ref();
-        let url = url.or(published.key_set.as_ref()).ok_or_else(|| {
+        let url = url.or(metadata.key_set.as_ref()).ok_or_else(|| {
             FetchError::new(
                 FailureKind::Misconfigured,
                 "the provider does not say where its keys are; set verify.jwks_uri",
@@ -170,34 +161,55 @@ impl Verifier {
         })?;
         let peer = Peer::key_set(url);
         let answer = transport.get(&peer, url).await?;
-        let status = answer.status.as_u16();
-        let keys = match status {
-            200 => serde_json::from_slice(&answer.body).map_err(|_| {
-                FetchError::new(
-                    FailureKind::Malformed,
-                    "is no JSON Web Key Set; check the address",
-                )
-            }),
-            404 | 405 | 410 => Err(FetchError::new(
-                FailureKind::Misconfigured,
-                format!("answered {status}; check verify.jwks_uri"),
-            )),
-            _ => Err(FetchError {
-                retry_after: answer.retry_after,
-                ..FetchError::new(
-                    FailureKind::Unavailable,
-                    format!("answered {status}; gatepass keeps trying"),
-                )
-            }),
-        };
-        let keys = keys.map_err(|error| peer.named(error))?;
-        self.keys.replace(Some((Instant::now(), keys)));
-        Ok(())
+        if answer.status != StatusCode::OK {
+            return Err(peer.named(answer.not_published("verify.jwks_uri")));
+        }
+        serde_json::from_slice(&answer.body).map_err(|_| {
+            let what = "is no JSON Web Key Set; check verify.jwks_uri";
+            peer.named(FetchError::new(FailureKind::Malformed, what))
+        })
     }
 }
 
-fn is_for_signatures(key: &Jwk) -> bool {
-    !matches!(key.common.public_key_use, Some(PublicKeyUse::Encryption))
+/// Why a token does not pass.
+enum Verdict {
+    /// By these keys; others may say otherwise.
+    Unknown(String),
+    /// Whatever the keys.
+    Wrong(String),
+}
+
+/// The header of a token that only the holder of a private key can have signed.
+fn signed_header(token: &str) -> Result<Header, FetchError> {
+    let header = jsonwebtoken::decode_header(token)
+        .map_err(|_| unverified("it is no signed JWT, so verify cannot check it"))?;
+    if !ALGORITHMS.contains(&header.alg) {
+        return Err(unverified(format!(
+            "it is signed with {:?}, which says nothing about who signed it",
+            header.alg
+        )));
+    }
+    // RFC 7515 §4.1.11: "If any of the listed extension Header Parameters are not understood and
+    // supported by the recipient, then the JWS is invalid."
+    if header.crit.is_some() {
+        return Err(unverified(
+            "its header holds `crit`, which gatepass does not support",
+        ));
+    }
+    Ok(header)
+}
+
+/// Whether a token may be signed with this key: the one that it names, or any of its kind.
+fn fits(key: &Jwk, header: &Header) -> bool {
+    let is_named = match &header.kid {
+        Some(kid) => key.common.key_id.as_ref() == Some(kid),
+        None => true,
+    };
+    let signs = !matches!(key.common.public_key_use, Some(PublicKeyUse::Encryption));
+    let algorithm = key.common.key_algorithm;
+    let by_algorithm =
+        algorithm.is_none_or(|algorithm| algorithm.to_string() == format!("{:?}", header.alg));
+    is_named && signs && by_algorithm
 }
 
 fn unverified(why: impl std::fmt::Display) -> FetchError {
@@ -220,6 +232,3 @@ const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::ES384,
     Algorithm::EdDSA,
 ];
-
-/// A key that was withdrawn is known to be within this time.
-const LONGEST_KEPT: Duration = Duration::from_secs(24 * 3600);

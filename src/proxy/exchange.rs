@@ -244,6 +244,6 @@ mod tests {
         authorize(&route, &mut headers, end - Duration::from_millis(1)).unwrap();
         assert_eq!(headers[AUTHORIZATION], "Bearer t");
         let rejection = authorize(&route, &mut headers, end).unwrap_err();
-        insta::assert_snapshot!(rejection.detail, @r#"credential "envase" has no token since the last one expired: the answer of its token endpoint is awaited"#);
+        insta::assert_snapshot!(rejection.detail, @r#"credential "envase" has no token since the last one expired: the next one is on its way"#);
     }
 }

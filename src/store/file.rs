@@ -4,21 +4,33 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::spawn_blocking;
+use tracing::warn;
 
 use super::SavedSession;
 
-/// The file of one session.
+/// The file of one session. It belongs to one process.
 #[derive(Debug, Clone)]
 pub struct SessionFile {
     path: PathBuf,
+    /// How many saves were begun.
+    begun: Arc<AtomicU64>,
+    /// The number of the last one that was finished. A disk that hangs holds a save up beyond the
+    /// attempt that it belongs to; when it comes back, an older one must not win over a newer.
+    finished: Arc<Mutex<u64>>,
 }
 
 impl SessionFile {
     /// Names the file; nothing is read yet.
     pub fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self {
+            path,
+            begun: Arc::default(),
+            finished: Arc::default(),
+        }
     }
 
     /// What was saved last; nothing if there is no file yet.
@@ -28,7 +40,12 @@ impl SessionFile {
     /// There is a file, and it cannot be read or is none of ours.
     pub async fn load(&self) -> Result<Option<SavedSession>, StoreError> {
         let file = self.clone();
-        self.off_thread("read", move || file.load_blocking()).await
+        let load = move || {
+            file.remove_leftovers();
+            file.make_private()?;
+            file.load_blocking()
+        };
+        self.off_thread("read", load).await
     }
 
     /// Puts a session in the place of the one before. Once this returns it survives the process and
@@ -39,8 +56,9 @@ impl SessionFile {
     /// It could not be written.
     pub async fn save(&self, session: SavedSession) -> Result<(), StoreError> {
         let file = self.clone();
-        self.off_thread("written", move || file.save_blocking(&session))
-            .await
+        let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
+        let save = move || file.save_in_turn(number, &session);
+        self.off_thread("written", save).await
     }
 
     /// Whether this could be the place of a session. Nothing is written. It blocks.
@@ -49,16 +67,15 @@ impl SessionFile {
     ///
     /// What is there is none of ours, or there is no such directory.
     pub fn check_blocking(&self) -> Result<(), StoreError> {
-        self.load_blocking()
-            .map_err(|error| self.fault("read", error))?;
+        let loaded = self.load_blocking();
+        loaded.map_err(|error| self.fault("read", error))?;
         let directory = fs::read_dir(self.directory());
-        directory
-            .map(drop)
-            .map_err(|error| self.fault("written", error))
+        let there = directory.map(drop);
+        there.map_err(|error| self.fault("written", error))
     }
 
     /// Disks can hang. The thread that waits for one is not one that serves; and work that was begun
-    /// is finished even if nobody waits for it any more.
+    /// goes on even if nobody waits for it any more.
     async fn off_thread<T: Send + 'static>(
         &self,
         what: &'static str,
@@ -69,19 +86,29 @@ impl SessionFile {
         done.map_err(|error| self.fault(what, error))
     }
 
+    /// Others than its owner may read it: Kubernetes does that to volumes when it mounts them.
+    fn make_private(&self) -> io::Result<()> {
+        let metadata = match fs::metadata(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            metadata => metadata?,
+        };
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o077 == 0 {
+            return Ok(());
+        }
+        warn!(
+            file = %self.path.display(),
+            mode = format!("{mode:03o}"),
+            "others than its owner could read the session file; it is made private"
+        );
+        fs::set_permissions(&self.path, Permissions::from_mode(0o600))
+    }
+
     fn load_blocking(&self) -> io::Result<Option<SavedSession>> {
         let file = match File::open(&self.path) {
-            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+            file => file?,
         };
-        let mode = file.metadata()?.permissions().mode();
-        if mode & 0o077 != 0 {
-            return Err(io::Error::other(format!(
-                "others than its owner may read or write it (mode {:03o}); set it to 600",
-                mode & 0o777
-            )));
-        }
         let mut text = Vec::new();
         file.take(LARGEST_SESSION).read_to_end(&mut text)?;
         // serde's own message may quote what it read.
@@ -90,9 +117,18 @@ impl SessionFile {
             .map_err(|_| io::Error::other("it holds no session of gatepass; remove it"))
     }
 
+    fn save_in_turn(&self, number: u64, session: &SavedSession) -> io::Result<()> {
+        let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
+        if number > *finished {
+            self.save_blocking(session)?;
+            *finished = number;
+        }
+        Ok(())
+    }
+
     fn save_blocking(&self, session: &SavedSession) -> io::Result<()> {
         let text = serde_json::to_vec(session)?;
-        let beside = self.beside("new");
+        let beside = self.beside(&format!("{:016x}", fastrand::u64(..)));
         let written = create_private(&beside).and_then(|mut file| {
             file.write_all(&text)?;
             file.sync_all()?;
@@ -102,8 +138,27 @@ impl SessionFile {
             let _ = fs::remove_file(&beside);
         }
         written?;
-        // The rename itself outlives the machine only when the directory is on the disk.
-        File::open(self.directory())?.sync_all()
+        // The rename itself outlives the machine only when the directory is on the disk. A file
+        // system that cannot say so has it all the same.
+        let _ = File::open(self.directory()).and_then(|directory| directory.sync_all());
+        Ok(())
+    }
+
+    /// A process that was killed while it saved has left its refresh token behind.
+    fn remove_leftovers(&self) {
+        let Some(name) = self.path.file_name() else {
+            return;
+        };
+        let prefix = format!("{}{BESIDE}", name.to_string_lossy());
+        let entries = fs::read_dir(self.directory())
+            .into_iter()
+            .flatten()
+            .flatten();
+        for entry in entries {
+            if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 
     fn directory(&self) -> &Path {
@@ -115,7 +170,7 @@ impl SessionFile {
 
     fn beside(&self, ending: &str) -> PathBuf {
         let mut name = self.path.clone().into_os_string();
-        name.push(format!(".{}.{ending}", std::process::id()));
+        name.push(format!("{BESIDE}{ending}"));
         name.into()
     }
 
@@ -130,15 +185,11 @@ impl SessionFile {
 
 /// A fresh file that only its owner can read, from its first moment on.
 fn create_private(path: &Path) -> io::Result<File> {
-    let _ = fs::remove_file(path);
-    let file = OpenOptions::new()
+    OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(path)?;
-    // The mask of the process may have taken a bit away.
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    Ok(file)
+        .open(path)
 }
 
 /// Why a session cannot be kept.
@@ -149,6 +200,9 @@ pub struct StoreError {
     what: &'static str,
     error: io::Error,
 }
+
+/// Between the file's name and what tells a new one apart.
+const BESIDE: &str = ".new-";
 
 /// Refresh tokens have a few kilobytes at most.
 const LARGEST_SESSION: u64 = 64 * 1024;
@@ -190,12 +244,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_others_can_read_is_refused() {
+    async fn what_others_can_read_is_made_private() {
         let (_directory, file) = file();
         file.save(session("canary")).await.unwrap();
-        fs::set_permissions(&file.path, Permissions::from_mode(0o640)).unwrap();
-        let error = file.load().await.unwrap_err().to_string();
-        assert!(error.contains("mode 640"), "{error}");
+        fs::set_permissions(&file.path, Permissions::from_mode(0o660)).unwrap();
+        file.check_blocking().unwrap();
+        let loaded = file.load().await.unwrap().unwrap();
+        assert_eq!(loaded.refresh_token.expose_secret(), "canary");
+        let mode = fs::metadata(&file.path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn an_older_save_does_not_win_over_a_newer_one() {
+        let (_directory, file) = file();
+        file.save_in_turn(2, &session("newer")).unwrap();
+        file.save_in_turn(1, &session("older")).unwrap();
+        let loaded = file.load().await.unwrap().unwrap();
+        assert_eq!(loaded.refresh_token.expose_secret(), "newer");
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_process_left_behind_is_removed() {
+        let (directory, file) = file();
+        fs::write(file.beside("0123"), "canary").unwrap();
+        fs::write(directory.path().join("session-of-another"), "").unwrap();
+        assert!(file.load().await.unwrap().is_none());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[tokio::test]
@@ -223,9 +298,13 @@ mod tests {
         assert!(error.contains("cannot be written: No such file"), "{error}");
         assert!(nowhere.check_blocking().is_err());
         file.save(session("first")).await.unwrap();
-        fs::create_dir(file.beside("new")).unwrap();
-        assert!(file.save(session("second")).await.is_err());
+        let permissions = |mode| Permissions::from_mode(mode);
+        fs::set_permissions(directory.path(), permissions(0o500)).unwrap();
+        let refused = file.save(session("second")).await;
+        fs::set_permissions(directory.path(), permissions(0o700)).unwrap();
+        // A privileged user writes all the same.
+        let expected = if refused.is_err() { "first" } else { "second" };
         let loaded = file.load().await.unwrap().unwrap();
-        assert_eq!(loaded.refresh_token.expose_secret(), "first");
+        assert_eq!(loaded.refresh_token.expose_secret(), expected);
     }
 }

@@ -67,6 +67,11 @@ impl TokenWriter {
         self.cell().demand.arises(generation).await
     }
 
+    /// No attempt to get a token is under way.
+    pub fn idle(&self) {
+        self.cell().demand.idle();
+    }
+
     /// An attempt to get a token begins.
     pub fn attempting(&self) {
         self.cell().demand.attempting();
@@ -115,6 +120,11 @@ impl TokenReader {
     /// Asks the refresher for a new token now.
     pub fn refresh_now(&self) {
         self.0.demand.force();
+    }
+
+    /// Asks for a new token because this one may be over, within the budget of refusals.
+    pub fn doubt(&self) {
+        self.0.demand.doubt();
     }
 
     /// Takes the time that the machine was asleep off the token's life; `asleep` is all of it since

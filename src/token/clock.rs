@@ -65,6 +65,11 @@ impl Moment {
     }
 }
 
+/// How long ago a wall-clock time was; nothing if it is yet to come.
+pub(crate) fn since(time: SystemTime) -> Duration {
+    wall().duration_since(time).unwrap_or_default()
+}
+
 /// How long it is until a wall-clock time; nothing once it has passed.
 pub(crate) fn until(time: SystemTime) -> Duration {
     time.duration_since(wall()).unwrap_or_default()

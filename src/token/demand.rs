@@ -201,6 +201,21 @@ impl Demand {
         }
     }
 
+    /// Something makes the token doubtful. No refresh if there were too many lately or the provider
+    /// fails anyway.
+    pub(super) fn doubt(&self) {
+        let mut wishes = self.wishes();
+        if !wishes.failing && wishes.budget.take(Instant::now()) {
+            wishes.forced = true;
+            self.wake.notify_one();
+        }
+    }
+
+    /// No attempt is under way.
+    pub(super) fn idle(&self) {
+        self.wishes().attempting = false;
+    }
+
     /// An attempt begins.
     pub(super) fn attempting(&self) {
         self.wishes().attempting = true;
@@ -248,14 +263,14 @@ impl Successor {
 
 /// So many a minute, and no more than a minute's at once.
 #[derive(Debug)]
-struct Budget {
+pub(super) struct Budget {
     per_minute: f64,
     left: f64,
     counted_at: Option<Instant>,
 }
 
 impl Budget {
-    fn full(per_minute: u32) -> Self {
+    pub(super) fn full(per_minute: u32) -> Self {
         Self {
             per_minute: per_minute.into(),
             left: per_minute.into(),
@@ -263,7 +278,14 @@ impl Budget {
         }
     }
 
-    fn take(&mut self, now: Instant) -> bool {
+    /// When the next one may be had.
+    pub(super) fn due(&self, now: Instant) -> Instant {
+        let earned_at = self.counted_at.unwrap_or(now);
+        let missing = (1.0 - self.left).max(0.0) / self.per_minute * 60.0;
+        (earned_at + Duration::from_secs_f64(missing)).max(now)
+    }
+
+    pub(super) fn take(&mut self, now: Instant) -> bool {
         let since = self.counted_at.map_or(Duration::ZERO, |at| now - at);
         self.counted_at = Some(now);
         let earned = since.as_secs_f64() / 60.0 * self.per_minute;

@@ -48,7 +48,7 @@ fn tell(credentials: &[TokenReader], asleep: Duration, unseen: Unseen) {
                 seconds = unseen.set_forward.as_secs(),
                 "the clock was set forward beyond the token's end: fetching another"
             );
-            credential.refresh_now();
+            credential.doubt();
         }
     }
 }

@@ -10,15 +10,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::RwLock;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use super::clock::{time_asleep, whole_seconds_until};
-use super::demand::Wish;
+use super::demand::{Budget, Wish};
 use super::metrics::CredentialMetrics;
 use super::schedule::{self, Pace};
 use super::source::{FailureKind, FetchError, FetchedToken, TokenSource};
-use super::{AccessToken, Moment, Setback, TokenState, TokenWriter};
+use super::{AccessToken, Moment, Setback, TokenWriter};
 use crate::readiness::StartupGuard;
 use crate::runtime::supervise;
 
@@ -33,19 +34,25 @@ pub struct Refresher {
     failures: Cell<u32>,
     /// Tokens in a row that lived for a moment only.
     short_lives: Cell<u32>,
+    /// How often changes may cause an attempt.
+    changes: RefCell<Budget>,
+    /// Held for reading during attempts that must finish.
+    at_work: Rc<RwLock<()>>,
     /// Dropped after the first attempt, whatever its outcome: a provider that is down at boot
     /// must not look like a process that cannot start, or a supervisor would kill it for that.
     first_attempt: RefCell<Option<StartupGuard>>,
 }
 
 impl Refresher {
-    /// Puts a refresher together. `random` spreads refreshes and retries.
+    /// Puts a refresher together. `random` spreads refreshes and retries. Whoever has `at_work` for
+    /// writing knows that no attempt is under way that must finish, and that none begins.
     pub fn new(
         source: Box<dyn TokenSource>,
         writer: TokenWriter,
         metrics: CredentialMetrics,
         random: fastrand::Rng,
         first_attempt: StartupGuard,
+        at_work: Rc<RwLock<()>>,
     ) -> Self {
         Self {
             source,
@@ -55,6 +62,8 @@ impl Refresher {
             generation: Cell::new(0),
             failures: Cell::new(0),
             short_lives: Cell::new(0),
+            changes: RefCell::new(Budget::full(CHANGES_PER_MINUTE)),
+            at_work,
             first_attempt: RefCell::new(Some(first_attempt)),
         }
     }
@@ -79,6 +88,8 @@ impl Refresher {
     /// All that matters between two rounds stands in `self` and in the cell, so the loop can be
     /// started again at any point.
     async fn run(&self) -> Infallible {
+        // One that was cut off by a panic is over.
+        self.writer.idle();
         let mut attempt_at = self.due();
         loop {
             self.metrics.planned(attempt_at, self.retire_at());
@@ -89,12 +100,13 @@ impl Refresher {
         }
     }
 
-    /// When the next attempt is due by what is at hand. After a failure that is now: whatever has
-    /// happened since, the pace of failures was counted without it.
+    /// When the next attempt is due by what is at hand.
     fn due(&self) -> Instant {
-        match &**self.writer.current() {
-            TokenState::Valid(token, None) => token.refresh_at(),
-            _ => Instant::now(),
+        let state = self.writer.current();
+        match (state.setback(), state.valid()) {
+            (Some(setback), _) => setback.next_attempt,
+            (None, Some(token)) => token.refresh_at(),
+            (None, None) => Instant::now(),
         }
     }
 
@@ -105,13 +117,7 @@ impl Refresher {
         let wish = tokio::select! {
             () = sleep_until(attempt_at) => return Wish::Refresh,
             wish = self.writer.demanded() => wish,
-            () = self.source.changed() => {
-                info!(
-                    credential = self.writer.credential(),
-                    "what a token is got with has changed: trying now"
-                );
-                Wish::Refresh
-            }
+            () = self.changed() => Wish::Refresh,
         };
         if wish == Wish::Refresh {
             sleep_until(earliest.min(attempt_at)).await;
@@ -119,10 +125,28 @@ impl Refresher {
         wish
     }
 
+    /// Resolves when something has changed that a token is got with; a few times a minute at most,
+    /// for whoever keeps changing it.
+    async fn changed(&self) {
+        self.source.changed().await;
+        let due = self.changes.borrow().due(Instant::now());
+        sleep_until(due).await;
+        self.changes.borrow_mut().take(Instant::now());
+        info!(
+            credential = self.writer.credential(),
+            "what a token is got with has changed: trying now"
+        );
+    }
+
     /// Asks once and says when to ask again.
     async fn attempt(&self) -> Instant {
         // Taken before the request is sent: the token's life began at some point after this, so
         // counting from here errs on the safe side however slow the answer was.
+        // Nothing is begun any more once gatepass stops.
+        let _at_work = match self.source.must_finish() {
+            true => Some(self.at_work.read().await),
+            false => None,
+        };
         self.writer.attempting();
         let asked = Moment::now();
         let outcome = self.while_expiring(self.source.fetch()).await;
@@ -272,6 +296,9 @@ impl Refresher {
 
 /// Tokens that live shorter are not kept fresh.
 const SHORTEST_KEPT: Duration = Duration::from_millis(1_500);
+
+/// As many as refusals cause by default.
+const CHANGES_PER_MINUTE: u32 = 4;
 
 /// Between an attempt and one that is demanded.
 const LEAST_DISTANCE: Duration = Duration::from_secs(1);

@@ -13,6 +13,12 @@ pub trait TokenSource {
     /// Gets a token, once. An implementation bounds its own duration.
     fn fetch(&self) -> FetchFuture<'_>;
 
+    /// Whether an attempt that was begun should be let end when gatepass stops: what the provider
+    /// has handed out once, it may not hand out again.
+    fn must_finish(&self) -> bool {
+        false
+    }
+
     /// Resolves when another attempt may end otherwise than the last one did, because something on
     /// this machine has changed: a secret's file, for instance.
     fn changed(&self) -> Changed<'_> {

@@ -33,7 +33,7 @@ async fn probes_have_three_meanings() {
     /readyz 503
     not ready
 
-    credential "envase" has no token yet: the first answer of its token endpoint is awaited
+    credential "envase" has no token yet: the next one is on its way
     "#);
 }
 

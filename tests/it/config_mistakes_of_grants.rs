@@ -2,6 +2,7 @@
 
 use crate::config_mistakes::mistakes;
 use crate::support::CANARY;
+use crate::support::gatepass::run;
 
 /// What is wrong with a credential of these keys.
 fn of_credential(keys: &str) -> String {
@@ -44,6 +45,12 @@ fn what_is_not_used_is_not_passed_over() {
             "client_credentials",
             "client_secret = \"canary\"\nusername = \"x\"",
         ),
+        grant(
+            "client_credentials",
+            "token_endpoint_auth_method = \"none\"\nclient_secret = \"canary\"\n\
+             private_key_file = \"/no/such\"\nclient_assertion_file = \"/proc/x\"\n\
+             signing_algorithm = \"RS256\"\nassertion_audience = \"z\"",
+        ),
         of_credential("token_file = \"/proc/self/token\"\nclient_id = \"x\"\nscope = \"y\""),
         of_credential(
             "preset = \"gdso-tis\"\ndomain = \"id.example\"\nusername = \"x\"\n\
@@ -75,6 +82,26 @@ fn what_contradicts_itself_is_told() {
         grant(
             "client_credentials",
             "client_secret = \"canary\"\nverify = {}",
+        ),
+        grant(
+            "client_credentials",
+            "client_secret = \"canary\"\nverify = { jwks_uri = \"https://id.example/jwks\" }",
+        ),
+        of_credential(
+            "token_endpoint = \"http://127.0.0.1:1/token\"\nclient_id = \"x\"\n\
+             client_secret = \"canary\"\negress_proxy = \"http://proxy.example:3128\"",
+        ),
+        grant(
+            "jwt_bearer",
+            "assertion_file = \"/proc/x\"\nassertion_subject = \"alice\"",
+        ),
+        of_credential(
+            "grant_type = \"http_basic\"\ntoken_endpoint = \"https://id.example\"\n\
+             username = \"a:b\"\npassword = \"canary\"",
+        ),
+        grant(
+            "token_exchange",
+            "subject_token_file = \"/proc/x\"\nactor_token_type = \"y\"",
         ),
         grant(
             "client_credentials",
@@ -119,6 +146,16 @@ fn what_may_be_a_secret_is_not_shown() {
         ),
         grant("refresh_token", "refresh_token_file = \"canary\""),
         grant("password", "username = \"x\"\npassword_env = \"canary\""),
+        grant(
+            "client_credentials",
+            &format!(
+                "client_secret = \"canary\"\ntls.client_cert_file = \"/proc/version\"\ntls.client_key_file = {pasted}"
+            ),
+        ),
+        of_credential(
+            "preset = \"fulfillmenttools\"\nusername = \"x\"\npassword = \"canary\"\n\
+             token_endpoint = \"https://id.example/signIn?key=canary\"\napi_key = \"canary\"",
+        ),
     ];
     for said in &said {
         assert!(!said.contains(CANARY), "{said}");
@@ -160,4 +197,38 @@ fn keys_that_cannot_sign_are_found_before_anything_runs() {
         ),
     ];
     insta::assert_snapshot!("keys_of_grants", said.join("----\n"));
+}
+
+#[test]
+fn sessions_do_not_share_a_file() {
+    let credential = |name: &str| {
+        format!(
+            "[credentials.{name}]\ngrant_type = \"password\"\n{ENDPOINT}username = \"x\"\n\
+             password = \"canary\"\nsession_file = \"the-session\"\n"
+        )
+    };
+    let route = |path: &str, name: &str| {
+        format!(
+            "[[routes]]\npath = \"{path}\"\nupstream = \"https://api.example\"\n\
+             credential = \"{name}\"\n"
+        )
+    };
+    let config = credential("a") + &credential("b") + &route("/a", "a") + &route("/b", "b");
+    insta::assert_snapshot!("shared_session_file", mistakes(&config));
+}
+
+/// A key for each of two uses, the one an assertion and the other a client's.
+#[test]
+fn an_assertion_of_others_beside_a_key_of_ones_own_is_good() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("key.pem");
+    std::fs::write(&key, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    let config = format!(
+        "[credentials.a]\ngrant_type = \"jwt_bearer\"\n{ENDPOINT}assertion_file = \"/proc/x\"\n\
+         token_endpoint_auth_method = \"private_key_jwt\"\nprivate_key_file = \"{}\"\n\
+         [[routes]]\npath = \"/\"\nupstream = \"https://api.example\"\ncredential = \"a\"\n",
+        key.display()
+    );
+    let finished = run(&["check"], &[("gatepass.toml", &config)]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
 }

@@ -95,3 +95,24 @@ async fn a_token_that_is_over_is_not_sent() {
     let in_time = tokio::time::timeout(Duration::from_secs(5), gone).await;
     in_time.expect("it is not sent beyond its end");
 }
+
+/// What the file says of its token was true when it was written.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_was_kept_in_a_file_ends_in_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    fs::write(&file, r#"{"access_token":"canary-opaque","expires_in":3}"#).unwrap();
+    let upstream = Upstream::start().await;
+    let keys = "[credentials.pod]\ntoken_field = \"access_token\"";
+    let config = config(&file, &upstream).replace("[credentials.pod]", keys);
+    let gatepass = Gatepass::start(&config).ready().await;
+    assert_eq!(sent(&gatepass, &upstream).await, "Bearer canary-opaque");
+    gatepass.output_with("is over already");
+    let gone = async {
+        while get(gatepass.proxy(), "/").await.status() == 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(4), gone).await;
+    in_time.expect("it is not sent beyond its end");
+}

@@ -1,6 +1,8 @@
 //! Tokens that are checked before they are used: signature, issuer, audience, and keys that change.
 
-use jsonwebtoken::jwk::{Jwk, JwkSet};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde_json::json;
@@ -25,6 +27,9 @@ impl Signer {
     fn jwk(&self) -> Jwk {
         let mut jwk = Jwk::from_encoding_key(&self.key, Algorithm::ES256).unwrap();
         jwk.common.key_id = Some(self.id.into());
+        if self.id == "encrypts" {
+            jwk.common.public_key_use = Some(PublicKeyUse::Encryption);
+        }
         jwk
     }
 
@@ -86,6 +91,11 @@ async fn a_token_that_fails_the_check_is_not_used_and_the_reason_is_told() {
         &EncodingKey::from_secret(b"public key"),
     );
     let known = Signer::new("known");
+    let encrypts = Signer::new("encrypts");
+    let critical = {
+        let header = r#"{"alg":"ES256","kid":"known","crit":["b64"]}"#;
+        format!("{}.e30.c2ln", BASE64_URL_SAFE_NO_PAD.encode(header))
+    };
     let mut told = Vec::new();
     for reply in [
         known.token("invoices"),
@@ -93,10 +103,12 @@ async fn a_token_that_fails_the_check_is_not_used_and_the_reason_is_told() {
         Signer::new("unknown").token("orders"),
         answer(&by_secret.unwrap()),
         answer(unsigned),
+        encrypts.token("orders"),
+        answer(&critical),
         answer("opaque"),
     ] {
         let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
-        publish(&provider, &[&known]);
+        publish(&provider, &[&known, &encrypts]);
         provider.otherwise(reply);
         let gatepass = Gatepass::start(&config(&provider, &upstream, "orders"));
         gatepass.wait_for_probe("/startupz").await;
@@ -109,6 +121,44 @@ async fn a_token_that_fails_the_check_is_not_used_and_the_reason_is_told() {
         told.push(why.split("; next attempt").next().unwrap().to_owned());
     }
     insta::assert_snapshot!(told.join("\n"));
+}
+
+/// Not every provider gives a new key a new name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_by_the_old_name_is_found() {
+    let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
+    let (old, new) = (Signer::new("the"), Signer::new("the"));
+    publish(&provider, &[&old]);
+    provider.otherwise(old.token("orders"));
+    let gatepass = Gatepass::start(&config(&provider, &upstream, "orders"))
+        .ready()
+        .await;
+    publish(&provider, &[&new]);
+    provider.otherwise(new.token("orders"));
+    gatepass.order_refresh("envase").await;
+    let successes = r#"gatepass_token_refreshes_total{credential="envase",outcome="success"}"#;
+    gatepass.wait_for_metric(successes, 2.0).await;
+}
+
+/// A token was handed out and paid for: what cannot be checked now is not asked for again at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_whose_new_key_cannot_be_had_is_not_used() {
+    let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
+    let (old, new) = (Signer::new("old"), Signer::new("new"));
+    publish(&provider, &[&old]);
+    provider.otherwise(old.token("orders"));
+    let gatepass = Gatepass::start(&config(&provider, &upstream, "orders"))
+        .ready()
+        .await;
+    provider.publish("/jwks", "gone");
+    provider.otherwise(new.token("orders"));
+    gatepass.order_refresh("envase").await;
+    let unverified = r#"gatepass_token_refreshes_total{credential="envase",outcome="unverified"}"#;
+    gatepass.wait_for_metric(unverified, 1.0).await;
+    gatepass.output_with("its key is not known, and key set");
+    get(gatepass.proxy(), "/").await;
+    assert_eq!(upstream.requests(), 1, "the old token is still good");
+    assert!(provider.count() <= 3);
 }
 
 /// Keys that cannot be had cost no token requests.

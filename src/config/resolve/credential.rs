@@ -2,16 +2,15 @@
 
 mod client;
 mod grant;
+mod provider;
 mod request;
+mod way;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
 use http::header::AUTHORIZATION;
-use secrecy::{ExposeSecret, SecretString};
-use url::Url;
 
 use super::super::decode::{Path, Report};
 use super::super::raw;
@@ -19,13 +18,9 @@ use super::super::scalar::{Count, value_or};
 use super::{
     LEGAL_NAME, TrustedRoots, at_most, choice, endpoint, is_legal_name, preset, route, secret,
 };
-use crate::oauth::{
-    AnswerSettings, EndpointSettings, Origin, ProviderSettings, Secret, Settings, TokenLocation,
-    TransportSettings, VerificationSettings,
-};
-use crate::store::SessionFile;
+use crate::oauth::{AnswerSettings, Origin, Secret, Settings, TokenLocation};
 use crate::token::{RefusalSettings, RefusedBy};
-use grant::Way;
+use way::Way;
 
 /// Resolves the credentials; none if any of them has a mistake.
 pub(super) fn resolve(
@@ -66,7 +61,7 @@ fn credential(
         }
         Some(Way::TokenFile) => token_file(raw.token_file, &path, report),
         Some(way) => {
-            let provider = provider(way, raw, endpoint_is_known, &path, roots, report);
+            let provider = provider::provider(way, raw, endpoint_is_known, &path, roots, report);
             provider.map(|provider| Origin::Provider(Box::new(provider)))
         }
     };
@@ -77,6 +72,26 @@ fn credential(
         scheme: scheme?,
         refusals: refusals?,
     })
+}
+
+/// Two sessions in one file would overwrite each other's refresh tokens.
+pub(super) fn distinct_session_files(
+    credentials: &BTreeMap<String, raw::Credential>,
+    report: &mut Report,
+) {
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    for (name, raw) in credentials {
+        let Some(file) = raw.session_file.as_deref() else {
+            continue;
+        };
+        if let Some(other) = seen.insert(file, name) {
+            report.add(
+                &Path::new(["credentials", name, "session_file"]),
+                format!("{file}, which credential \"{other}\" has already"),
+                "a file of its own for each session",
+            );
+        }
+    }
 }
 
 fn token_file(written: Option<String>, path: &Path, report: &mut Report) -> Option<Origin> {
@@ -91,118 +106,6 @@ fn token_file(written: Option<String>, path: &Path, report: &mut Report) -> Opti
         Secret::File(file) => Some(Origin::File(file)),
         Secret::Value(_) => None,
     }
-}
-
-fn provider(
-    way: Way,
-    mut raw: raw::Credential,
-    endpoint_is_known: bool,
-    path: &Path,
-    roots: &mut TrustedRoots,
-    report: &mut Report,
-) -> Option<ProviderSettings> {
-    let endpoint = match endpoint_is_known {
-        true => endpoint::of_provider(raw.token_endpoint.take(), raw.issuer.take(), path, report),
-        false => None,
-    };
-    let client = client::client(way, &mut raw, path, report);
-    let grant = grant::grant(way, &mut raw, path, report);
-    let request = request::request(&mut raw, path, report);
-    let session_file = session_file(raw.session_file.take(), &path.key("session_file"), report);
-    let verification = verification(raw.verify.take(), endpoint.as_ref(), path, report);
-    let egress_proxy = egress_proxy(raw.egress_proxy.take(), &path.key("egress_proxy"), report);
-    let plain_http = endpoint.as_ref().is_some_and(is_plain);
-    let scheme = if plain_http { "http" } else { "https" };
-    let tls = roots.config(scheme, &raw.tls, path, report);
-    let client = client?;
-    Some(ProviderSettings {
-        endpoint: endpoint?,
-        grant: grant?,
-        client_id: client.id,
-        client_authentication: client.authentication,
-        request: request?,
-        session_file: session_file?,
-        verification: verification?,
-        transport: TransportSettings {
-            timeout: value_or(raw.timeout, DEFAULT_TIMEOUT),
-            tls: tls?,
-            egress_proxy: egress_proxy?,
-            plain_http,
-        },
-    })
-}
-
-/// Only a provider on this machine can be spoken to without TLS.
-fn is_plain(endpoint: &EndpointSettings) -> bool {
-    match endpoint {
-        EndpointSettings::At(url) | EndpointSettings::OfIssuer(url) => url.scheme() == "http",
-    }
-}
-
-fn session_file(
-    written: Option<String>,
-    path: &Path,
-    report: &mut Report,
-) -> Option<Option<PathBuf>> {
-    let Some(file) = written.map(PathBuf::from) else {
-        return Some(None);
-    };
-    match SessionFile::new(file.clone()).check_blocking() {
-        Ok(()) => Some(Some(file)),
-        Err(error) => {
-            let expected =
-                "a file of gatepass's own, or the name of one in a directory that is there";
-            report.add(path, error.to_string(), expected);
-            None
-        }
-    }
-}
-
-fn verification(
-    written: Option<raw::Verify>,
-    endpoint: Option<&EndpointSettings>,
-    credential: &Path,
-    report: &mut Report,
-) -> Option<Option<VerificationSettings>> {
-    let Some(written) = written else {
-        return Some(None);
-    };
-    let path = credential.key("verify").key("jwks_uri");
-    let key_set = match written.jwks_uri {
-        Some(address) => Some(endpoint::address(Some(address), &path, KEY_SET, report)?),
-        None => None,
-    };
-    if key_set.is_none() && !matches!(endpoint, None | Some(EndpointSettings::OfIssuer(_))) {
-        let expected = format!("{KEY_SET}; or issuer in the place of token_endpoint");
-        report.add(&path, "nothing", expected);
-        return None;
-    }
-    Some(Some(VerificationSettings {
-        key_set,
-        issuer: written.issuer,
-        audience: written.audience.map_or_else(Vec::new, |list| list.0),
-    }))
-}
-
-/// A password may stand in it, so it is not shown.
-fn egress_proxy(
-    written: Option<SecretString>,
-    path: &Path,
-    report: &mut Report,
-) -> Option<Option<Url>> {
-    let Some(written) = written else {
-        return Some(None);
-    };
-    let url = Url::parse(written.expose_secret()).ok();
-    let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    if url.is_none() {
-        report.add(
-            path,
-            "something that is no address of an HTTP proxy (not shown)",
-            "an address such as \"http://proxy.example:3128\"",
-        );
-    }
-    url.map(Some)
 }
 
 fn answer(
@@ -224,7 +127,13 @@ fn answer(
             .collect(),
         _ => vec![TokenLocation::default()],
     };
-    let token_type = raw.token_type.take().unwrap_or_else(|| "Bearer".into());
+    // RFC 8693 §2.2.1: "If the requested token is not an access token or usable as an access token,
+    // then the token_type value N_A is used".
+    let usual_type = match raw.requested_token_type {
+        Some(_) => "any",
+        None => "Bearer",
+    };
+    let token_type = raw.token_type.take().unwrap_or_else(|| usual_type.into());
     Some(AnswerSettings {
         token: token_locations(written, usual, &path.key("token_field"), report)?,
         token_type: Some(token_type).filter(|kind| kind != "any"),
@@ -332,11 +241,8 @@ fn scheme(written: Option<String>, path: &Path, report: &mut Report) -> Option<S
 const TOKEN_FIELD: &str = "a name such as \"id_token\", a JSON pointer such as \"/data/token\", \
                            or \".\" if the whole body is the token";
 
-const KEY_SET: &str = "where the provider publishes its keys, such as https://id.example/jwks";
-
 /// One a second is what the refresher does at most.
 const MOST_REFRESHES: usize = 60;
 
 /// Shorter than what providers usually grant: a token that lives longer is only refreshed early.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);

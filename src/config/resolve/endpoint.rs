@@ -91,6 +91,12 @@ fn fault(url: &Url, expected: &str) -> Option<(String, String)> {
             ),
         ));
     }
+    if url.query_pairs().any(|(name, _)| name == "key") {
+        return Some((
+            "an address with a key in its query".into(),
+            format!("\"{bare}\", and the key in api_key_file; gatepass puts it where it belongs"),
+        ));
+    }
     let cognito = url
         .host_str()
         .is_some_and(|host| host.ends_with(".amazoncognito.com"));

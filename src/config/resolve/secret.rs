@@ -144,7 +144,7 @@ pub(super) fn file_of_others(file: String, path: &Path, report: &mut Report) -> 
     None
 }
 
-/// A key in a file, which is too long to be written anywhere else.
+/// A key or a certificate in a file, which is too long to be written anywhere else.
 pub(super) fn key_file(file: String, path: &Path, report: &mut Report) -> Option<Secret> {
     from_file(file, path, "goes into a file of its own", report)
 }

@@ -294,15 +294,21 @@ fn googles_own_errors_are_understood() {
 }
 
 #[test]
-fn only_what_speaks_of_the_grant_ends_a_session() {
+fn only_a_clear_word_ends_a_session() {
     for (status, body, of_the_grant) in [
         (400, r#"{"error":"invalid_grant"}"#, true),
-        (400, r#"{"error":"their_own_word"}"#, true),
-        (400, "", true),
+        (401, r#"{"error":"invalid_token"}"#, true),
+        (400, r#"{"error":{"message":"TOKEN_EXPIRED"}}"#, true),
+        (400, r#"{"error":"their_own_word"}"#, false),
+        (400, r#"{"error":"invalid_request"}"#, false),
+        (400, r#"{"error":"invalid_scope"}"#, false),
+        (400, r#"{"error":{"message":"API key not valid."}}"#, false),
+        (404, r#"{"error":"Not Found"}"#, false),
+        (403, r#"{"error":"Forbidden"}"#, false),
+        (400, "", false),
         (401, r#"{"error":"invalid_client"}"#, false),
         (400, r#"{"error":"unauthorized_client"}"#, false),
         (401, "", false),
-        (429, r#"{"error":"invalid_grant_too_often"}"#, false),
         (503, "", false),
         (200, "", false),
     ] {
@@ -317,6 +323,27 @@ fn only_what_speaks_of_the_grant_ends_a_session() {
             of_the_grant,
             "{status} {body}"
         );
+    }
+    let (kind, _) = error(404, r#"{"error":"Not Found"}"#);
+    assert_eq!(kind, FailureKind::Misconfigured);
+}
+
+/// The one before it may be used up, whatever is wrong with the access token.
+#[test]
+fn a_refresh_token_is_kept_even_if_the_token_beside_it_cannot_be_used() {
+    for body in [
+        r#"{"access_token":"t","expires_in":0,"refresh_token":"r"}"#,
+        r#"{"access_token":"t","token_type":"mac","refresh_token":"r"}"#,
+        r#"{"token":"t","refresh_token":"r"}"#,
+    ] {
+        let refusal = read(
+            &answer(200, body),
+            &settings(&[TokenLocation::default()]),
+            &Grant::ClientCredentials,
+            &[],
+        );
+        let kept = refusal.unwrap_err().refresh_token.unwrap();
+        assert_eq!(kept.expose_secret(), "r");
     }
 }
 
@@ -392,12 +419,26 @@ fn a_kept_token_that_is_over_is_over() {
     // {"iat":1000,"exp":1600}
     let jwt = "e30.eyJpYXQiOjEwMDAsImV4cCI6MTYwMH0.c2ln";
     let settings = settings(&[TokenLocation::WholeBody]);
-    let error = read_kept(jwt.into(), &settings).unwrap_err();
+    let error = read_kept(jwt.into(), Duration::ZERO, &settings).unwrap_err();
     assert!(error.message.contains("over already"), "{error}");
     assert_eq!(
-        read_kept("opaque".into(), &settings).unwrap().lifetime,
+        read_kept("opaque".into(), Duration::ZERO, &settings)
+            .unwrap()
+            .lifetime,
         DEFAULT
     );
+}
+
+#[test]
+fn a_kept_answer_is_as_old_as_its_file() {
+    let settings = settings(&[TokenLocation::default()]);
+    let read = |body: &str, age| read_kept(body.into(), Duration::from_secs(age), &settings);
+    let opaque = r#"{"access_token":"t","expires_in":60}"#;
+    assert_eq!(read(opaque, 20).unwrap().lifetime, Duration::from_secs(40));
+    assert!(read(opaque, 60).is_err());
+    // {"iat":1000,"exp":1600}
+    let jwt = r#"{"access_token":"e30.eyJpYXQiOjEwMDAsImV4cCI6MTYwMH0.c2ln","expires_in":3600}"#;
+    assert!(read(jwt, 0).is_err(), "it says itself that it is over");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::readiness::Readiness;
 use crate::token::cell;
 use crate::token::metrics::TokenMetrics;
 use crate::token::source::{Changed, FetchFuture};
-use crate::token::{Refusal, RefusalSettings, TokenReader, schedule};
+use crate::token::{Refusal, RefusalSettings, TokenReader, TokenState, schedule};
 
 /// What the scripted source does at one attempt.
 enum Answer {
@@ -113,6 +113,7 @@ impl Stage {
             metrics.for_credential("envase"),
             fastrand::Rng::with_seed(7),
             readiness.startup("first token"),
+            Rc::default(),
         );
         let task = tokio::task::spawn_local(refresher.run_supervised());
         Self {
@@ -428,7 +429,7 @@ async fn why_there_is_no_token_is_told() {
     settle().await;
     insta::assert_snapshot!(
         stage.reader.load().why_unusable().unwrap(),
-        @"has no token yet: the first answer of its token endpoint is awaited"
+        @"has no token yet: the next one is on its way"
     );
 
     let stage = Stage::play([Answer::Failure(FailureKind::Refused)]);

@@ -4,7 +4,7 @@ use super::super::super::decode::{Path, Report};
 use super::super::super::raw;
 use super::super::secret::{self, Keys};
 use super::super::{choice, required};
-use super::grant::Way;
+use super::way::{Way, refuse_unused};
 use crate::oauth::client_authentication::JWT_BEARER;
 use crate::oauth::{ClientAuthentication, KeySource, SigningAlgorithm, SigningKey};
 
@@ -50,6 +50,9 @@ pub(super) fn client(
         });
     }
     let method = method(way, raw, path, report);
+    if let Some(method) = method {
+        refuse_unused_keys(way, method, raw, path, report);
+    }
     let id = match method {
         // With an assertion, or a token to exchange, that may say all there is to say.
         Some(Method::Nothing) if matches!(way, Way::JwtBearer | Way::TokenExchange) => {
@@ -68,6 +71,44 @@ pub(super) fn client(
         id: id?,
         authentication: authentication?,
     })
+}
+
+/// Keys of a proof that is not the one that is given.
+fn refuse_unused_keys(
+    way: Way,
+    method: Method,
+    raw: &raw::Credential,
+    path: &Path,
+    report: &mut Report,
+) {
+    use Method::{PrivateKeyJwt, SecretBasic, SecretBasicRaw, SecretJwt, SecretPost};
+    let by_secret = matches!(
+        method,
+        SecretBasic | SecretBasicRaw | SecretPost | SecretJwt
+    );
+    let by_statement = method == PrivateKeyJwt && raw.client_assertion_file.is_some();
+    let signs = way == Way::JwtBearer && raw.assertion_file.is_none();
+    let with_key = raw.service_account_file.is_none() && (signs || method == PrivateKeyJwt);
+    let mut unused = Vec::new();
+    if !by_secret {
+        unused.extend(["client_secret", "client_secret_file", "client_secret_env"]);
+    }
+    if !by_statement {
+        unused.push("client_assertion_type");
+    }
+    if method != PrivateKeyJwt {
+        unused.push("client_assertion_file");
+    }
+    if !with_key || (by_statement && !signs) {
+        unused.extend(["private_key_file", "signing_algorithm"]);
+    }
+    if !(signs || with_key || method == SecretJwt) {
+        unused.extend(["private_key_id", "assertion_audience"]);
+    }
+    let name = METHODS.iter().find(|(_, of)| *of == method);
+    let name = name.map_or("", |(name, _)| name);
+    let why = format!("the client proves who it is by {name}");
+    refuse_unused(&unused, &why, path, report);
 }
 
 /// The method that is written; else the one that goes with what else is written.

@@ -1,178 +1,16 @@
-//! `grant_type`, and the keys that belong to one grant or another.
+//! The grants, each from its keys.
 
 use std::collections::BTreeMap;
 
 use super::super::super::decode::{Path, Report};
 use super::super::super::raw;
 use super::super::secret::{self, Keys};
-use super::super::{choice, endpoint, required};
+use super::super::{endpoint, required};
 use super::client;
-use crate::oauth::grant::{JWT_BEARER, TOKEN_EXCHANGE, TokenExchange};
+use super::way::{Way, refuse_unused};
+use crate::oauth::grant::TokenExchange;
 use crate::oauth::jwt_assertion::RESERVED_CLAIMS;
 use crate::oauth::{Assertion, Grant, KeySource, Secret, SigningKey};
-
-/// A way to a token, before the keys that it needs are looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
-    ClientCredentials,
-    Password,
-    RefreshToken,
-    JwtBearer,
-    TokenExchange,
-    HttpBasic,
-    IdentityToolkit,
-    TokenFile,
-}
-
-impl Way {
-    /// The registered names, short ones for those that are long, and our own for what is no OAuth.
-    const NAMES: [(&'static str, Self); 10] = [
-        ("client_credentials", Self::ClientCredentials),
-        ("password", Self::Password),
-        ("refresh_token", Self::RefreshToken),
-        ("jwt_bearer", Self::JwtBearer),
-        ("token_exchange", Self::TokenExchange),
-        ("http_basic", Self::HttpBasic),
-        ("identity_toolkit", Self::IdentityToolkit),
-        ("token_file", Self::TokenFile),
-        (JWT_BEARER, Self::JwtBearer),
-        (TOKEN_EXCHANGE, Self::TokenExchange),
-    ];
-
-    /// Which way is written; the usual one if none is.
-    pub(super) fn of(raw: &raw::Credential, path: &Path, report: &mut Report) -> Option<Self> {
-        let written = raw.grant_type.as_deref();
-        let way = choice(written, &Self::NAMES, &path.key("grant_type"), report)?;
-        let usual = match raw.token_file {
-            Some(_) => Self::TokenFile,
-            None => Self::ClientCredentials,
-        };
-        let way = way.unwrap_or(usual);
-        let unused = KEYS.iter().filter(|(_, ways)| !ways.contains(&way));
-        for key in unused.flat_map(|(keys, _)| *keys) {
-            if report.is_written(&path.key(key)) {
-                report.add(
-                    &path.key(key),
-                    format!("a key that grant_type = \"{}\" does not use", way.name()),
-                    "another key, or another grant_type",
-                );
-            }
-        }
-        Some(way)
-    }
-
-    pub(super) fn name(self) -> &'static str {
-        let name = Self::NAMES.iter().find(|(_, way)| *way == self);
-        name.map_or("", |(name, _)| name)
-    }
-}
-
-use Way::{
-    ClientCredentials, HttpBasic, IdentityToolkit, JwtBearer, Password, RefreshToken, TokenFile,
-};
-
-const OAUTH: &[Way] = &[
-    ClientCredentials,
-    Password,
-    RefreshToken,
-    JwtBearer,
-    Way::TokenExchange,
-];
-
-const AT_PROVIDERS: &[Way] = &[
-    ClientCredentials,
-    Password,
-    RefreshToken,
-    JwtBearer,
-    Way::TokenExchange,
-    HttpBasic,
-    IdentityToolkit,
-];
-
-/// Which keys belong to which ways. One that is written and not used would be a mistake that nobody
-/// notices.
-const KEYS: [(&[&str], &[Way]); 10] = [
-    (
-        &[
-            "token_endpoint",
-            "issuer",
-            "timeout",
-            "egress_proxy",
-            "parameters",
-            "headers",
-            "verify",
-        ],
-        AT_PROVIDERS,
-    ),
-    (
-        &[
-            "client_id",
-            "client_secret",
-            "client_secret_file",
-            "client_secret_env",
-            "client_assertion_file",
-            "client_assertion_type",
-            "token_endpoint_auth_method",
-            "private_key_file",
-            "private_key_id",
-            "signing_algorithm",
-            "assertion_audience",
-            "scope",
-            "scope_separator",
-            "audience",
-            "resource",
-        ],
-        OAUTH,
-    ),
-    (
-        &["body_format"],
-        &[
-            ClientCredentials,
-            Password,
-            RefreshToken,
-            JwtBearer,
-            Way::TokenExchange,
-            HttpBasic,
-        ],
-    ),
-    (
-        &["username", "password", "password_file", "password_env"],
-        &[Password, HttpBasic, IdentityToolkit],
-    ),
-    (
-        &["refresh_token", "refresh_token_file", "refresh_token_env"],
-        &[RefreshToken],
-    ),
-    (
-        &["session_file"],
-        &[Password, RefreshToken, IdentityToolkit],
-    ),
-    (
-        &["api_key", "api_key_file", "api_key_env", "refresh_endpoint"],
-        &[IdentityToolkit],
-    ),
-    (
-        &[
-            "service_account_file",
-            "assertion_file",
-            "assertion_issuer",
-            "assertion_subject",
-            "assertion_claims",
-        ],
-        &[JwtBearer],
-    ),
-    (
-        &[
-            "subject_token_file",
-            "subject_token_type",
-            "actor_token_file",
-            "actor_token_type",
-            "requested_token_type",
-        ],
-        &[Way::TokenExchange],
-    ),
-    (&["token_file"], &[TokenFile]),
-];
 
 /// Resolves a grant of a provider; `None` for a way that needs no provider, or after a mistake.
 pub(super) fn grant(
@@ -192,8 +30,15 @@ pub(super) fn grant(
         }
         Way::HttpBasic => {
             let (username, password) = user(raw, path, report);
+            let username = username?;
+            if username.contains(':') {
+                // RFC 7617 §2: "a user-id containing a colon character is invalid".
+                let expected = "a name without a colon, which HTTP Basic cannot carry";
+                report.add(&path.key("username"), format!("{username:?}"), expected);
+                return None;
+            }
             Grant::HttpBasic {
-                username: username?,
+                username,
                 password: password?,
             }
         }
@@ -262,7 +107,12 @@ fn identity_toolkit(raw: &mut raw::Credential, path: &Path, report: &mut Report)
 
 /// Written by somebody else, or signed with a key.
 fn assertion(raw: &mut raw::Credential, path: &Path, report: &mut Report) -> Option<Assertion> {
-    let sources = ["assertion_file", "service_account_file", "private_key_file"];
+    let by_key = raw.token_endpoint_auth_method.as_deref() == Some("private_key_jwt");
+    let mut sources = vec!["assertion_file", "service_account_file"];
+    // The key may be there to say who the client is.
+    if !by_key {
+        sources.push("private_key_file");
+    }
     let written: Vec<_> = sources
         .into_iter()
         .filter(|key| report.is_written(&path.key(key)))
@@ -272,6 +122,8 @@ fn assertion(raw: &mut raw::Credential, path: &Path, report: &mut Report) -> Opt
         return None;
     }
     if let Some(file) = raw.assertion_file.take() {
+        let signed = ["assertion_issuer", "assertion_subject", "assertion_claims"];
+        refuse_unused(&signed, "assertion_file says it already", path, report);
         let key = path.key("assertion_file");
         return secret::file_of_others(file, &key, report).map(Assertion::File);
     }
@@ -308,6 +160,15 @@ fn assertion(raw: &mut raw::Credential, path: &Path, report: &mut Report) -> Opt
         return None;
     }
     let claims = std::mem::take(&mut raw.assertion_claims);
+    if has_account && claims.contains_key("scope") {
+        let path = path.key("assertion_claims").key("scope");
+        report.add(
+            &path,
+            "a claim that gatepass makes itself",
+            "scope beside this table",
+        );
+        return None;
+    }
     Some(Assertion::Signed {
         key,
         issuer,
@@ -347,6 +208,14 @@ fn exchange(raw: &mut raw::Credential, path: &Path, report: &mut Report) -> Opti
     let actor_type = raw.actor_token_type.take();
     let subject_token = subject_token
         .and_then(|file| secret::file_of_others(file, &path.key("subject_token_file"), report));
+    if raw.actor_token_file.is_none() {
+        refuse_unused(
+            &["actor_token_type"],
+            "there is no actor_token_file",
+            path,
+            report,
+        );
+    }
     let actor = match raw.actor_token_file.take() {
         Some(file) => {
             let file = secret::file_of_others(file, &path.key("actor_token_file"), report)?;

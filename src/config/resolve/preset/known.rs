@@ -2,7 +2,7 @@
 
 use super::super::super::decode::{Path, Report};
 use super::super::super::raw::Credential;
-use super::super::super::scalar::{SecretSource, Span};
+use super::super::super::scalar::{OneOrMany, SecretSource, Span};
 use super::{Need, Preset};
 
 pub(super) const PRESETS: [Preset; 13] = [
@@ -14,9 +14,9 @@ pub(super) const PRESETS: [Preset; 13] = [
             "the tenant's domain, such as \"acme.eu.auth0.com\"",
         )],
         token_endpoint: "https://{domain}/oauth/token",
-        fill: |raw| authenticate(raw, "client_secret_post"),
+        fill: fill_auth0,
         check: |raw, path, report| {
-            if raw.audience.as_ref().is_none_or(String::is_empty) {
+            if is_for_itself(raw) && raw.audience.as_ref().is_none_or(String::is_empty) {
                 let expected = "the identifier of the API, without which Auth0 hands out no token";
                 report.add(&path.key("audience"), "nothing", expected);
             }
@@ -84,6 +84,10 @@ pub(super) const PRESETS: [Preset; 13] = [
         token_endpoint: "https://oauth2.googleapis.com/token",
         fill: |raw| {
             raw.grant_type.get_or_insert_with(|| "jwt_bearer".into());
+            if raw.assertion_claims.contains_key("target_audience") {
+                let field = || OneOrMany(vec!["id_token".into()]);
+                raw.token_field.get_or_insert_with(field);
+            }
         },
         check: |raw, path, report| {
             let is_for_one_audience = raw.assertion_claims.contains_key("target_audience");
@@ -118,7 +122,8 @@ pub(super) const PRESETS: [Preset; 13] = [
         token_endpoint: "https://{domain}/oauth/token",
         fill: |raw| {
             raw.grant_type.get_or_insert_with(|| "password".into());
-            authenticate(raw, "client_secret_basic");
+            let method = &mut raw.token_endpoint_auth_method;
+            method.get_or_insert_with(|| "client_secret_basic".into());
         },
         check: nothing_to_check,
     },
@@ -174,11 +179,32 @@ const IDENTITY_TOOLKIT: Preset = Preset {
 
 fn nothing_to_check(_: &Credential, _: &Path, _: &mut Report) {}
 
+/// How the client sends its secret, if it has one.
 fn authenticate(raw: &mut Credential, method: &str) {
-    let by_secret = raw.private_key_file.is_none() && raw.client_assertion_file.is_none();
-    if by_secret {
+    let has_secret = raw.client_secret.is_some()
+        || raw.client_secret_file.is_some()
+        || raw.client_secret_env.is_some();
+    if has_secret {
         let written = &mut raw.token_endpoint_auth_method;
         written.get_or_insert_with(|| method.into());
+    }
+}
+
+/// Whether the application asks for itself.
+fn is_for_itself(raw: &Credential) -> bool {
+    let grant_type = raw.grant_type.as_deref();
+    grant_type.is_none_or(|grant_type| grant_type == "client_credentials")
+}
+
+/// Auth0 wants the tenant as the audience of a client's statement.
+/// https://auth0.com/docs/get-started/authentication-and-authorization-flow/authenticate-with-private-key-jwt
+fn fill_auth0(raw: &mut Credential) {
+    authenticate(raw, "client_secret_post");
+    if raw.private_key_file.is_some()
+        && let Some(domain) = &raw.domain
+    {
+        let tenant = format!("https://{domain}/");
+        raw.assertion_audience.get_or_insert(tenant);
     }
 }
 
@@ -203,14 +229,23 @@ fn fill_salesforce(raw: &mut Credential) {
     raw.default_lifetime.get_or_insert(least);
     if raw.private_key_file.is_some() {
         raw.grant_type.get_or_insert_with(|| "jwt_bearer".into());
-        let audience = || "https://login.salesforce.com".into();
-        raw.assertion_audience.get_or_insert_with(audience);
+        let domain = raw.domain.as_deref().unwrap_or_default();
+        let audience = match domain == "test.salesforce.com" || domain.contains(".sandbox.") {
+            true => "https://test.salesforce.com",
+            false => "https://login.salesforce.com",
+        };
+        raw.assertion_audience
+            .get_or_insert_with(|| audience.into());
     }
 }
 
 fn check_salesforce(raw: &Credential, path: &Path, report: &mut Report) {
-    let shared = ["login.salesforce.com", "test.salesforce.com"];
     let signs = raw.private_key_file.is_some();
+    if signs && raw.assertion_subject.is_none() {
+        let expected = "the name of the user on whose behalf the application acts";
+        report.add(&path.key("assertion_subject"), "nothing", expected);
+    }
+    let shared = ["login.salesforce.com", "test.salesforce.com"];
     if let Some(domain) = raw.domain.as_deref()
         && shared.contains(&domain)
         && !signs
@@ -224,6 +259,17 @@ fn check_salesforce(raw: &Credential, path: &Path, report: &mut Report) {
 }
 
 fn check_entra(raw: &Credential, path: &Path, report: &mut Report) {
+    if raw.private_key_file.is_some() {
+        // Its header must hold the certificate's thumbprint (`x5t#S256`).
+        report.add(
+            &path.key("private_key_file"),
+            "a key without its certificate, whose statements Entra does not take",
+            "client_assertion_file (workload identity) or client_secret_file",
+        );
+    }
+    if !is_for_itself(raw) {
+        return;
+    }
     let key = path.key("scope");
     let Some(scope) = &raw.scope else {
         let expected = "the API's scope, such as \"api://orders/.default\"";
