@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use crate::config::Settings;
 use crate::drain::{self, DrainWatch};
 use crate::proxy::metrics::{ProxyMetrics, RouteMetrics};
-use crate::proxy::{self, Route, RouteTable};
+use crate::proxy::{self, Admission, Route, RouteTable};
 use crate::readiness::{Readiness, StartupGuard};
 use crate::runtime::{self, WorkerPanicked, Workers};
 use crate::server::{self, Intake};
@@ -39,6 +39,7 @@ pub struct Bound {
     admin_listener: TcpListener,
     table: Arc<RouteTable>,
     unmatched: RouteMetrics,
+    admission: Admission,
     connections: server::Settings,
     grace: Duration,
     registry: Registry,
@@ -106,6 +107,7 @@ pub fn build(settings: Settings) -> Result<Bound, BuildError> {
         admin_listener,
         table: Arc::new(RouteTable::new(routes)),
         unmatched: proxy_metrics.for_unmatched(),
+        admission: settings.proxy.admission,
         connections,
         grace: settings.grace,
         registry,
@@ -209,9 +211,10 @@ impl Bound {
         let mut workers = Workers::default();
         for intake in self.intakes {
             let (table, unmatched) = (Arc::clone(&self.table), self.unmatched.clone());
+            let admission = self.admission.clone();
             let (connections, watch) = (self.connections, watch.clone());
             let started = workers.start(async move || {
-                let service = proxy::service(table, unmatched);
+                let service = proxy::service(table, admission, unmatched);
                 server::serve(intake, service, connections, watch).await;
             });
             started.map_err(RunError::Worker)?;

@@ -44,6 +44,8 @@ pub struct Settings {
 pub struct Proxy {
     /// The addresses to listen on.
     pub listen: Vec<SocketAddr>,
+    /// Which requests are taken at all.
+    pub admission: proxy::Admission,
     /// How many threads serve.
     pub workers: usize,
     /// The limits of the callers' connections.

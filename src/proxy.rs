@@ -3,6 +3,7 @@
 //! Everything here runs on a worker's thread. What the control plane publishes is read through
 //! [`TokenReader`](crate::token::TokenReader); nothing is written back.
 
+mod admission;
 mod body;
 mod exchange;
 mod forward;
@@ -16,16 +17,18 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use hyper::service::{Service, service_fn};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::server::CallerBody;
+pub use admission::Admission;
 pub use body::AnswerBody;
 use exchange::exchange;
 use metrics::{InFlight, RouteMetrics};
 use rejection::Rejection;
+use route::Found;
 pub use route::{InvalidPrefix, PathPrefix, Route, RouteTable, Settings, Timeouts};
 use upstream::{Answer, Upstream};
 pub use upstream::{InvalidUpstream, Origin};
@@ -35,12 +38,14 @@ struct Proxy {
     table: Arc<RouteTable>,
     /// By the same index as the table's routes.
     upstreams: Vec<Rc<Upstream>>,
+    admission: Admission,
     unmatched: RouteMetrics,
 }
 
 /// Makes the service that a worker's connections are served with.
 pub fn service(
     table: Arc<RouteTable>,
+    admission: Admission,
     unmatched: RouteMetrics,
 ) -> impl Service<Request<CallerBody>, Response = Response<AnswerBody>, Error = Infallible> + Clone
 {
@@ -51,6 +56,7 @@ pub fn service(
     let proxy = Rc::new(Proxy {
         table,
         upstreams,
+        admission,
         unmatched,
     });
     service_fn(move |request| {
@@ -81,24 +87,19 @@ impl Proxy {
     }
 
     fn find(&self, request: &Request<CallerBody>) -> Result<(&Route, &Rc<Upstream>), Rejection> {
-        refuse_what_is_not_forwarded(request.method())?;
-        let path = request.uri().path();
-        self.table
-            .find(path)
-            .and_then(|(index, route)| Some((route, self.upstreams.get(index)?)))
-            .ok_or_else(|| Rejection::no_route(path, &self.table))
+        let host = self.admission.admit(request, &self.table)?;
+        let (path, method) = (request.uri().path(), request.method());
+        match self.table.find(host, path, method) {
+            Found::Route(index, route) => self
+                .upstreams
+                .get(index)
+                .map(|upstream| (route, upstream))
+                .ok_or_else(|| Rejection::no_route(host, path, &self.table)),
+            Found::OnlyByOtherMethods(methods) => Err(Rejection::method_refused(method, &methods)),
+            Found::Ambiguous => Err(Rejection::ambiguous_path()),
+            Found::Nothing => Err(Rejection::no_route(host, path, &self.table)),
+        }
     }
-}
-
-/// RFC 9110 §9.3.8: "A client MUST NOT generate fields in a TRACE request containing sensitive data
-/// that might be disclosed by the response." The answer to it would show the token to the caller.
-///
-/// CONNECT asks for a tunnel, in which gatepass could add nothing.
-fn refuse_what_is_not_forwarded(method: &Method) -> Result<(), Rejection> {
-    if method == Method::TRACE || method == Method::CONNECT {
-        return Err(Rejection::method_refused(method));
-    }
-    Ok(())
 }
 
 fn forwarded(answer: Answer, route: &Route, mut in_flight: InFlight) -> Response<AnswerBody> {

@@ -7,6 +7,7 @@ use std::io::{self, Write as _};
 
 use super::{CheckArguments, DONE, Failure};
 use crate::config::{self, Layers, Settings};
+use crate::proxy;
 
 pub(super) fn check(arguments: CheckArguments) -> Result<u8, Failure> {
     let CheckArguments { config, show } = arguments;
@@ -18,6 +19,13 @@ pub(super) fn check(arguments: CheckArguments) -> Result<u8, Failure> {
     }
     let _ = io::stdout().write_all(text.as_bytes());
     Ok(DONE)
+}
+
+/// What a route matches besides its path, as it stands before that.
+fn matched_besides(route: &proxy::Settings) -> String {
+    let methods: Vec<_> = route.methods.iter().map(ToString::to_string).collect();
+    let space = if methods.is_empty() { "" } else { " " };
+    format!("{}{space}{}", methods.join("|"), route.hosts.join("|"))
 }
 
 /// What the configuration will do, in a few lines.
@@ -33,7 +41,8 @@ fn summary(sources: &str, settings: &Settings) -> String {
         };
         let _ = writeln!(
             text,
-            "  {} → {}{} {with}",
+            "  {}{} → {}{} {with}",
+            matched_besides(route),
             route.prefix,
             route.origin,
             route.origin.base_path()

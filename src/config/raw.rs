@@ -26,6 +26,8 @@ pub(super) struct Proxy {
     pub(super) listen: Option<OneOrMany>,
     pub(super) workers: Option<Count>,
     pub(super) trust_network: Option<Flag>,
+    pub(super) names: Option<OneOrMany>,
+    pub(super) allowed_origins: Option<OneOrMany>,
     pub(super) timeouts: ProxyTimeouts,
     pub(super) limits: ProxyLimits,
 }
@@ -130,7 +132,9 @@ pub(super) struct Verify {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Route {
     pub(super) name: Option<String>,
+    pub(super) host: Option<OneOrMany>,
     pub(super) path: Option<String>,
+    pub(super) methods: Option<OneOrMany>,
     pub(super) strip_path: Option<Flag>,
     pub(super) upstream: Option<String>,
     pub(super) credential: Option<String>,

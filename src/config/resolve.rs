@@ -2,12 +2,12 @@
 
 mod credential;
 mod endpoint;
+mod listener;
 mod preset;
 mod route;
 mod secret;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +17,9 @@ use tracing::Level;
 
 use super::decode::{Path, Report};
 use super::problem::near_miss;
-use super::scalar::{OneOrMany, Size, value_or};
+use super::scalar::{Size, value_or};
 use super::{Proxy, Settings, raw};
+use crate::proxy::Admission;
 use crate::telemetry::{self, Format};
 use crate::tls::{self, Identity, TlsError, Trust};
 use crate::{proxy, server};
@@ -28,9 +29,9 @@ use crate::{proxy, server};
 pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings> {
     let mut roots = TrustedRoots::default();
     let proxy = proxy_settings(raw.proxy, report);
-    let admin = admin_address(raw.admin, report);
+    let admin = listener::admin_address(raw.admin, report);
     if let (Some(proxy), Some(admin)) = (&proxy, &admin) {
-        distinct_listeners(&proxy.listen, *admin, report);
+        listener::distinct(&proxy.listen, *admin, report);
     }
 
     let headers = raw
@@ -113,9 +114,21 @@ fn proxy_settings(raw: raw::Proxy, report: &mut Report) -> Option<Proxy> {
         report,
     );
     let trusted = value_or(raw.trust_network, false);
-    let listen = proxy_addresses(raw.listen, trusted, &path.key("listen"), report)?;
+    let listen = listener::proxy_addresses(raw.listen, trusted, &path.key("listen"), report);
+    let names = raw.names.map_or_else(Vec::new, |names| names.0);
+    let names = listener::names(names, listen.as_deref(), &path.key("names"), report);
+    let allowed_origins = listener::origins(
+        raw.allowed_origins
+            .map_or_else(Vec::new, |origins| origins.0),
+        &path.key("allowed_origins"),
+        report,
+    );
     Some(Proxy {
-        listen,
+        listen: listen?,
+        admission: Admission {
+            names: names?,
+            allowed_origins: allowed_origins?,
+        },
         workers,
         connections,
     })
@@ -148,68 +161,6 @@ fn header_bytes(
         );
     }
     fitting
-}
-
-fn proxy_addresses(
-    written: Option<OneOrMany>,
-    trusted: bool,
-    path: &Path,
-    report: &mut Report,
-) -> Option<Vec<SocketAddr>> {
-    let written = written.map_or_else(|| vec![DEFAULT_PROXY.to_owned()], |listen| listen.0);
-    if written.is_empty() {
-        report.add(path, "an empty list", "at least one address");
-    }
-    let addresses: Vec<_> = written
-        .iter()
-        .filter_map(|text| address(text, path, report))
-        .collect();
-    for address in &addresses {
-        if !address.ip().is_loopback() && !trusted {
-            report.add(
-                path,
-                format!("{address}, which other machines can reach"),
-                "a loopback address, because whoever reaches this port acts with the credentials; \
-                 if only trusted callers can reach it, say so with proxy.trust_network = true",
-            );
-        }
-    }
-    (addresses.len() == written.len()).then_some(addresses)
-}
-
-fn admin_address(raw: raw::Admin, report: &mut Report) -> Option<SocketAddr> {
-    let written = raw.listen.unwrap_or_else(|| DEFAULT_ADMIN.to_owned());
-    address(&written, &Path::new(["admin", "listen"]), report)
-}
-
-fn address(text: &str, path: &Path, report: &mut Report) -> Option<SocketAddr> {
-    let parsed = text.parse().ok();
-    if parsed.is_none() {
-        let port = text.strip_prefix("localhost:").unwrap_or(text);
-        let expected = match port.parse::<u16>() {
-            Ok(port) => format!("an IP address and a port; did you mean \"127.0.0.1:{port}\"?"),
-            Err(_) => {
-                "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"".into()
-            }
-        };
-        report.add(path, format!("{text:?}"), expected);
-    }
-    parsed
-}
-
-fn distinct_listeners(proxy: &[SocketAddr], admin: SocketAddr, report: &mut Report) {
-    let mut seen = vec![admin];
-    for address in proxy {
-        // Port 0 is another port each time.
-        if address.port() != 0 && seen.contains(address) {
-            report.add(
-                &Path::new(["proxy", "listen"]),
-                format!("{address}, which is listened on twice"),
-                "an address of its own for each listener",
-            );
-        }
-        seen.push(*address);
-    }
 }
 
 fn log_settings(raw: &raw::Log, report: &mut Report) -> Option<telemetry::Settings> {
@@ -355,8 +306,6 @@ fn report_tls(error: &TlsError, path: &Path, report: &mut Report) {
     report.add(&path.key(key), error.to_string(), expected);
 }
 
-const DEFAULT_PROXY: &str = "127.0.0.1:8080";
-const DEFAULT_ADMIN: &str = "127.0.0.1:9090";
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 
 const MOST_WORKERS: usize = 64;

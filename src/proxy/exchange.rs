@@ -217,6 +217,8 @@ mod tests {
         let (writer, reader) = cell::channel("envase", RefusalSettings::default(), refusals);
         let tls = client_config(&Trust::Nobody, None).unwrap();
         let settings = Settings {
+            hosts: Vec::new(),
+            methods: Vec::new(),
             name: "api".into(),
             prefix: PathPrefix::new("/").unwrap(),
             strip_path: false,

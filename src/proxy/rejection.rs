@@ -21,11 +21,18 @@ pub(super) struct Rejection {
     route: Option<Arc<str>>,
     credential: Option<String>,
     retry_after: Option<u64>,
+    /// Which methods would have been taken.
+    allow: Option<Box<HeaderValue>>,
 }
 
 /// Why; the value of a metric's label and of the answer's `reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
+    BadHost,
+    BadTarget,
+    UnknownHost,
+    CrossSite,
+    AmbiguousPath,
     NoRoute,
     MethodRefused,
     TargetTooLong,
@@ -39,7 +46,12 @@ pub(super) enum Reason {
 }
 
 impl Reason {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 15] = [
+        Self::BadHost,
+        Self::BadTarget,
+        Self::UnknownHost,
+        Self::CrossSite,
+        Self::AmbiguousPath,
         Self::NoRoute,
         Self::MethodRefused,
         Self::TargetTooLong,
@@ -54,6 +66,11 @@ impl Reason {
 
     pub(super) fn label(self) -> &'static str {
         match self {
+            Self::BadHost => "bad_host",
+            Self::BadTarget => "bad_target",
+            Self::UnknownHost => "unknown_host",
+            Self::CrossSite => "cross_site",
+            Self::AmbiguousPath => "ambiguous_path",
             Self::NoRoute => "no_route",
             Self::MethodRefused => "method_refused",
             Self::TargetTooLong => "target_too_long",
@@ -79,6 +96,11 @@ impl Reason {
     /// never a success.
     pub(super) fn status(self) -> StatusCode {
         match self {
+            Self::BadHost | Self::BadTarget | Self::AmbiguousPath => StatusCode::BAD_REQUEST,
+            // RFC 9110 §15.5.20: "the request was directed at a server that is unable or unwilling
+            // to produce an authoritative response for the target URI."
+            Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::CrossSite => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
@@ -95,19 +117,82 @@ impl Reason {
 }
 
 impl Rejection {
-    pub(super) fn no_route(path: &str, table: &RouteTable) -> Self {
+    pub(super) fn bad_host(what: &str) -> Self {
+        let detail = format!(
+            "the request cannot be told where it belongs: {what}; exactly one `Host: name` or \
+             `Host: name:port` is needed"
+        );
+        Self::new(Reason::BadHost, None, detail)
+    }
+
+    pub(super) fn bad_target(what: &str) -> Self {
+        Self::new(
+            Reason::BadTarget,
+            None,
+            format!("the request is refused: {what}"),
+        )
+    }
+
+    pub(super) fn unknown_host(host: &str, names: Option<&[String]>, table: &RouteTable) -> Self {
+        let routes = table.routes().flat_map(|route| &route.settings.hosts);
+        let mut known: Vec<_> = names.unwrap_or_default().iter().chain(routes).collect();
+        known.sort();
+        known.dedup();
+        let known: Vec<_> = known.into_iter().map(String::as_str).collect();
+        let detail = format!(
+            "the request is for the host {host}, and served here are {}; let the application call \
+             one of these, add its name to proxy.names, or name the host in a route",
+            known.join(", ")
+        );
+        Self::new(Reason::UnknownHost, None, detail)
+    }
+
+    pub(super) fn cross_site() -> Self {
+        let detail = "the request comes from a web page of another site, which may not use the \
+                      credentials here; if it is yours, name its origin in proxy.allowed_origins";
+        Self::new(Reason::CrossSite, None, detail.into())
+    }
+
+    pub(super) fn ambiguous_path() -> Self {
+        let detail = "the request's path would belong to another route once it is decoded or its \
+                      dot segments are taken away; let the application send it in its plain form";
+        Self::new(Reason::AmbiguousPath, None, detail.into())
+    }
+
+    pub(super) fn no_route(host: &str, path: &str, table: &RouteTable) -> Self {
         let known: Vec<_> = table
             .routes()
-            .map(|route| route.settings.prefix.as_str())
+            .map(|route| {
+                let hosts = route.settings.hosts.join("|");
+                format!("{hosts}{}", route.settings.prefix)
+            })
             .collect();
+        // The host matters only where routes tell hosts apart.
+        let host = match table.routes().any(|route| !route.settings.hosts.is_empty()) {
+            true => host,
+            false => "",
+        };
         let detail = format!(
-            "no route matches {path}; there are routes for {}",
+            "no route matches {host}{path}; there are routes for {}",
             known.join(", ")
         );
         Self::new(Reason::NoRoute, None, detail)
     }
 
-    pub(super) fn method_refused(method: &Method) -> Self {
+    /// A route's methods do not include this one.
+    pub(super) fn method_refused(method: &Method, allowed: &[Method]) -> Self {
+        let allowed: Vec<_> = allowed.iter().map(Method::as_str).collect();
+        let allowed = allowed.join(", ");
+        let detail =
+            format!("no route takes {method} for this path; there are routes for {allowed}");
+        Self {
+            allow: HeaderValue::try_from(allowed).ok().map(Box::new),
+            ..Self::new(Reason::MethodRefused, None, detail)
+        }
+    }
+
+    /// A method that is never forwarded.
+    pub(super) fn not_forwarded(method: &Method) -> Self {
         let detail = match *method {
             Method::TRACE => {
                 "TRACE is not forwarded: its answer would show the token to the caller"
@@ -117,7 +202,10 @@ impl Rejection {
                  let the application call gatepass itself, in plain HTTP"
             }
         };
-        Self::new(Reason::MethodRefused, None, detail.into())
+        Self {
+            allow: Some(Box::new(HeaderValue::from_static(FORWARDED_METHODS))),
+            ..Self::new(Reason::MethodRefused, None, detail.into())
+        }
     }
 
     pub(super) fn target_too_long(route: &Route) -> Self {
@@ -189,6 +277,7 @@ impl Rejection {
             route: route.map(|route| Arc::clone(&route.settings.name)),
             credential: None,
             retry_after: None,
+            allow: None,
         }
     }
 
@@ -216,8 +305,8 @@ impl Rejection {
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if self.reason == Reason::MethodRefused {
-            headers.insert(ALLOW, HeaderValue::from_static(FORWARDED_METHODS));
+        if let Some(allow) = &self.allow {
+            headers.insert(ALLOW, HeaderValue::clone(allow));
         }
         response
     }

@@ -1,10 +1,12 @@
 //! Which requests go where.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Method};
+use percent_encoding::percent_decode_str;
 
 use super::metrics::RouteMetrics;
 use super::upstream::Origin;
@@ -15,8 +17,12 @@ use crate::token::TokenReader;
 pub struct Settings {
     /// The name, as metrics and answers show it.
     pub name: Arc<str>,
+    /// The hosts that are matched, in small letters and without ports; all if there are none.
+    pub hosts: Vec<String>,
     /// The paths that are matched.
     pub prefix: PathPrefix,
+    /// The methods that are matched; all if there are none.
+    pub methods: Vec<Method>,
     /// Whether the matched prefix is taken off before the request is sent on.
     pub strip_path: bool,
     /// Where matched requests go.
@@ -105,7 +111,7 @@ impl PathPrefix {
         if self.0.is_empty() { "/" } else { &self.0 }
     }
 
-    fn covers(&self, path: &str) -> bool {
+    pub(super) fn covers(&self, path: &str) -> bool {
         self.rest_of(path)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             // `*` and the authority of CONNECT are no paths.
@@ -138,7 +144,12 @@ pub struct RouteTable(Vec<Route>);
 impl RouteTable {
     /// Puts the routes in order.
     pub fn new(mut routes: Vec<Route>) -> Self {
-        routes.sort_by_key(|route| std::cmp::Reverse(route.settings.prefix.0.len()));
+        routes.sort_by_key(|route| {
+            let settings = &route.settings;
+            let of_hosts = settings.hosts.is_empty();
+            let of_methods = settings.methods.is_empty();
+            (of_hosts, Reverse(settings.prefix.0.len()), of_methods)
+        });
         Self(routes)
     }
 
@@ -147,11 +158,100 @@ impl RouteTable {
         self.0.iter()
     }
 
-    /// The route for a request's path, with its index.
-    pub(super) fn find(&self, path: &str) -> Option<(usize, &Route)> {
-        let mut routes = self.0.iter().enumerate();
-        routes.find(|(_, route)| route.settings.prefix.covers(path))
+    /// Whether a route names this host.
+    pub(super) fn names_host(&self, host: &str) -> bool {
+        self.0.iter().any(|route| route.settings.names_host(host))
     }
+
+    /// The route for a request.
+    pub(super) fn find(&self, host: &str, path: &str, method: &Method) -> Found<'_> {
+        let found = self.first(host, path, method);
+        // Upstreams decode paths and take dot segments away, each in a way of its own. A path that
+        // would belong to another route then is not for gatepass to guess about: it might come
+        // with the other route's credential, or get around it.
+        if may_mean_another(path) {
+            let meant = self.first(host, &normalized(path), method);
+            let index = |found: Option<(usize, _)>| found.map(|(index, _)| index);
+            if found.is_some() && index(found) != index(meant) {
+                return Found::Ambiguous;
+            }
+        }
+        if let Some((index, route)) = found {
+            return Found::Route(index, route);
+        }
+        let candidates = self
+            .0
+            .iter()
+            .filter(|route| route.settings.covers(host, path));
+        let methods: Vec<_> = candidates
+            .flat_map(|route| route.settings.methods.iter().cloned())
+            .collect();
+        match methods.is_empty() {
+            true => Found::Nothing,
+            false => Found::OnlyByOtherMethods(methods),
+        }
+    }
+
+    fn first(&self, host: &str, path: &str, method: &Method) -> Option<(usize, &Route)> {
+        let mut routes = self.0.iter().enumerate();
+        routes.find(|(_, route)| {
+            let settings = &route.settings;
+            let by_method = settings.methods.is_empty() || settings.methods.contains(method);
+            by_method && settings.covers(host, path)
+        })
+    }
+}
+
+/// What the table says of a request.
+#[derive(Debug)]
+pub(super) enum Found<'a> {
+    /// Its route, with its index.
+    Route(usize, &'a Route),
+    /// There are routes for it, but with these methods only.
+    OnlyByOtherMethods(Vec<Method>),
+    /// Decoded, or without its dot segments, it would belong to another route.
+    Ambiguous,
+    /// No route covers it.
+    Nothing,
+}
+
+impl Settings {
+    fn covers(&self, host: &str, path: &str) -> bool {
+        (self.hosts.is_empty() || self.names_host(host)) && self.prefix.covers(path)
+    }
+
+    fn names_host(&self, host: &str) -> bool {
+        self.hosts
+            .iter()
+            .any(|named| named.eq_ignore_ascii_case(host))
+    }
+}
+
+/// Whether there is anything in a path that servers read in more than one way.
+fn may_mean_another(path: &str) -> bool {
+    let mut before = 0;
+    path.bytes().any(|byte| {
+        let found = matches!(byte, b'%' | b'\\') || (before == b'/' && matches!(byte, b'.' | b'/'));
+        before = byte;
+        found
+    })
+}
+
+/// What a lenient server would make of a path: decoded, backslashes turned, slashes merged, dot
+/// segments taken away (RFC 3986 §5.2.4), parameters of segments left out.
+fn normalized(path: &str) -> String {
+    let decoded = percent_decode_str(path)
+        .decode_utf8_lossy()
+        .replace('\\', "/");
+    let mut segments = Vec::new();
+    for segment in decoded.split('/') {
+        match segment.split(';').next().unwrap_or_default() {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            segment => segments.push(segment),
+        }
+    }
+    format!("/{}", segments.join("/"))
 }
 
 #[cfg(test)]
@@ -182,6 +282,28 @@ mod tests {
         }
         assert!(!covers("/", "*"));
         assert!(!covers("/", ""));
+    }
+
+    #[test]
+    fn paths_as_lenient_servers_read_them() {
+        for (path, meant) in [
+            ("/a/../b", "/b"),
+            ("/a/%2e%2E/b", "/b"),
+            ("/a/..%2fb", "/b"),
+            ("/a%2Fb", "/a/b"),
+            ("//b", "/b"),
+            ("/a/./b", "/a/b"),
+            ("/a/..\\b", "/b"),
+            ("/a/..;x=1/b", "/b"),
+            ("/../../b", "/b"),
+            ("/%zz", "/%zz"),
+        ] {
+            assert!(may_mean_another(path), "{path}");
+            assert_eq!(normalized(path), meant, "{path}");
+        }
+        for path in ["/", "/a", "/a/b.c", "/a.b/c", "/a;x/b", "*"] {
+            assert!(!may_mean_another(path), "{path}");
+        }
     }
 
     #[test]

@@ -38,7 +38,9 @@ async fn an_answer_that_breaks_off_is_not_ended_cleanly() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_upstream_is_given_up_in_time() {
     let wire = Wire::start("timeouts.response_head = \"200ms\"").await;
-    let mut caller = wire.call(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut caller = wire
+        .call(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
     let _silent = wire.accept().await;
     let answer = read_until(&mut caller, "}").await;
     assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
@@ -52,7 +54,7 @@ async fn a_silent_upstream_is_given_up_in_time() {
 async fn an_upstream_waits_for_a_slow_caller() {
     let wire = Wire::start("timeouts.response_head = \"200ms\"").await;
     let mut caller = wire
-        .call(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
+        .call(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
         .await;
     let mut upstream = wire.accept().await;
     // Longer than an answer may take, but the answer is not due before the request is whole.
@@ -88,7 +90,7 @@ async fn an_answer_that_stalls_is_broken_off() {
 async fn an_upstream_that_switches_protocols_unasked_is_refused() {
     let wire = Wire::start("").await;
     let mut caller = wire
-        .call(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+        .call(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
         .await;
     let mut upstream = wire.accept().await;
     let head = read_until(&mut upstream, "\r\n\r\n").await;
@@ -116,8 +118,9 @@ async fn a_kept_connection_that_closes_under_a_request_costs_no_repeatable_one()
             .unwrap();
         read_until(&mut caller, "ok").await;
         let length = body.len();
-        let request =
-            format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}");
+        let request = format!(
+            "{method} / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
         caller.write_all(request.as_bytes()).await.unwrap();
         // The whole request is there, and instead of an answer comes the end.
         read_until(&mut first, &format!("\r\n\r\n{body}")).await;
@@ -169,11 +172,11 @@ async fn broken_requests_are_answered_with_400_and_go_nowhere() {
         .await;
     for request in [
         "nonsense\r\n\r\n",
-        "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
-        "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-        "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
-        "GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n folded\r\n\r\n",
-        "GET /\u{1} HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        "GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: localhost\r\nX: a\r\n folded\r\n\r\n",
+        "GET /\u{1} HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ] {
         let answer = raw(gatepass.proxy(), request, |text| text.contains("\r\n\r\n")).await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{request:?}: {answer}");
@@ -194,7 +197,7 @@ async fn an_http_1_0_upstream_costs_the_caller_nothing() {
     // The same caller goes on, and a body without a length arrives whole, on another connection.
     caller
         .write_all(
-            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+            b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n\
               5\r\nhello\r\n0\r\n\r\n",
         )
         .await
@@ -228,7 +231,7 @@ async fn a_length_beside_chunks_does_not_cut_the_answer() {
 async fn other_transfer_codings_are_refused() {
     let wire = Wire::start("").await;
     let mut caller = wire
-        .call(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n")
+        .call(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n")
         .await;
     let answer = read_until(&mut caller, "}").await;
     assert!(answer.starts_with("HTTP/1.1 501"), "{answer}");
@@ -246,7 +249,7 @@ async fn other_transfer_codings_are_refused() {
 async fn faults_of_the_caller_are_told_as_such() {
     let wire = Wire::start("timeouts.idle = \"200ms\"").await;
     let mut caller = wire
-        .call(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+        .call(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
         .await;
     let answer = read_until(&mut caller, "}").await;
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
@@ -254,7 +257,7 @@ async fn faults_of_the_caller_are_told_as_such() {
 
     // The default for the head of an answer is a minute; the body has its own limit.
     let mut caller = wire
-        .call(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello")
+        .call(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhello")
         .await;
     let answer = read_until(&mut caller, "}").await;
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
@@ -265,7 +268,7 @@ async fn faults_of_the_caller_are_told_as_such() {
 async fn a_replay_that_was_sent_and_failed_is_a_failure() {
     let wire = Wire::start("").await;
     let (mut caller, mut first) = wire
-        .exchange("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        .exchange("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
         .await;
     first
         .write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")

@@ -19,7 +19,7 @@ async fn start(config: impl Fn(&AuthorizationServer, &Upstream) -> String) -> (G
 async fn a_request_arrives_with_the_token() {
     let (gatepass, upstream) = start(simple_config).await;
     let order = Request::post("/orders?x=1")
-        .header("host", "gatepass.test")
+        .header("host", "localhost")
         .header("x-order", "7")
         .body(Full::from("container=MSKU1234565"))
         .unwrap();
@@ -48,7 +48,7 @@ async fn exactly_one_authorization_leaves_whatever_the_caller_sent() {
         "Connection: close, Authorization\r\n",
         "Proxy-Authorization: Basic dXNlcjpwYXNz\r\n",
     ] {
-        let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        let head = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
         let answer = raw(gatepass.proxy(), head, |text| text.contains("\r\n\r\n")).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{fields:?}: {answer}");
         let seen = upstream.last();
@@ -64,7 +64,7 @@ async fn exactly_one_authorization_leaves_whatever_the_caller_sent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hop_by_hop_fields_stay_on_their_hop() {
     let (gatepass, upstream) = start(simple_config).await;
-    let head = "GET / HTTP/1.1\r\nHost: a\r\nConnection: x-hop, keep-alive\r\nX-Hop: 1\r\n\
+    let head = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: x-hop, keep-alive\r\nX-Hop: 1\r\n\
                 Keep-Alive: timeout=5\r\nTE: trailers\r\nUpgrade: h2c\r\nX-End: 2\r\n\
                 Proxy-Connection: keep-alive\r\nAccept: a\r\nAccept: b\r\n\r\n";
     raw(gatepass.proxy(), head, |text| text.contains("\r\n\r\n")).await;
@@ -89,7 +89,7 @@ async fn targets_pass_byte_for_byte() {
         "/a?b?c=/d/../e",
         "/%E2%82%AC",
     ] {
-        let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let head = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         raw(gatepass.proxy(), head, |text| text.contains("\r\n\r\n")).await;
         assert_eq!(upstream.last().target, target);
     }
@@ -149,7 +149,7 @@ async fn a_route_without_credential_adds_nothing_and_takes_nothing() {
     get(gatepass.proxy(), "/").await;
     assert!(upstream.last().all("authorization").is_empty());
 
-    let head = "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Basic theirs\r\n\r\n";
+    let head = "GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic theirs\r\n\r\n";
     raw(gatepass.proxy(), head, |text| text.contains("\r\n\r\n")).await;
     assert_eq!(upstream.last().all("authorization"), ["Basic theirs"]);
 }
@@ -178,7 +178,7 @@ async fn bodies_of_every_framing_arrive() {
         ),
         ("PROPFIND", "\r\n", ""),
     ] {
-        let request = format!("{method} / HTTP/1.1\r\nHost: a\r\n{framing}");
+        let request = format!("{method} / HTTP/1.1\r\nHost: localhost\r\n{framing}");
         let answer = raw(gatepass.proxy(), &request, |text| {
             text.split_once("\r\n\r\n")
                 .is_some_and(|(_, rest)| rest.ends_with(body))
@@ -201,7 +201,7 @@ async fn an_http_1_0_caller_is_served() {
 #[tokio::test(flavor = "multi_thread")]
 async fn head_has_a_length_and_no_body() {
     let (gatepass, _upstream) = start(simple_config).await;
-    let head = "HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let head = "HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let answer = raw(gatepass.proxy(), head, |_| false).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.ends_with("\r\n\r\n"), "{answer}");
@@ -223,7 +223,7 @@ async fn connections_are_kept_on_both_sides() {
 #[tokio::test(flavor = "multi_thread")]
 async fn trace_and_connect_are_refused() {
     let (gatepass, upstream) = start(simple_config).await;
-    let trace = "TRACE / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let trace = "TRACE / HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let answer = raw(gatepass.proxy(), trace, |text| text.contains('}')).await;
     assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
     assert!(answer.contains("would show the token"), "{answer}");

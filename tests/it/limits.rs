@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 use crate::support::client::PATIENCE;
 use crate::support::{AuthorizationServer, Gatepass, Upstream, get, raw, simple_config};
 
-const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 async fn start(proxy_keys: &str) -> (Gatepass, Upstream) {
     let provider = AuthorizationServer::start();
@@ -80,12 +80,12 @@ async fn more_callers_than_allowed_wait_for_their_turn() {
 async fn a_head_that_is_too_large_is_refused() {
     let (gatepass, upstream) = start("").await;
     let cookie = "x".repeat(200_000);
-    let head = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n\r\n");
+    let head = format!("GET / HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n");
     let answer = raw(gatepass.proxy(), head, |text| text.contains("\r\n\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
 
     let fields: String = (0..200).map(|n| format!("X-{n}: 1\r\n")).collect();
-    let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    let head = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
     let answer = raw(gatepass.proxy(), head, |text| text.contains("\r\n\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
     assert_eq!(upstream.requests(), 0);
@@ -95,7 +95,7 @@ async fn a_head_that_is_too_large_is_refused() {
 async fn large_tokens_and_cookies_fit() {
     let (gatepass, upstream) = start("").await;
     let cookie = "x".repeat(16_000);
-    let head = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n\r\n");
+    let head = format!("GET / HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n");
     let answer = raw(gatepass.proxy(), head, |text| text.contains("\r\n\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert_eq!(upstream.last().all("cookie"), [cookie]);
@@ -138,7 +138,7 @@ async fn a_caller_who_takes_nothing_of_its_answer_is_given_up() {
     let mut caller = TcpStream::connect(gatepass.proxy()).await.unwrap();
     // Much more than the sockets' buffers hold comes back, and nothing of it is read.
     let size = 30_000_000;
-    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n");
+    let head = format!("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n");
     caller.write_all(head.as_bytes()).await.unwrap();
     caller.write_all(&vec![b'x'; size]).await.unwrap();
     let in_flight = r#"gatepass_requests_in_flight{route="root"}"#;

@@ -16,6 +16,7 @@
 mod support;
 
 mod admin;
+mod admission;
 mod cli;
 mod config_mistakes;
 mod config_mistakes_of_grants;

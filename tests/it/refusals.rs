@@ -26,7 +26,7 @@ async fn start(keys: &str) -> (Gatepass, AuthorizationServer, Upstream) {
 }
 
 fn post(body: impl Into<Bytes>) -> Request<Full<Bytes>> {
-    let request = Request::post("/").header("host", "a");
+    let request = Request::post("/").header("host", "localhost");
     request.body(Full::from(body.into())).unwrap()
 }
 

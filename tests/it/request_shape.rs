@@ -124,7 +124,7 @@ async fn the_token_in_another_field_beside_a_static_key() {
     );
     let keys = "header = \"X-Id-Token\"\n scheme = \"\"";
     let (gatepass, _provider, upstream) = start(keys, &route_keys, None).await;
-    let head = "GET / HTTP/1.1\r\nHost: a\r\nX-Id-Token: theirs\r\nX-Api-Key: theirs\r\n\
+    let head = "GET / HTTP/1.1\r\nHost: localhost\r\nX-Id-Token: theirs\r\nX-Api-Key: theirs\r\n\
                 X-Api-Key: theirs too\r\n\r\n";
     raw(gatepass.proxy(), head, |text| text.contains("\r\n\r\n")).await;
     let seen = upstream.last();

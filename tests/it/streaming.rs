@@ -15,7 +15,7 @@ use crate::support::{AuthorizationServer, Gatepass, Upstream, simple_config};
 async fn pieces_of_a_request_arrive_before_the_rest_is_sent() {
     let wire = Wire::start("").await;
     let mut caller = wire
-        .call(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+        .call(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
         .await;
     let mut upstream = wire.accept().await;
     read_until(&mut upstream, "first").await;
@@ -122,7 +122,7 @@ async fn sixty_megabytes_pass_unharmed_in_both_directions() {
 async fn an_upload_may_go_on_after_an_early_answer() {
     let wire = Wire::start_with("proxy.timeouts.header_read = \"200ms\"", "").await;
     let mut caller = wire
-        .call(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
+        .call(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
         .await;
     let mut upstream = wire.accept().await;
     read_until(&mut upstream, "\r\n\r\n").await;

@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Method};
 use secrecy::ExposeSecret;
 use url::Url;
 
 use super::super::decode::{Path, Report};
 use super::super::raw;
-use super::super::scalar::{SecretSource, Size, value_or};
-use super::{LEGAL_NAME, TrustedRoots, is_legal_name, one_of, required, secret};
+use super::super::scalar::{OneOrMany, SecretSource, Size, value_or};
+use super::{LEGAL_NAME, TrustedRoots, is_legal_name, listener, one_of, required, secret};
 use crate::proxy::{Origin, PathPrefix, Settings, Timeouts};
 
 /// The word of routes that add no token.
@@ -50,6 +49,9 @@ fn route(
     report: &mut Report,
 ) -> Option<Settings> {
     let prefix = prefix(raw.path, &path.key("path"), report);
+    let hosts = raw.host.map_or_else(Vec::new, |hosts| hosts.0);
+    let hosts = listener::hosts(hosts, &path.key("host"), report);
+    let methods = methods(raw.methods, &path.key("methods"), report);
     let name = match raw.name {
         Some(name) => checked_name(name, &path.key("name"), report),
         None => prefix.as_ref().map(derived_name),
@@ -70,7 +72,9 @@ fn route(
     let defaults = Timeouts::default();
     Some(Settings {
         name: name?.into(),
+        hosts: hosts?,
         prefix: prefix?,
+        methods: methods?,
         strip_path: value_or(raw.strip_path, false),
         origin: origin?,
         credential: credential?,
@@ -96,6 +100,23 @@ fn replay_limit(written: Option<Size>, path: &Path, report: &mut Report) -> Opti
         report.add(path, format!("{limit} bytes"), "at most 16MiB");
     }
     fitting
+}
+
+fn methods(written: Option<OneOrMany>, path: &Path, report: &mut Report) -> Option<Vec<Method>> {
+    let written = written.map_or_else(Vec::new, |methods| methods.0);
+    let mut methods = Vec::new();
+    for text in written {
+        // RFC 9110 §9.1: "The method token is case-sensitive".
+        match Method::from_bytes(text.as_bytes()) {
+            Ok(method) if text == text.to_ascii_uppercase() => methods.push(method),
+            _ => {
+                let expected = "methods in capitals, such as [\"GET\", \"POST\"]";
+                report.add(path, format!("{text:?}"), expected);
+                return None;
+            }
+        }
+    }
+    Some(methods)
 }
 
 fn prefix(written: Option<String>, path: &Path, report: &mut Report) -> Option<PathPrefix> {
@@ -238,31 +259,46 @@ fn headers(
 
 /// Two routes for the same requests, or two that metrics could not tell apart.
 fn find_twins(routes: &[Option<Settings>], path: &Path, report: &mut Report) {
-    let mut prefixes: BTreeMap<&PathPrefix, usize> = BTreeMap::new();
-    let mut names: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
-    for (index, route) in routes.iter().enumerate() {
+    let routes: Vec<_> = routes.iter().enumerate().collect();
+    for (position, (index, route)) in routes.iter().enumerate() {
         let Some(route) = route else { continue };
         let path = path.key(index);
-        if let Some(first) = prefixes.insert(&route.prefix, index) {
-            report.add(
-                &path.key("path"),
-                format!(
-                    "{:?}, which routes[{first}] matches already",
-                    route.prefix.as_str()
-                ),
-                "a path of its own for each route",
-            );
-        } else if let Some(first) = names.insert(&route.name, index) {
-            report.add(
-                &path.key("name"),
-                format!(
-                    "the name {:?}, which routes[{first}] has already",
-                    &*route.name
-                ),
-                "a name of its own for each route, because metrics are told apart by it",
-            );
+        let earlier = routes.iter().take(position);
+        for (first, other) in earlier.filter_map(|(first, other)| Some((first, other.as_ref()?))) {
+            if are_for_the_same(route, other) {
+                report.add(
+                    &path.key("path"),
+                    format!(
+                        "{:?}, which routes[{first}] matches already",
+                        route.prefix.as_str()
+                    ),
+                    "a path, host or methods of its own for each route",
+                );
+                break;
+            }
+            if route.name == other.name {
+                report.add(
+                    &path.key("name"),
+                    format!(
+                        "the name {:?}, which routes[{first}] has already",
+                        &*route.name
+                    ),
+                    "a name of its own for each route, because metrics are told apart by it",
+                );
+                break;
+            }
         }
     }
+}
+
+/// Whether there is a request that both match, and neither more specifically.
+fn are_for_the_same(one: &Settings, other: &Settings) -> bool {
+    fn overlap<T: PartialEq>(one: &[T], other: &[T]) -> bool {
+        (one.is_empty() && other.is_empty()) || one.iter().any(|item| other.contains(item))
+    }
+    one.prefix == other.prefix
+        && overlap(&one.hosts, &other.hosts)
+        && overlap(&one.methods, &other.methods)
 }
 
 /// A route to gatepass itself would turn one request into as many as there are descriptors.

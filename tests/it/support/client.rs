@@ -55,7 +55,7 @@ pub async fn get(address: SocketAddr, path: &str) -> Answer {
 }
 
 pub fn get_request(path: &str) -> Request<Full<Bytes>> {
-    let request = Request::get(path).header("host", "gatepass.test");
+    let request = Request::get(path).header("host", "localhost");
     request.body(Full::default()).unwrap()
 }
 

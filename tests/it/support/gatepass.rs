@@ -163,7 +163,7 @@ impl Gatepass {
     /// Orders a new token of this credential.
     pub async fn order_refresh(&self, credential: &str) {
         let path = format!("/api/credentials/{credential}/refresh");
-        let order = Request::post(path).header("host", "gatepass.test");
+        let order = Request::post(path).header("host", "localhost");
         let answer = request(self.admin, order.body(Full::default()).unwrap()).await;
         assert_eq!(answer.status(), 202, "{answer:?}");
     }

@@ -62,7 +62,7 @@ impl Wire {
     }
 }
 
-pub const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+pub const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// Reads until something has come.
 pub async fn read_until(stream: &mut TcpStream, wanted: &str) -> String {

@@ -1,0 +1,191 @@
+//! Whether a request is taken at all: its target and its Host are what they must be, and whoever
+//! sends it is no web page of somebody else's.
+
+use http::header::{HOST, HeaderName, ORIGIN};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
+
+use super::rejection::Rejection;
+use super::route::RouteTable;
+
+/// Who may call, as far as a request says who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// The names by which this proxy is called, in small letters and without ports; any name if
+    /// there are none.
+    pub names: Option<Vec<String>>,
+    /// The origins of web pages that may call, such as `http://localhost:3000`.
+    pub allowed_origins: Vec<String>,
+}
+
+impl Admission {
+    /// Takes a request or refuses it. Returns the host that it asks for, without a port.
+    pub(super) fn admit<'a, B>(
+        &self,
+        request: &'a Request<B>,
+        table: &RouteTable,
+    ) -> Result<&'a str, Rejection> {
+        refuse_what_is_not_forwarded(request.method())?;
+        let field = host_field(request.headers(), request.version())?;
+        let asked = match request.uri().authority() {
+            // RFC 9112 §3.2.2: "When an origin server receives a request with an absolute-form of
+            // request-target, the origin server MUST ignore the received Host header field (if
+            // any) and instead use the host information of the request-target."
+            Some(authority) => in_absolute_form(request.uri(), authority)?,
+            None => field,
+        };
+        check_path(request)?;
+        let host = asked.map_or("", host_of);
+        if !self.is_known(host) && !table.names_host(host) {
+            return Err(Rejection::unknown_host(host, self.names.as_deref(), table));
+        }
+        self.refuse_other_sites(request.headers(), field)?;
+        Ok(host)
+    }
+
+    /// A page of the web that reaches loopback by a name of its own (DNS rebinding) is told from an
+    /// application by that name. HTTP/1.0 may do without one, and no browser does.
+    fn is_known(&self, host: &str) -> bool {
+        let Some(names) = &self.names else {
+            return true;
+        };
+        host.is_empty() || names.iter().any(|name| name.eq_ignore_ascii_case(host))
+    }
+
+    /// Browsers say which page a request comes from (Fetch, `Origin`; Fetch Metadata,
+    /// `Sec-Fetch-Site`); applications have no reason to. Whatever page is open in a developer's
+    /// browser can reach loopback, and would act with the credential.
+    fn refuse_other_sites(&self, headers: &HeaderMap, host: Option<&str>) -> Result<(), Rejection> {
+        let origin = headers.get(ORIGIN).map(HeaderValue::as_bytes);
+        let site = headers.get(&SEC_FETCH_SITE).map(HeaderValue::as_bytes);
+        if origin.is_none() && site.is_none() {
+            return Ok(());
+        }
+        let is_allowed = |origin: &[u8]| {
+            let mut allowed = self.allowed_origins.iter();
+            allowed.any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin))
+        };
+        let is_own = |origin: &[u8]| {
+            let host = host.unwrap_or_default().as_bytes();
+            let origin = origin.strip_prefix(b"http://");
+            origin.is_some_and(|origin| origin.eq_ignore_ascii_case(host))
+        };
+        let by_origin = origin.is_none_or(|origin| is_allowed(origin) || is_own(origin));
+        let by_site = match site {
+            None | Some(b"none" | b"same-origin") => true,
+            Some(_) => origin.is_some_and(is_allowed),
+        };
+        match by_origin && by_site {
+            true => Ok(()),
+            false => Err(Rejection::cross_site()),
+        }
+    }
+}
+
+/// RFC 9110 §9.3.8: "A client MUST NOT generate fields in a TRACE request containing sensitive data
+/// that might be disclosed by the response." The answer to it would show the token to the caller.
+///
+/// CONNECT asks for a tunnel, in which gatepass could add nothing.
+fn refuse_what_is_not_forwarded(method: &Method) -> Result<(), Rejection> {
+    if method == Method::TRACE || method == Method::CONNECT {
+        return Err(Rejection::not_forwarded(method));
+    }
+    Ok(())
+}
+
+/// RFC 9112 §3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1
+/// request message that lacks a Host header field and to any request message that contains more
+/// than one Host header field line or a Host header field with an invalid field value."
+fn host_field(headers: &HeaderMap, version: Version) -> Result<Option<&str>, Rejection> {
+    let mut fields = headers.get_all(HOST).iter();
+    let field = match (fields.next(), fields.next()) {
+        (None, _) if version < Version::HTTP_11 => return Ok(None),
+        (None, _) => return Err(Rejection::bad_host("it has no Host field")),
+        (Some(_), Some(_)) => return Err(Rejection::bad_host("it has more than one Host field")),
+        (Some(field), None) => field,
+    };
+    let text = field.to_str().ok().filter(|text| is_authority(text));
+    let text = text.ok_or_else(|| Rejection::bad_host("its Host field holds no host and port"))?;
+    Ok(Some(text))
+}
+
+/// uri-host [ ":" port ], without the user information that RFC 9110 §4.2.4 has a recipient treat
+/// as an error.
+fn is_authority(text: &str) -> bool {
+    let Ok(authority) = text.parse::<Authority>() else {
+        return false;
+    };
+    let after_host = text.get(authority.host().len()..).unwrap_or_default();
+    let port = after_host.strip_prefix(':').unwrap_or_default();
+    let has_port = after_host.is_empty() || port.is_empty() || port.parse::<u16>().is_ok();
+    !authority.host().is_empty() && !text.contains('@') && has_port
+}
+
+/// An application that can only be given a proxy asks for `http://host/path`; the route that names
+/// the host says how it is spoken to.
+fn in_absolute_form<'a>(
+    target: &Uri,
+    authority: &'a Authority,
+) -> Result<Option<&'a str>, Rejection> {
+    let is_plain = target
+        .scheme_str()
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"));
+    if !is_plain {
+        return Err(Rejection::bad_target(
+            "it asks for an address that does not begin with http://; the route's upstream says \
+             whether TLS is spoken to it",
+        ));
+    }
+    if !is_authority(authority.as_str()) {
+        return Err(Rejection::bad_target(
+            "there is no host and port in its target",
+        ));
+    }
+    Ok(Some(authority.as_str()))
+}
+
+/// RFC 9112 §3.2: a target is a path, an address, or `*` with OPTIONS.
+fn check_path<B>(request: &Request<B>) -> Result<(), Rejection> {
+    let path = request.uri().path();
+    let is_path = path.starts_with('/');
+    let is_asterisk = path == "*" && request.method() == Method::OPTIONS;
+    match is_path || is_asterisk {
+        true => Ok(()),
+        false => Err(Rejection::bad_target("its target is no path")),
+    }
+}
+
+/// Without the port.
+fn host_of(authority: &str) -> &str {
+    let end = match authority.rfind(']') {
+        Some(bracket) => bracket + 1,
+        None => authority.find(':').unwrap_or(authority.len()),
+    };
+    authority.get(..end).unwrap_or(authority)
+}
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_with_and_without_ports() {
+        for (text, host) in [
+            ("localhost", "localhost"),
+            ("localhost:8080", "localhost"),
+            ("127.0.0.1:", "127.0.0.1"),
+            ("[::1]", "[::1]"),
+            ("[::1]:8080", "[::1]"),
+        ] {
+            assert!(is_authority(text), "{text}");
+            assert_eq!(host_of(text), host);
+        }
+        for text in [
+            "", ":80", "a@b", "a:b@c:80", "a:99999", "a:8x", "a b", "a/b", "[::1",
+        ] {
+            assert!(!is_authority(text), "{text}");
+        }
+    }
+}
