@@ -6,7 +6,10 @@
 mod admission;
 mod body;
 mod exchange;
+mod expectation;
 mod forward;
+mod hop_by_hop;
+mod location;
 pub mod metrics;
 mod rejection;
 mod replay;

@@ -143,6 +143,11 @@ pub(super) struct Route {
     pub(super) max_idle_connections: Option<Count>,
     pub(super) replay_limit: Option<Size>,
     pub(super) headers: BTreeMap<String, SecretSource>,
+    pub(super) remove_headers: Option<OneOrMany>,
+    pub(super) response_headers: BTreeMap<String, SecretSource>,
+    pub(super) remove_response_headers: Option<OneOrMany>,
+    pub(super) keep_host: Option<Flag>,
+    pub(super) rewrite_location: Option<Flag>,
 }
 
 #[derive(Debug, Default, Deserialize)]

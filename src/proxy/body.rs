@@ -8,9 +8,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderName;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::expectation::Expectation;
 use super::metrics::InFlight;
 use super::upstream::Lease;
 use crate::server::CallerBody;
@@ -25,6 +27,8 @@ pub(super) enum OutgoingBody {
     Streamed {
         body: CallerBody,
         progress: Option<Rc<Progress>>,
+        /// The caller waits to be asked for it.
+        expectation: Option<Expectation>,
     },
     /// Once more, from what was kept of it.
     Kept(Kept),
@@ -36,6 +40,8 @@ pub(super) enum OutgoingBody {
 pub(super) struct Progress {
     moved_at: Cell<Instant>,
     state: Cell<Sending>,
+    /// The field that carries the token.
+    token_header: HeaderName,
     /// What has gone out, as long as it is within the limit.
     kept: RefCell<Option<Kept>>,
     room: Cell<usize>,
@@ -55,11 +61,17 @@ pub(super) enum Sending {
 impl OutgoingBody {
     /// Also hands out the body's progress, unless there is nothing to send. Up to `keep` bytes are
     /// kept; the pieces are shared with what is sent, not copied.
-    pub(super) fn new(body: CallerBody, keep: usize) -> (Self, Option<Rc<Progress>>) {
+    pub(super) fn new(
+        body: CallerBody,
+        keep: usize,
+        token_header: &HeaderName,
+        expectation: Option<Expectation>,
+    ) -> (Self, Option<Rc<Progress>>) {
         let progress = (!body.is_end_stream()).then(|| {
             Rc::new(Progress {
                 moved_at: Cell::new(Instant::now()),
                 state: Cell::new(Sending::UnderWay),
+                token_header: token_header.clone(),
                 kept: RefCell::new(fits(&body, keep).then(Kept::new)),
                 room: Cell::new(keep.saturating_add(COST_OF_A_PIECE)),
             })
@@ -67,6 +79,7 @@ impl OutgoingBody {
         let body = Self::Streamed {
             body,
             progress: progress.clone(),
+            expectation,
         };
         (body, progress)
     }
@@ -119,13 +132,29 @@ impl Body for OutgoingBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let (body, progress) = match &mut *self {
-            Self::Streamed { body, progress } => (body, progress),
+            Self::Streamed {
+                body,
+                progress,
+                expectation,
+            } => {
+                // To ask the body for a piece is to ask the caller.
+                if let Some(expectation) = expectation {
+                    ready!(expectation.poll_asked(cx));
+                }
+                (body, progress)
+            }
             Self::Kept(pieces) => {
                 return Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece))));
             }
         };
-        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        let mut frame = ready!(Pin::new(&mut *body).poll_frame(cx));
         if let Some(progress) = progress {
+            // Some servers merge trailers into the head: the token is not to come twice.
+            if let Some(Ok(frame)) = &mut frame
+                && let Some(trailers) = frame.trailers_mut()
+            {
+                trailers.remove(&progress.token_header);
+            }
             progress.moved(match &frame {
                 Some(Err(_)) => Sending::Broken,
                 Some(Ok(_)) if !body.is_end_stream() => Sending::UnderWay,

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::body::{Kept, OutgoingBody, Progress};
+use super::expectation::Expectation;
 use super::forward;
 use super::rejection::Rejection;
 use super::replay::{SentHead, is_refusal, whole_body};
@@ -30,9 +31,14 @@ pub(super) async fn exchange(
         true => route.settings.replay_limit,
         false => 0,
     };
-    let (body, progress) = OutgoingBody::new(body, keep);
+    let token_header = &route.settings.token_header;
+    let expectation = Expectation::of(&head.headers);
+    let (body, progress) = OutgoingBody::new(body, keep, token_header, expectation.clone());
     let progress = progress.as_deref();
     let mut request = Request::from_parts(head, body);
+    if let Some(expectation) = &expectation {
+        expectation.await_word(&mut request);
+    }
     let head = repeatable.then(|| SentHead::of(&request));
 
     let way = checkout(route, upstream, request.headers_mut(), now).await?;
@@ -219,6 +225,11 @@ mod tests {
         let settings = Settings {
             hosts: Vec::new(),
             methods: Vec::new(),
+            keep_host: false,
+            remove_headers: Vec::new(),
+            response_headers: Vec::new(),
+            remove_response_headers: Vec::new(),
+            rewrite_location: true,
             name: "api".into(),
             prefix: PathPrefix::new("/").unwrap(),
             strip_path: false,

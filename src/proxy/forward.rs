@@ -1,12 +1,14 @@
 //! What changes in a message on its way through (RFC 9110 §7.6): as little as the RFC allows.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, TRANSFER_ENCODING};
+use http::header::{CONNECTION, EXPECT, HOST, TE, TRANSFER_ENCODING, VIA};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Extensions, HeaderMap, HeaderValue, Response, StatusCode, Uri, Version};
 use hyper::body::Body;
 
+use super::hop_by_hop::{Coding, remove_hop_by_hop, take_transfer_coding};
+use super::location;
 use super::rejection::Rejection;
 use super::route::Route;
 use crate::server::CallerBody;
@@ -19,6 +21,7 @@ pub(super) fn prepare_request(
     route: &Route,
 ) -> Result<(), Rejection> {
     head.uri = target(&head.uri, route).ok_or_else(|| Rejection::target_too_long(route))?;
+    let received = head.version;
     // RFC 9110 §2.5: an intermediary "MUST send [its] own HTTP-version in forwarded messages".
     head.version = Version::HTTP_11;
     // hyper's own notes about the caller's connection mean nothing on another one.
@@ -27,18 +30,59 @@ pub(super) fn prepare_request(
     if coding == Coding::Unknown {
         return Err(Rejection::unknown_coding(route));
     }
+    let takes_trailers = takes_trailers(&head.headers);
     remove_hop_by_hop(&mut head.headers);
-    head.headers
-        .insert(HOST, route.settings.origin.host_field().clone());
-    for (name, value) in &route.settings.headers {
-        head.headers.insert(name.clone(), value.clone());
+    if takes_trailers {
+        // RFC 9110 §10.1.4: "A sender of TE MUST also send a "TE" connection option".
+        head.headers
+            .insert(TE, HeaderValue::from_static("trailers"));
+        head.headers
+            .insert(CONNECTION, HeaderValue::from_static("te"));
     }
+    if received < Version::HTTP_11 {
+        // RFC 9110 §10.1.1: "A server that receives a 100-continue expectation in an HTTP/1.0
+        // request MUST ignore that expectation."
+        head.headers.remove(EXPECT);
+    }
+    adapt(&mut head.headers, route);
+    // RFC 9110 §7.6.3: "An HTTP-to-HTTP gateway MUST send an appropriate Via header field in each
+    // inbound request message". Answers get none, which is left to it.
+    head.headers.append(VIA, via(received));
     // Without this hyper takes a GET or HEAD whose length is not known to have no body at all.
     if !body.is_end_stream() && body.size_hint().exact().is_none() {
         head.headers
             .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     Ok(())
+}
+
+/// What the route changes in a request's fields.
+fn adapt(headers: &mut HeaderMap, route: &Route) {
+    let settings = &route.settings;
+    if !settings.keep_host {
+        headers.insert(HOST, settings.origin.host_field().clone());
+    }
+    for name in &settings.remove_headers {
+        headers.remove(name);
+    }
+    for (name, value) in &settings.headers {
+        headers.insert(name.clone(), value.clone());
+    }
+}
+
+/// Whether the caller can do with trailers (RFC 9110 §10.1.4).
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(TE).iter().any(|value| {
+        let mut codings = value.as_bytes().split(|byte| *byte == b',');
+        codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    })
+}
+
+fn via(received: Version) -> HeaderValue {
+    HeaderValue::from_static(match received {
+        Version::HTTP_10 => "1.0 gatepass",
+        _ => "1.1 gatepass",
+    })
 }
 
 /// Turns the head of an upstream's answer into the head of the answer that the caller gets.
@@ -54,33 +98,16 @@ pub(super) fn prepare_response<B>(
     }
     // As for requests: an upstream's HTTP/1.0 is no reason to give up the caller's connection.
     *response.version_mut() = Version::HTTP_11;
-    remove_hop_by_hop(response.headers_mut());
-    Ok(())
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Coding {
-    /// None, or the one that hyper has taken off already.
-    Known,
-    /// One that would still be on the body when its name is gone.
-    Unknown,
-}
-
-/// RFC 9112 §6.3: "If a message is received with both a Transfer-Encoding and a Content-Length
-/// header field, the Transfer-Encoding overrides the Content-Length. […] An intermediary that
-/// chooses to forward the message MUST first remove the received Content-Length field".
-fn take_transfer_coding(headers: &mut HeaderMap) -> Coding {
-    let Some(coding) = headers.get(TRANSFER_ENCODING) else {
-        return Coding::Known;
-    };
-    let only_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked")
-        && headers.get_all(TRANSFER_ENCODING).iter().count() == 1;
-    headers.remove(CONTENT_LENGTH);
-    if only_chunked {
-        Coding::Known
-    } else {
-        Coding::Unknown
+    let headers = response.headers_mut();
+    remove_hop_by_hop(headers);
+    location::rewrite(headers, route);
+    for name in &route.settings.remove_response_headers {
+        headers.remove(name);
     }
+    for (name, value) in &route.settings.response_headers {
+        headers.insert(name.clone(), value.clone());
+    }
+    Ok(())
 }
 
 /// The upstream's address of what the caller asked for. Path and query go on byte for byte; only
@@ -106,136 +133,4 @@ fn target(uri: &Uri, route: &Route) -> Option<Uri> {
     target.push_str(rest);
     let target = PathAndQuery::from_maybe_shared(Bytes::from(target)).ok()?;
     Some(Uri::from(target))
-}
-
-/// RFC 9110 §7.6.1: "Intermediaries MUST parse a received Connection header field before a message
-/// is forwarded and, for each connection-option in this field, remove any header or trailer
-/// field(s) from the message with the same name as the connection-option, and then remove the
-/// Connection header field itself (or replace it with the intermediary's own control options for
-/// the forwarded message)."
-///
-/// "Furthermore, intermediaries SHOULD remove or replace fields that are known to require removal
-/// before forwarding, whether or not they appear as a connection-option, after applying those
-/// fields' semantics."
-///
-/// The token is put in afterwards, so `Connection: authorization` cannot take it out.
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        for named in named_by_connection(headers) {
-            headers.remove(named);
-        }
-    }
-    // One walk over the fields that are there costs less than a look-up for each that might be.
-    while let Some(found) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
-        headers.remove(found);
-    }
-}
-
-fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok())
-        .collect()
-}
-
-/// RFC 9110 §7.6.1 names Proxy-Connection, Keep-Alive, TE, Transfer-Encoding and Upgrade. The
-/// Proxy-Auth… fields are meant for the next proxy (§11.7), which is gatepass.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-authenticate"
-            | "proxy-authentication-info"
-            | "proxy-authorization"
-            | "proxy-connection"
-            | "te"
-            | "transfer-encoding"
-            | "upgrade"
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn after_removal(fields: &[(&str, &str)]) -> Vec<String> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                HeaderValue::from_str(value).unwrap(),
-            );
-        }
-        remove_hop_by_hop(&mut headers);
-        let mut left: Vec<_> = headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
-            .collect();
-        left.sort();
-        left
-    }
-
-    #[test]
-    fn end_to_end_fields_stay() {
-        let fields = [
-            ("accept", "*/*"),
-            ("cookie", "a"),
-            ("cookie", "b"),
-            ("trailer", "x"),
-        ];
-        assert_eq!(after_removal(&fields).len(), fields.len());
-    }
-
-    #[test]
-    fn hop_by_hop_fields_go() {
-        let fields = [
-            ("keep-alive", "timeout=5"),
-            ("proxy-authorization", "Basic x"),
-            ("proxy-authenticate", "Basic"),
-            ("proxy-connection", "keep-alive"),
-            ("te", "trailers"),
-            ("te", "gzip"),
-            ("transfer-encoding", "chunked"),
-            ("upgrade", "h2c"),
-            ("connection", "upgrade"),
-            ("accept", "*/*"),
-        ];
-        assert_eq!(after_removal(&fields), ["accept: */*"]);
-    }
-
-    #[test]
-    fn a_length_beside_a_coding_goes() {
-        for (coding, left) in [
-            ("chunked", Coding::Known),
-            ("Chunked", Coding::Known),
-            ("gzip, chunked", Coding::Unknown),
-            ("identity", Coding::Unknown),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("3"));
-            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static(coding));
-            assert_eq!(take_transfer_coding(&mut headers), left, "{coding}");
-            assert!(!headers.contains_key(CONTENT_LENGTH), "{coding}");
-        }
-        let mut plain = HeaderMap::new();
-        plain.insert(CONTENT_LENGTH, HeaderValue::from_static("3"));
-        assert_eq!(take_transfer_coding(&mut plain), Coding::Known);
-        assert!(plain.contains_key(CONTENT_LENGTH));
-    }
-
-    #[test]
-    fn fields_that_connection_names_go_too() {
-        let fields = [
-            ("connection", "X-One , close,,"),
-            ("connection", "x-two"),
-            ("x-one", "1"),
-            ("x-two", "2"),
-            ("x-two", "2 again"),
-            ("x-three", "3"),
-        ];
-        assert_eq!(after_removal(&fields), ["x-three: 3"]);
-    }
 }

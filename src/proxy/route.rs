@@ -37,6 +37,16 @@ pub struct Settings {
     pub token_header: HeaderName,
     /// Fields that every request gets besides, in place of what the caller sent.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Whether the caller's Host goes on instead of the upstream's own.
+    pub keep_host: bool,
+    /// Fields that are taken off every request.
+    pub remove_headers: Vec<HeaderName>,
+    /// Fields that every answer gets, in place of what the upstream sent.
+    pub response_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Fields that are taken off every answer.
+    pub remove_response_headers: Vec<HeaderName>,
+    /// Whether redirects to the upstream become redirects through gatepass.
+    pub rewrite_location: bool,
     /// Up to which size a request's body is kept, so that the request can be sent again with
     /// another token.
     pub replay_limit: usize,

@@ -15,6 +15,7 @@
 
 mod support;
 
+mod adaptation;
 mod admin;
 mod admission;
 mod cli;
@@ -23,6 +24,7 @@ mod config_mistakes_of_grants;
 mod demo;
 mod discovery;
 mod documentation;
+mod expectation;
 mod faults;
 mod floors;
 mod forwarding;

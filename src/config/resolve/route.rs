@@ -62,10 +62,28 @@ fn route(
         Some(Some(name)) => credentials.get(name).cloned().flatten(),
         _ => Some(AUTHORIZATION),
     };
-    let headers = headers(
+    let request_headers = headers(
         raw.headers,
         token_header.as_ref(),
         &path.key("headers"),
+        report,
+    );
+    let response_headers = headers(
+        raw.response_headers,
+        None,
+        &path.key("response_headers"),
+        report,
+    );
+    let remove_headers = names(
+        raw.remove_headers,
+        token_header.as_ref(),
+        &path.key("remove_headers"),
+        report,
+    );
+    let remove_response_headers = names(
+        raw.remove_response_headers,
+        None,
+        &path.key("remove_response_headers"),
         report,
     );
     let replay_limit = replay_limit(raw.replay_limit, &path.key("replay_limit"), report);
@@ -79,7 +97,12 @@ fn route(
         origin: origin?,
         credential: credential?,
         token_header: token_header?,
-        headers: headers?,
+        headers: request_headers?,
+        remove_headers: remove_headers?,
+        response_headers: response_headers?,
+        remove_response_headers: remove_response_headers?,
+        keep_host: value_or(raw.keep_host, false),
+        rewrite_location: value_or(raw.rewrite_location, true),
         timeouts: Timeouts {
             connect: value_or(raw.timeouts.connect, defaults.connect),
             response_head: value_or(raw.timeouts.response_head, defaults.response_head),
@@ -255,6 +278,31 @@ fn headers(
         }
     }
     (values.len() == resolved.len()).then_some(values)
+}
+
+/// Names of fields that are taken off.
+fn names(
+    written: Option<OneOrMany>,
+    token_header: Option<&HeaderName>,
+    path: &Path,
+    report: &mut Report,
+) -> Option<Vec<HeaderName>> {
+    let written = written.map_or_else(Vec::new, |names| names.0);
+    let mut names = Vec::new();
+    for text in written {
+        let name = HeaderName::try_from(&text).ok();
+        let own =
+            |name: &HeaderName| OWN_HEADERS.contains(&name.as_str()) || token_header == Some(name);
+        match name.filter(|name| !own(name)) {
+            Some(name) => names.push(name),
+            None => {
+                let expected = "names of header fields that gatepass does not set itself";
+                report.add(path, format!("{text:?}"), expected);
+                return None;
+            }
+        }
+    }
+    Some(names)
 }
 
 /// Two routes for the same requests, or two that metrics could not tell apart.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
+use http::uri::Authority;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use url::{Host, Url};
@@ -87,6 +88,21 @@ impl Origin {
             Err(_) => self.host == "localhost",
         };
         self.tls.is_none() && !loopback
+    }
+
+    /// Whether an address with this scheme and authority is this upstream's.
+    pub(in crate::proxy) fn is_at(&self, scheme: &str, authority: &Authority) -> bool {
+        let (own_scheme, usual_port) = match self.tls {
+            Some(_) => ("https", 443),
+            None => ("http", 80),
+        };
+        scheme.eq_ignore_ascii_case(own_scheme)
+            && authority
+                .host()
+                .trim_matches(['[', ']'])
+                .eq_ignore_ascii_case(&self.host)
+            && authority.port_u16().unwrap_or(usual_port) == self.port
+            && !authority.as_str().contains('@')
     }
 
     /// The value of the `Host` field: the name, with the port if it is not the scheme's own.

@@ -22,14 +22,33 @@ impl Wire {
 
     /// With these keys at the top, and these of the route.
     pub async fn start_with(proxy_keys: &str, route_keys: &str) -> Self {
+        Self::start_changed(|config| format!("{proxy_keys}\n{config}\n{route_keys}")).await
+    }
+
+    /// With these keys of the credential, and these of the route.
+    pub async fn start_with_credential(credential_keys: &str, route_keys: &str) -> Self {
+        let keys = format!("{credential_keys}\nclient_id");
+        Self::start_changed(|config| config.replace("client_id", &keys) + route_keys).await
+    }
+
+    /// With this path of the route, this base path of the upstream, and these keys of the route.
+    pub async fn start_at(path: &str, base: &str, route_keys: &str) -> Self {
+        Self::start_changed(|config| {
+            let (before, upstream) = config.split_once("upstream = \"").unwrap();
+            let (origin, after) = upstream.split_once('"').unwrap();
+            let before = before.replace("path = \"/\"", &format!("path = \"{path}\""));
+            format!("{before}upstream = \"{origin}{base}\"{after}\n{route_keys}")
+        })
+        .await
+    }
+
+    async fn start_changed(change: impl FnOnce(String) -> String) -> Self {
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let provider = AuthorizationServer::start();
         let other = Upstream::start().await;
         let origin = format!("http://{}", upstream.local_addr().unwrap());
         let config = simple_config(&provider, &other).replace(&other.origin(), &origin);
-        let gatepass = Gatepass::start(&format!("{proxy_keys}\n{config}\n{route_keys}"))
-            .ready()
-            .await;
+        let gatepass = Gatepass::start(&change(config)).ready().await;
         Self {
             gatepass,
             upstream,

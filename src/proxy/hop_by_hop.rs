@@ -1,0 +1,163 @@
+//! What concerns one connection only and ends there (RFC 9110 §7.6.1).
+
+use http::HeaderMap;
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
+
+/// RFC 9110 §7.6.1: "Intermediaries MUST parse a received Connection header field before a message
+/// is forwarded and, for each connection-option in this field, remove any header or trailer
+/// field(s) from the message with the same name as the connection-option, and then remove the
+/// Connection header field itself (or replace it with the intermediary's own control options for
+/// the forwarded message)."
+///
+/// "Furthermore, intermediaries SHOULD remove or replace fields that are known to require removal
+/// before forwarding, whether or not they appear as a connection-option, after applying those
+/// fields' semantics."
+///
+/// The token is put in afterwards, so `Connection: authorization` cannot take it out.
+pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        for named in named_by_connection(headers) {
+            headers.remove(named);
+        }
+    }
+    // One walk over the fields that are there costs less than a look-up for each that might be.
+    while let Some(found) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
+        headers.remove(found);
+    }
+}
+
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok())
+        .collect()
+}
+
+/// RFC 9110 §7.6.1 names Proxy-Connection, Keep-Alive, TE, Transfer-Encoding and Upgrade. The
+/// Proxy-Auth… fields are meant for the next proxy (§11.7), which is gatepass.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Coding {
+    /// None, or the one that hyper has taken off already.
+    Known,
+    /// One that would still be on the body when its name is gone.
+    Unknown,
+}
+
+/// RFC 9112 §6.3: "If a message is received with both a Transfer-Encoding and a Content-Length
+/// header field, the Transfer-Encoding overrides the Content-Length. […] An intermediary that
+/// chooses to forward the message MUST first remove the received Content-Length field".
+pub(super) fn take_transfer_coding(headers: &mut HeaderMap) -> Coding {
+    let Some(coding) = headers.get(TRANSFER_ENCODING) else {
+        return Coding::Known;
+    };
+    let only_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+        && headers.get_all(TRANSFER_ENCODING).iter().count() == 1;
+    headers.remove(CONTENT_LENGTH);
+    if only_chunked {
+        Coding::Known
+    } else {
+        Coding::Unknown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn after_removal(fields: &[(&str, &str)]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
+        }
+        remove_hop_by_hop(&mut headers);
+        let mut left: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        left.sort();
+        left
+    }
+
+    #[test]
+    fn end_to_end_fields_stay() {
+        let fields = [
+            ("accept", "*/*"),
+            ("cookie", "a"),
+            ("cookie", "b"),
+            ("trailer", "x"),
+        ];
+        assert_eq!(after_removal(&fields).len(), fields.len());
+    }
+
+    #[test]
+    fn hop_by_hop_fields_go() {
+        let fields = [
+            ("keep-alive", "timeout=5"),
+            ("proxy-authorization", "Basic x"),
+            ("proxy-authenticate", "Basic"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "trailers"),
+            ("te", "gzip"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("connection", "upgrade"),
+            ("accept", "*/*"),
+        ];
+        assert_eq!(after_removal(&fields), ["accept: */*"]);
+    }
+
+    #[test]
+    fn a_length_beside_a_coding_goes() {
+        for (coding, left) in [
+            ("chunked", Coding::Known),
+            ("Chunked", Coding::Known),
+            ("gzip, chunked", Coding::Unknown),
+            ("identity", Coding::Unknown),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("3"));
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static(coding));
+            assert_eq!(take_transfer_coding(&mut headers), left, "{coding}");
+            assert!(!headers.contains_key(CONTENT_LENGTH), "{coding}");
+        }
+        let mut plain = HeaderMap::new();
+        plain.insert(CONTENT_LENGTH, HeaderValue::from_static("3"));
+        assert_eq!(take_transfer_coding(&mut plain), Coding::Known);
+        assert!(plain.contains_key(CONTENT_LENGTH));
+    }
+
+    #[test]
+    fn fields_that_connection_names_go_too() {
+        let fields = [
+            ("connection", "X-One , close,,"),
+            ("connection", "x-two"),
+            ("x-one", "1"),
+            ("x-two", "2"),
+            ("x-two", "2 again"),
+            ("x-three", "3"),
+        ];
+        assert_eq!(after_removal(&fields), ["x-three: 3"]);
+    }
+}
