@@ -14,6 +14,7 @@ pub mod metrics;
 mod rejection;
 mod replay;
 mod route;
+mod upgrade;
 mod upstream;
 
 use std::convert::Infallible;
@@ -78,9 +79,12 @@ impl Proxy {
         // Dropped by whoever ends the request, so that its outcome is counted however it ends.
         let in_flight = route.metrics.begin(now);
         match exchange(route, upstream, request, now).await {
-            Ok(answer) => {
+            Ok((answer, switch)) => {
                 tell_recovery(route, upstream);
-                forwarded(answer, route, in_flight)
+                match switch {
+                    None => forwarded(answer, route, in_flight),
+                    Some(asked) => switched(asked, answer, route, in_flight),
+                }
             }
             Err(rejection) => {
                 tell_failure(route, upstream, &rejection);
@@ -111,6 +115,19 @@ fn forwarded(answer: Answer, route: &Route, mut in_flight: InFlight) -> Response
     let idle = route.settings.timeouts.idle;
     let body = AnswerBody::forwarded(body, answer.lease, idle, in_flight);
     Response::from_parts(head, body)
+}
+
+/// The connection is no longer HTTP's.
+fn switched(
+    asked: upgrade::Asked,
+    answer: Answer,
+    route: &Route,
+    mut in_flight: InFlight,
+) -> Response<AnswerBody> {
+    in_flight.answered(answer.response.status());
+    let idle = route.settings.timeouts.idle;
+    let head = asked.tunnel(answer, idle, in_flight);
+    head.map(|()| AnswerBody::nothing())
 }
 
 /// An upstream that is down fails every request; the first one is news, and that it is over.

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -24,8 +24,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::drain::DrainWatch;
-pub use activity::CallerBody;
 use activity::{Activity, AnswerBody, WatchedStream};
+pub use activity::{CallerBody, Tunnels};
 pub use intake::{Intake, alone, spread};
 
 /// The limits of a listener's connections.
@@ -117,11 +117,12 @@ where
         debug!(%error, "a caller left before its connection was served");
         return;
     }
-    let activity = Rc::new(Activity::new());
-    let io = TokioIo::new(WatchedStream::new(stream, Rc::clone(&activity)));
+    let activity = Arc::new(Activity::new());
+    let tunnels = Tunnels::default();
+    let io = TokioIo::new(WatchedStream::new(stream, Arc::clone(&activity)));
     let service = service_fn(|request: Request<Incoming>| {
         let exchange = activity.begin();
-        let request = request.map(|body| CallerBody::new(body, exchange.clone()));
+        let request = request.map(|body| CallerBody::new(body, tunnels.clone(), exchange.clone()));
         let answer = service.call(request);
         async move { Ok::<_, Infallible>(answer.await?.map(|body| AnswerBody::new(body, exchange))) }
     });
@@ -131,7 +132,8 @@ where
         .header_read_timeout(None)
         .max_headers(settings.max_headers)
         .max_buf_size(settings.max_header_bytes)
-        .serve_connection(io, service);
+        .serve_connection(io, service)
+        .with_upgrades();
     let mut connection = pin!(connection);
     let mut overdue = pin!(activity.overdue(&settings));
     let mut draining = false;
@@ -141,7 +143,7 @@ where
                 if let Err(error) = outcome {
                     debug!(%error, "a connection ended early");
                 }
-                return;
+                break;
             }
             () = overdue.as_mut() => return debug!("a connection was idle or slow for too long"),
             () = drain.begun(), if !draining => {
@@ -149,6 +151,9 @@ where
                 connection.as_mut().graceful_shutdown();
             }
         }
+    }
+    if let Some(tunnel) = tunnels.take() {
+        tunnel.await;
     }
 }
 

@@ -198,7 +198,7 @@ fn fits(body: &CallerBody, limit: usize) -> bool {
 #[derive(Debug)]
 pub struct AnswerBody {
     source: Source,
-    in_flight: InFlight,
+    in_flight: Option<InFlight>,
 }
 
 #[derive(Debug)]
@@ -222,7 +222,7 @@ impl AnswerBody {
                 idle,
                 deadline: None,
             }),
-            in_flight,
+            in_flight: Some(in_flight),
         }
     }
 
@@ -230,7 +230,15 @@ impl AnswerBody {
     pub(super) fn own(body: Bytes, in_flight: InFlight) -> Self {
         Self {
             source: Source::Own(body),
-            in_flight,
+            in_flight: Some(in_flight),
+        }
+    }
+
+    /// No body, of an answer that is not the end of its request.
+    pub(super) fn nothing() -> Self {
+        Self {
+            source: Source::Own(Bytes::new()),
+            in_flight: None,
         }
     }
 }
@@ -247,8 +255,8 @@ impl Body for AnswerBody {
         match &mut this.source {
             Source::Forwarded(forwarded) => {
                 let frame = ready!(forwarded.poll_frame(cx));
-                if let Some(Err(_)) = &frame {
-                    this.in_flight.broken();
+                if let (Some(Err(_)), Some(in_flight)) = (&frame, &this.in_flight) {
+                    in_flight.broken();
                 }
                 Poll::Ready(frame)
             }

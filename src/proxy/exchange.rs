@@ -3,7 +3,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request};
+use http::header::UPGRADE;
+use http::{HeaderMap, Method, Request, StatusCode};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -13,6 +14,7 @@ use super::forward;
 use super::rejection::Rejection;
 use super::replay::{SentHead, is_refusal, whole_body};
 use super::route::Route;
+use super::upgrade;
 use super::upstream::{Answer, Connection, SendError, Upstream};
 use crate::server::CallerBody;
 use crate::token::{Refusal, RefusedBy, TokenReader};
@@ -21,12 +23,17 @@ use crate::token::{Refusal, RefusedBy, TokenReader};
 pub(super) async fn exchange(
     route: &Route,
     upstream: &Rc<Upstream>,
-    request: Request<CallerBody>,
+    mut request: Request<CallerBody>,
     now: Instant,
-) -> Result<Answer, Rejection> {
+) -> Result<(Answer, Option<upgrade::Asked>), Rejection> {
+    let switch = upgrade::Asked::of(&mut request);
     let (mut head, body) = request.into_parts();
     forward::prepare_request(&mut head, &body, route)?;
-    let repeatable = may_be_repeated(route, &head.method);
+    if switch.is_some() {
+        upgrade::ask(&mut head.headers);
+    }
+    // Nobody knows what an upstream has begun that was asked to switch.
+    let repeatable = switch.is_none() && may_be_repeated(route, &head.method);
     let keep = match repeatable {
         true => route.settings.replay_limit,
         false => 0,
@@ -43,15 +50,17 @@ pub(super) async fn exchange(
 
     let way = checkout(route, upstream, request.headers_mut(), now).await?;
     let (answer, generation) = send(route, upstream, way, request, head.as_ref(), progress).await?;
-    match (&route.token, generation, head) {
+    let answer = match (&route.token, generation, head) {
         (Some(reader), Some(generation), Some(head)) if is_refusal(reader, &answer.response) => {
             match another_token(reader, generation, progress).await {
-                Some(body) => replay(route, upstream, head.with_body(body), answer).await,
-                None => Ok(answer),
+                Some(body) => replay(route, upstream, head.with_body(body), answer).await?,
+                None => answer,
             }
         }
-        _ => Ok(answer),
-    }
+        _ => answer,
+    };
+    let switch = switch.filter(|_| answer.response.status() == StatusCode::SWITCHING_PROTOCOLS);
+    Ok((answer, switch))
 }
 
 /// Whether anything could make it necessary to send a request again.
@@ -128,10 +137,11 @@ async fn send(
     head: Option<&SentHead>,
     progress: Option<&Progress>,
 ) -> Result<(Answer, Option<u64>), Rejection> {
+    let asks_to_switch = request.headers().contains_key(UPGRADE);
     loop {
         match way.connection.send(request, progress).await {
             Ok(mut answer) => {
-                forward::prepare_response(&mut answer.response, route)?;
+                forward::prepare_response(&mut answer.response, asks_to_switch, route)?;
                 return Ok((answer, way.generation));
             }
             // The upstream had closed an idle connection and nothing was sent on it. A fresh one

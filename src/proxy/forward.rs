@@ -11,6 +11,7 @@ use super::hop_by_hop::{Coding, remove_hop_by_hop, take_transfer_coding};
 use super::location;
 use super::rejection::Rejection;
 use super::route::Route;
+use super::upgrade;
 use crate::server::CallerBody;
 
 /// Turns the head of a caller's request into the head of the request that is sent on; all but the
@@ -88,9 +89,11 @@ fn via(received: Version) -> HeaderValue {
 /// Turns the head of an upstream's answer into the head of the answer that the caller gets.
 pub(super) fn prepare_response<B>(
     response: &mut Response<B>,
+    asks_to_switch: bool,
     route: &Route,
 ) -> Result<(), Rejection> {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if switches && !(asks_to_switch && upgrade::is_agreed(response)) {
         return Err(Rejection::unasked_upgrade(route));
     }
     if take_transfer_coding(response.headers_mut()) == Coding::Unknown {
@@ -100,6 +103,9 @@ pub(super) fn prepare_response<B>(
     *response.version_mut() = Version::HTTP_11;
     let headers = response.headers_mut();
     remove_hop_by_hop(headers);
+    if switches {
+        upgrade::ask(headers);
+    }
     location::rewrite(headers, route);
     for name in &route.settings.remove_response_headers {
         headers.remove(name);

@@ -152,10 +152,10 @@ pub(super) struct InFlight {
 impl InFlight {
     /// The caller gets this status.
     pub(super) fn answered(&mut self, status: StatusCode) {
-        // RFC 9110 §15: a status outside of 100 to 599 is to be treated as a 5xx. An answer that
-        // reaches a caller is never a 1xx.
+        // RFC 9110 §15: a status outside of 100 to 599 is to be treated as a 5xx. The only 1xx that
+        // reaches a caller as an answer is a switch to WebSocket.
         let digit = usize::from(status.as_u16() / 100);
-        self.status_class = digit.saturating_sub(1).clamp(1, STATUS_CLASSES.len() - 1);
+        self.status_class = digit.clamp(1, STATUS_CLASSES.len() - 1);
     }
 
     /// The answer ended before it was complete.
@@ -187,7 +187,7 @@ impl Drop for InFlight {
 }
 
 /// None at 0, and then by the first digit of the status.
-const STATUS_CLASSES: [&str; 5] = ["none", "2xx", "3xx", "4xx", "5xx"];
+const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// From a kept-alive neighbour to a long download.
 const REQUEST_SECONDS: [f64; 14] = [

@@ -2,14 +2,23 @@
 //!
 //! Between two requests a connection may lie idle for long; once a head has begun to arrive it has
 //! to be complete soon; while a request is being answered neither applies, but a caller who takes
-//! nothing of the answer is not waited for without end. The state is kept in a few plain cells, and
-//! one timer per connection looks at them now and then, so that a request costs no timer of its own.
+//! nothing of the answer is not waited for without end. The state is kept in a few cells, and one
+//! timer per connection looks at them now and then, so that a request costs no timer of its own.
+//!
+//! The cells are atomic although one thread uses them: a stream that is handed over to another
+//! protocol has to be one that could change threads, as hyper sees it. Relaxed, they cost what
+//! plain ones do.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU8, AtomicU64};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -22,13 +31,16 @@ use super::Settings;
 /// A connection's state.
 #[derive(Debug)]
 pub(super) struct Activity {
-    phase: Cell<Phase>,
-    since: Cell<Instant>,
-    /// Since when the caller has taken nothing of what is there to be written.
-    blocked_since: Cell<Option<Instant>>,
+    /// What the others count from.
+    opened_at: Instant,
+    phase: AtomicU8,
+    since: AtomicU64,
+    /// Since when the caller has taken nothing of what is there to be written; never, if zero.
+    blocked_since: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 enum Phase {
     /// Nothing of a next request has arrived.
     Idle,
@@ -43,10 +55,34 @@ enum Phase {
 impl Activity {
     pub(super) fn new() -> Self {
         Self {
-            phase: Cell::new(Phase::Idle),
-            since: Cell::new(Instant::now()),
-            blocked_since: Cell::new(None),
+            opened_at: Instant::now(),
+            phase: AtomicU8::new(Phase::Idle as u8),
+            since: AtomicU64::new(0),
+            blocked_since: AtomicU64::new(0),
         }
+    }
+
+    fn phase(&self) -> Phase {
+        match self.phase.load(Relaxed) {
+            0 => Phase::Idle,
+            1 => Phase::Head,
+            2 => Phase::Busy,
+            _ => Phase::Leftover,
+        }
+    }
+
+    fn since(&self) -> Instant {
+        self.opened_at + Duration::from_nanos(self.since.load(Relaxed))
+    }
+
+    fn blocked_since(&self) -> Option<Instant> {
+        let nanos = self.blocked_since.load(Relaxed);
+        (nanos > 0).then(|| self.opened_at + Duration::from_nanos(nanos))
+    }
+
+    /// In nanoseconds since the connection was opened, at least one; enough for five centuries.
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened_at.elapsed().as_nanos()).map_or(u64::MAX, |nanos| nanos.max(1))
     }
 
     /// Resolves when the connection has been idle, slow or stalled for longer than it may.
@@ -60,11 +96,11 @@ impl Activity {
             .min(limits.stalled);
         loop {
             let now = Instant::now();
-            let due = match (self.phase.get(), self.blocked_since.get()) {
+            let due = match (self.phase(), self.blocked_since()) {
                 (_, Some(blocked_since)) => blocked_since + limits.stalled,
-                (Phase::Idle, None) => self.since.get() + limits.keep_alive,
-                (Phase::Head, None) => self.since.get() + limits.header_read,
-                (Phase::Leftover, None) => self.since.get() + limits.stalled,
+                (Phase::Idle, None) => self.since() + limits.keep_alive,
+                (Phase::Head, None) => self.since() + limits.header_read,
+                (Phase::Leftover, None) => self.since() + limits.stalled,
                 (Phase::Busy, None) => now + shortest,
             };
             if due <= now {
@@ -75,21 +111,21 @@ impl Activity {
     }
 
     /// A request's head is complete.
-    pub(super) fn begin(self: &Rc<Self>) -> Exchange {
+    pub(super) fn begin(self: &Arc<Self>) -> Exchange {
         self.enter(Phase::Busy);
         Exchange(Rc::new(Parts {
-            activity: Rc::clone(self),
+            activity: Arc::clone(self),
             open: Cell::new(2),
         }))
     }
 
     fn enter(&self, phase: Phase) {
-        self.phase.set(phase);
-        self.since.set(Instant::now());
+        self.phase.store(phase as u8, Relaxed);
+        self.since.store(self.now(), Relaxed);
     }
 
     fn received(&self) {
-        match self.phase.get() {
+        match self.phase() {
             Phase::Idle => self.enter(Phase::Head),
             Phase::Leftover => self.enter(Phase::Leftover),
             Phase::Head | Phase::Busy => {}
@@ -97,9 +133,9 @@ impl Activity {
     }
 
     fn written<T>(&self, outcome: &Poll<T>) {
-        match (outcome, self.blocked_since.get()) {
-            (Poll::Pending, None) => self.blocked_since.set(Some(Instant::now())),
-            (Poll::Ready(_), Some(_)) => self.blocked_since.set(None),
+        match (outcome, self.blocked_since.load(Relaxed)) {
+            (Poll::Pending, 0) => self.blocked_since.store(self.now(), Relaxed),
+            (Poll::Ready(_), 1..) => self.blocked_since.store(0, Relaxed),
             _ => {}
         }
     }
@@ -111,7 +147,7 @@ pub(super) struct Exchange(Rc<Parts>);
 
 #[derive(Debug)]
 struct Parts {
-    activity: Rc<Activity>,
+    activity: Arc<Activity>,
     /// How many of the two bodies are not over yet.
     open: Cell<u8>,
 }
@@ -130,7 +166,7 @@ impl Exchange {
         let open = self.0.open.get().saturating_sub(1);
         self.0.open.set(open);
         let phase = if open == 0 { Phase::Idle } else { otherwise };
-        if self.0.activity.phase.get() != phase {
+        if self.0.activity.phase() != phase {
             self.0.activity.enter(phase);
         }
     }
@@ -139,11 +175,11 @@ impl Exchange {
 /// A socket that notes when something arrives.
 pub(super) struct WatchedStream {
     stream: TcpStream,
-    activity: Rc<Activity>,
+    activity: Arc<Activity>,
 }
 
 impl WatchedStream {
-    pub(super) fn new(stream: TcpStream, activity: Rc<Activity>) -> Self {
+    pub(super) fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
         Self { stream, activity }
     }
 }
@@ -197,24 +233,55 @@ impl AsyncWrite for WatchedStream {
     }
 }
 
+/// The place of what goes on on a connection when HTTP is over.
+#[derive(Clone, Default)]
+pub struct Tunnels(Rc<RefCell<Option<Tunnel>>>);
+
+type Tunnel = Pin<Box<dyn Future<Output = ()>>>;
+
+impl Tunnels {
+    /// Leaves it there. It is run when the connection has been handed over, within the limit of
+    /// connections and until a drain is forced.
+    pub fn open(&self, tunnel: impl Future<Output = ()> + 'static) {
+        self.0.replace(Some(Box::pin(tunnel)));
+    }
+
+    pub(super) fn take(&self) -> Option<Tunnel> {
+        self.0.take()
+    }
+}
+
+impl fmt::Debug for Tunnels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tunnels").finish_non_exhaustive()
+    }
+}
+
 /// A caller's request body.
 #[derive(Debug)]
 pub struct CallerBody {
     body: Incoming,
+    tunnels: Tunnels,
     /// Until the body is over.
     exchange: Option<Exchange>,
 }
 
 impl CallerBody {
-    pub(super) fn new(body: Incoming, exchange: Exchange) -> Self {
+    pub(super) fn new(body: Incoming, tunnels: Tunnels, exchange: Exchange) -> Self {
         let mut body = Self {
             body,
+            tunnels,
             exchange: Some(exchange),
         };
         if body.body.is_end_stream() {
             body.over();
         }
         body
+    }
+
+    /// Where to leave what goes on on the caller's connection when HTTP is over.
+    pub fn tunnels(&self) -> Tunnels {
+        self.tunnels.clone()
     }
 
     fn over(&mut self) {
@@ -294,19 +361,17 @@ impl<B: Body + Unpin> Body for AnswerBody<B> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     /// Milliseconds after which the connection was found overdue, while `story` happened to it.
-    async fn overdue_after(story: impl AsyncFnOnce(&Rc<Activity>)) -> u128 {
+    async fn overdue_after(story: impl AsyncFnOnce(&Arc<Activity>)) -> u128 {
         let limits = Settings {
             header_read: Duration::from_secs(10),
             keep_alive: Duration::from_secs(60),
             stalled: Duration::from_secs(300),
             ..Settings::default()
         };
-        let activity = Rc::new(Activity::new());
+        let activity = Arc::new(Activity::new());
         let start = Instant::now();
         tokio::select! {
             () = activity.overdue(&limits) => {}
@@ -329,7 +394,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_head_must_be_complete_soon_after_it_began() {
-        let dripping = async |activity: &Rc<Activity>| {
+        let dripping = async |activity: &Arc<Activity>| {
             for _ in 0..100 {
                 seconds(3).await;
                 activity.received();
@@ -340,7 +405,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_is_being_answered_is_never_overdue() {
-        let slow_answer = async |activity: &Rc<Activity>| {
+        let slow_answer = async |activity: &Arc<Activity>| {
             activity.received();
             let exchange = activity.begin();
             exchange.request_is_over();
@@ -352,7 +417,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_upload_may_go_on_after_its_answer() {
-        let early_answer = async |activity: &Rc<Activity>| {
+        let early_answer = async |activity: &Arc<Activity>| {
             let exchange = activity.begin();
             exchange.answer_is_over();
             for _ in 0..100 {
@@ -366,7 +431,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_who_takes_nothing_of_its_answer_is_overdue() {
-        let stalled = async |activity: &Rc<Activity>| {
+        let stalled = async |activity: &Arc<Activity>| {
             let _exchange = activity.begin();
             seconds(100).await;
             activity.written(&Poll::<()>::Pending);

@@ -41,3 +41,4 @@ mod streaming;
 mod token_file;
 mod upstream_tls;
 mod verification;
+mod websocket;

@@ -67,7 +67,7 @@ async fn connect_tcp(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError
 
 async fn handshake<T>(stream: T) -> Result<SendRequest<OutgoingBody>, ConnectError>
 where
-    TokioIo<T>: Read + Write + Unpin + 'static,
+    TokioIo<T>: Read + Write + Unpin + Send + 'static,
 {
     let (sender, connection) = Builder::new()
         .max_buf_size(BUFFER)
@@ -75,7 +75,7 @@ where
         .await
         .map_err(ConnectError::Http)?;
     tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
+        if let Err(error) = connection.with_upgrades().await {
             debug!(%error, "an upstream connection ended");
         }
     });
