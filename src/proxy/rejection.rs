@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Method, Response, StatusCode};
 use serde::Serialize;
 
@@ -304,6 +304,10 @@ impl Rejection {
         );
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.reason == Reason::UnknownCoding {
+            // Where its body ends nobody knows, so what follows might be a part of it.
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(allow) = &self.allow {
             headers.insert(ALLOW, HeaderValue::clone(allow));

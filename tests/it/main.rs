@@ -36,6 +36,7 @@ mod refusals;
 mod request_shape;
 mod secrecy;
 mod sessions;
+mod smuggling;
 mod stopping;
 mod streaming;
 mod token_file;
