@@ -3,6 +3,7 @@
 //! Both planes use it: the data plane for the proxy, the control plane for the admin listener.
 
 mod activity;
+mod bodies;
 mod intake;
 
 use std::convert::Infallible;
@@ -24,8 +25,9 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::drain::DrainWatch;
-use activity::{Activity, AnswerBody, WatchedStream};
-pub use activity::{CallerBody, Tunnels};
+use activity::{Activity, WatchedStream};
+use bodies::AnswerBody;
+pub use bodies::{CallerBody, Tunnels};
 pub use intake::{Intake, alone, spread};
 
 /// The limits of a listener's connections.

@@ -3,6 +3,7 @@
 //! [`source::TokenSource`] says where a token comes from, [`refresher::Refresher`] is the loop that
 //! asks it, [`schedule`] says when, and [`cell`] is where the data plane finds the result.
 
+mod budget;
 pub mod cell;
 pub(crate) mod clock;
 pub mod demand;

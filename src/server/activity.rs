@@ -9,19 +9,16 @@
 //! protocol has to be one that could change threads, as hyper sees it. Relaxed, they cost what
 //! plain ones do.
 
-use std::cell::{Cell, RefCell};
-use std::fmt;
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU8, AtomicU64};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
@@ -153,11 +150,11 @@ struct Parts {
 }
 
 impl Exchange {
-    fn answer_is_over(&self) {
+    pub(super) fn answer_is_over(&self) {
         self.one_is_over(Phase::Leftover);
     }
 
-    fn request_is_over(&self) {
+    pub(super) fn request_is_over(&self) {
         self.one_is_over(Phase::Busy);
     }
 
@@ -230,132 +227,6 @@ impl AsyncWrite for WatchedStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// The place of what goes on on a connection when HTTP is over.
-#[derive(Clone, Default)]
-pub struct Tunnels(Rc<RefCell<Option<Tunnel>>>);
-
-type Tunnel = Pin<Box<dyn Future<Output = ()>>>;
-
-impl Tunnels {
-    /// Leaves it there. It is run when the connection has been handed over, within the limit of
-    /// connections and until a drain is forced.
-    pub fn open(&self, tunnel: impl Future<Output = ()> + 'static) {
-        self.0.replace(Some(Box::pin(tunnel)));
-    }
-
-    pub(super) fn take(&self) -> Option<Tunnel> {
-        self.0.take()
-    }
-}
-
-impl fmt::Debug for Tunnels {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tunnels").finish_non_exhaustive()
-    }
-}
-
-/// A caller's request body.
-#[derive(Debug)]
-pub struct CallerBody {
-    body: Incoming,
-    tunnels: Tunnels,
-    /// Until the body is over.
-    exchange: Option<Exchange>,
-}
-
-impl CallerBody {
-    pub(super) fn new(body: Incoming, tunnels: Tunnels, exchange: Exchange) -> Self {
-        let mut body = Self {
-            body,
-            tunnels,
-            exchange: Some(exchange),
-        };
-        if body.body.is_end_stream() {
-            body.over();
-        }
-        body
-    }
-
-    /// Where to leave what goes on on the caller's connection when HTTP is over.
-    pub fn tunnels(&self) -> Tunnels {
-        self.tunnels.clone()
-    }
-
-    fn over(&mut self) {
-        if let Some(exchange) = self.exchange.take() {
-            exchange.request_is_over();
-        }
-    }
-}
-
-impl Drop for CallerBody {
-    fn drop(&mut self) {
-        self.over();
-    }
-}
-
-impl Body for CallerBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if frame.is_none() || self.body.is_end_stream() {
-            self.over();
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// A service's response body on its way to the caller.
-pub(super) struct AnswerBody<B> {
-    body: B,
-    exchange: Exchange,
-}
-
-impl<B> AnswerBody<B> {
-    pub(super) fn new(body: B, exchange: Exchange) -> Self {
-        Self { body, exchange }
-    }
-}
-
-impl<B> Drop for AnswerBody<B> {
-    fn drop(&mut self) {
-        self.exchange.answer_is_over();
-    }
-}
-
-impl<B: Body + Unpin> Body for AnswerBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

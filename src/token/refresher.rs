@@ -14,8 +14,9 @@ use tokio::sync::RwLock;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
+use super::budget::Budget;
 use super::clock::{time_asleep, whole_seconds_until};
-use super::demand::{Budget, Wish};
+use super::demand::Wish;
 use super::metrics::CredentialMetrics;
 use super::schedule::{self, Pace};
 use super::source::{FailureKind, FetchError, FetchedToken, TokenSource};

@@ -60,6 +60,16 @@ impl Stage {
         )
     }
 
+    /// A client that asks for itself, with its secret in a file.
+    fn config_with_secret_file(&self, secret: &Path) -> String {
+        let config = self.config("").replace(
+            "client_secret = \"canary-secret\"",
+            &format!("client_secret_file = \"{}\"", secret.display()),
+        );
+        let lines = config.lines().filter(|line| !line.contains("session_file"));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     async fn start(&self, grant: &str) -> Gatepass {
         Gatepass::start(&self.config(grant)).ready().await
     }
@@ -283,12 +293,7 @@ async fn a_new_secret_is_tried_at_once() {
     let stage = Stage::new().await;
     let secret = stage.directory.path().join("secret");
     fs::write(&secret, "canary-old").unwrap();
-    let config = stage.config("").replace(
-        "client_secret = \"canary-secret\"",
-        &format!("client_secret_file = \"{}\"", secret.display()),
-    );
-    let config = config.lines().filter(|line| !line.contains("session_file"));
-    let config = config.collect::<Vec<_>>().join("\n");
+    let config = stage.config_with_secret_file(&secret);
     let refusal = r#"{"error":"invalid_client"}"#;
     stage
         .provider
@@ -316,12 +321,7 @@ async fn a_secret_that_changes_all_the_time_is_tried_a_few_times_a_minute() {
     let stage = Stage::new().await;
     let secret = stage.directory.path().join("secret");
     fs::write(&secret, "canary-0").unwrap();
-    let config = stage.config("").replace(
-        "client_secret = \"canary-secret\"",
-        &format!("client_secret_file = \"{}\"", secret.display()),
-    );
-    let config = config.lines().filter(|line| !line.contains("session_file"));
-    let config = config.collect::<Vec<_>>().join("\n");
+    let config = stage.config_with_secret_file(&secret);
     let refusal = r#"{"error":"invalid_client"}"#;
     stage.provider.otherwise(Reply::Json(401, refusal.into()));
     let _gatepass = Gatepass::start(&config);
