@@ -7,6 +7,7 @@
 
 mod client;
 pub mod client_authentication;
+mod confidential;
 mod discovery;
 pub mod grant;
 pub mod jwt_assertion;

@@ -104,6 +104,10 @@ pub fn advice(error: &str) -> Option<&'static str> {
         Some("check the host name")
     } else if error.contains("Expired") || error.contains("expired") {
         Some("its certificate has run out, or this machine's clock is wrong")
+    } else if error.contains("CaUsedAsEndEntity") {
+        Some(
+            "it shows an authority's certificate as its own; give it one that the authority signed",
+        )
     } else if error.contains("InvalidContentType") {
         Some("the other side does not speak TLS there; check the port, or use http://")
     } else {

@@ -35,6 +35,7 @@ pub(super) fn decode(
         main_source: main_source.clone(),
         written: tree.clone(),
         problems: Vec::new(),
+        warnings: Vec::new(),
     };
     let mut tree = tree;
     // Each round takes at least one value out, so there are no more rounds than values.
@@ -58,9 +59,20 @@ pub(super) struct Report {
     main_source: String,
     written: Value,
     problems: Vec<Problem>,
+    warnings: Vec<String>,
 }
 
 impl Report {
+    /// Notes what is legal and yet probably not what was meant.
+    pub(super) fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
+    }
+
+    /// What was noted so.
+    pub(super) fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
     /// Notes a problem.
     pub(super) fn add(
         &mut self,

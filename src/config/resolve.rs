@@ -52,6 +52,7 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
     // Those that no route uses are held to the same rules: they are there to be used one day.
     let _ = credential::resolve(unused, &mut roots, report);
     let credentials = credential::resolve(used, &mut roots, report);
+    warnings.extend(report.take_warnings());
     if let (Some(proxy), Some(routes)) = (&proxy, &routes) {
         route::refuse_loops(routes, &proxy.listen, report);
         warnings.extend(route::tokens_in_the_clear(routes));

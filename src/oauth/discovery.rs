@@ -64,11 +64,18 @@ impl Discovery {
 
     async fn ask(&self, transport: &Transport) -> Result<Metadata, FetchError> {
         let [openid, oauth] = places(&self.issuer);
-        let (mut peer, mut answer) = get(transport, &openid).await?;
-        if matches!(answer.status.as_u16(), 404 | 405 | 410) {
-            (peer, answer) = get(transport, &oauth).await?;
+        let (peer, answer) = get(transport, &openid).await?;
+        if !matches!(answer.status.as_u16(), 404 | 405 | 410) {
+            return self.read(&answer).map_err(|error| peer.named(error));
         }
-        self.read(&answer).map_err(|error| peer.named(error))
+        let (peer, answer) = get(transport, &oauth).await?;
+        self.read(&answer).map_err(|error| {
+            let error = peer.named(error);
+            FetchError {
+                message: format!("{}; nor is there one at {}", error.message, bare(&openid)),
+                ..error
+            }
+        })
     }
 
     fn read(&self, answer: &Answer) -> Result<Metadata, FetchError> {
@@ -108,7 +115,10 @@ impl Discovery {
             true => Ok(()),
             false => Err(FetchError::new(
                 FailureKind::Malformed,
-                format!("names {}, to which no secret is sent", bare(url)),
+                format!(
+                    "names {}, which has no TLS, so that no secret is sent there",
+                    bare(url)
+                ),
             )),
         }
     }

@@ -96,7 +96,10 @@ impl SigningKey {
     /// There is no key there, or not of the kind that the algorithm needs.
     pub fn check_blocking(&self) -> Result<(), FetchError> {
         let secret = self.secret().read_blocking().map_err(cannot_sign)?;
-        self.parse(&secret).map(drop)
+        let loaded = self.parse(&secret)?;
+        // Some keys are found out only when they are used.
+        let trial = loaded.sign(&Claims::about_client("trial", "trial"));
+        trial.map(drop)
     }
 
     fn parse(&self, secret: &SecretString) -> Result<LoadedKey, FetchError> {
@@ -117,6 +120,7 @@ impl SigningKey {
         key_id: Option<String>,
         account: Option<String>,
     ) -> Result<LoadedKey, FetchError> {
+        let pem = private_part(pem)?;
         let (key, usual) = read_pem(pem.as_bytes()).ok_or_else(|| cannot_sign(NO_PEM))?;
         let algorithm = self.algorithm.map_or(usual, SigningAlgorithm::of_library);
         if algorithm.family() != key.family() {
@@ -131,6 +135,27 @@ impl SigningKey {
             key_id: self.key_id.clone().or(key_id),
             account,
         })
+    }
+}
+
+/// The private key of a file that may hold its certificate as well.
+fn private_part(pem: &str) -> Result<&str, FetchError> {
+    let label = "PRIVATE KEY-----";
+    let Some(end_of_label) = pem.find(label) else {
+        return Err(cannot_sign(match pem.contains("PUBLIC KEY-----") {
+            true => "private_key_file holds the public key; the private one is needed",
+            false => NO_PEM,
+        }));
+    };
+    let before = pem.get(..end_of_label).unwrap_or_default();
+    let start = before.rfind("-----BEGIN ").unwrap_or_default();
+    let key = pem.get(start..).unwrap_or_default();
+    let encrypted = ["ENCRYPTED", "Proc-Type: 4,ENCRYPTED"];
+    match encrypted.iter().any(|word| key.contains(word)) {
+        true => Err(cannot_sign(
+            "the private key is encrypted; `openssl pkey -in KEY` takes the passphrase off",
+        )),
+        false => Ok(key),
     }
 }
 
@@ -213,8 +238,9 @@ impl<'a> Claims<'a> {
             exp: now + LIFETIME_SECONDS,
             further: self.further,
         };
-        jsonwebtoken::encode(header, &written, key)
-            .map_err(|error| cannot_sign(format!("the key does not sign: {error}")))
+        jsonwebtoken::encode(header, &written, key).map_err(|_| {
+            cannot_sign("this key does not sign; RSA of 2048 bits or more, P-256 and Ed25519 do")
+        })
     }
 }
 

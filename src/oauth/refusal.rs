@@ -3,6 +3,7 @@
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
+use super::confidential::Confidential;
 use super::grant::Grant;
 use super::token_response::{clean, describe};
 use super::transport::Answer;
@@ -40,7 +41,7 @@ pub(super) struct Said {
 /// Looks for a no in an answer. Some providers send it with status 200, so that is not asked.
 ///
 /// Either as RFC 6749 §5.2 has it, or Google's own: `{"error":{"code":400,"message":"CODE : more"}}`.
-pub(super) fn said(json: &Map<String, Value>, confidential: &[String]) -> Option<Said> {
+pub(super) fn said(json: &Map<String, Value>, confidential: &Confidential) -> Option<Said> {
     let text = |table: &Map<String, Value>, name: &str| {
         let text = clean(table.get(name)?.as_str()?, confidential);
         Some(text).filter(|text| !text.is_empty())

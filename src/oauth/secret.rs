@@ -112,6 +112,8 @@ fn from_file(path: &Path, bytes: Vec<u8>) -> Result<SecretString, SecretError> {
     }
     // The error of `from_utf8` holds the bytes; it ends here.
     let text = String::from_utf8(bytes).map_err(|_| fault("is not text in UTF-8"))?;
+    // Some editors begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let secret = text.trim_end_matches(['\n', '\r']);
     if secret.is_empty() {
         return Err(fault("is empty"));
@@ -159,6 +161,7 @@ mod tests {
             ("s3cret\r\n", "s3cret"),
             (" s3cret ", " s3cret "),
             ("12345", "12345"),
+            ("\u{feff}12345\r\n", "12345"),
             ("a+b%c:d/e=\n", "a+b%c:d/e="),
         ] {
             let read = from_file(Path::new("f"), content.into()).unwrap();

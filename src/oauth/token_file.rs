@@ -77,6 +77,11 @@ impl TokenSource for TokenFile {
         })
     }
 
+    /// Nobody else is asked.
+    fn changes_per_minute(&self) -> u32 {
+        60
+    }
+
     fn changed(&self) -> Changed<'_> {
         Box::pin(self.watched.change())
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use form_urlencoded::{Serializer, byte_serialize};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -9,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::confidential::Confidential;
 use super::secret::Secret;
 use super::{ProviderSettings, RequestSettings};
 use crate::token::source::{FailureKind, FetchError};
@@ -32,7 +35,7 @@ pub struct TokenRequest {
     /// The body.
     pub body: String,
     /// Strings that must not be shown even if the provider's answer repeats them.
-    pub confidential: Vec<String>,
+    pub confidential: Confidential,
 }
 
 /// Shows nothing: what there is to see is secret.
@@ -87,7 +90,7 @@ pub(super) struct Draft {
     format: BodyFormat,
     parameters: Vec<(String, Value)>,
     authorization: Option<HeaderValue>,
-    confidential: Vec<String>,
+    confidential: Confidential,
 }
 
 impl Draft {
@@ -97,7 +100,7 @@ impl Draft {
             format,
             parameters: Vec::new(),
             authorization: None,
-            confidential: Vec::new(),
+            confidential: Confidential::default(),
         }
     }
 
@@ -118,12 +121,7 @@ impl Draft {
     /// Reads a secret for this request. Read at each use: one that was rotated in its file is found
     /// without a restart.
     pub(super) async fn read(&mut self, secret: &Secret) -> Result<String, FetchError> {
-        let value = secret.read().await.map_err(|error| {
-            misconfigured(format!(
-                "cannot ask for a token: {error}; check the file that the configuration names"
-            ))
-        })?;
-        let value = value.expose_secret().to_owned();
+        let value = read(secret).await?;
         self.secret(&value);
         Ok(value)
     }
@@ -157,13 +155,14 @@ impl Draft {
             value.set_sensitive(true);
             self.authorization = Some(value);
         }
-        self.confidential.push(pair);
+        self.confidential.add(pair);
     }
 
     /// A secret is not to be shown, neither as it is nor as it stands in a form.
     pub(super) fn secret(&mut self, secret: &str) {
-        self.confidential.push(secret.to_owned());
-        self.confidential.push(encode(secret));
+        self.confidential.add(secret);
+        self.confidential.add(encode(secret));
+        self.confidential.add(BASE64_STANDARD.encode(secret));
     }
 
     /// What the token is to be good for.
@@ -213,23 +212,32 @@ impl Draft {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
         for (name, value) in &provider.request.headers {
-            let value = self.read(value).await?;
+            // `Accept` is what providers may well repeat, and no place for a secret.
+            let value = match *name {
+                ACCEPT => read(value).await?,
+                _ => self.read(value).await?,
+            };
             headers.insert(name.clone(), header_value(name, &value)?);
         }
         if let Some(authorization) = self.authorization {
             headers.insert(AUTHORIZATION, authorization);
         }
-        let mut confidential = self.confidential;
-        confidential.retain(|text| text.len() >= LEAST_SECRET);
-        // The longest first: blotting out a part of a longer one would leave the rest of it.
-        confidential.sort_by_key(|text| std::cmp::Reverse(text.len()));
         Ok(TokenRequest {
             url: self.url,
             headers,
             body,
-            confidential,
+            confidential: self.confidential,
         })
     }
+}
+
+async fn read(secret: &Secret) -> Result<String, FetchError> {
+    let value = secret.read().await.map_err(|error| {
+        misconfigured(format!(
+            "cannot ask for a token: {error}; check the file that the configuration names"
+        ))
+    })?;
+    Ok(value.expose_secret().to_owned())
 }
 
 fn header_value(name: &HeaderName, value: &str) -> Result<HeaderValue, FetchError> {
@@ -300,9 +308,6 @@ pub const RESERVED_PARAMETERS: [&str; 20] = [
     "subject_token_type",
     "username",
 ];
-
-/// Blotting out shorter ones would make nonsense of a provider's words.
-const LEAST_SECRET: usize = 4;
 
 #[cfg(test)]
 mod tests;

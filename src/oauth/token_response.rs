@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use super::AnswerSettings;
+use super::confidential::Confidential;
 use super::grant::Grant;
 use super::jwt_claims::{self, Clock};
 use super::refusal::{Refusal, said, without_reason};
@@ -52,7 +53,7 @@ pub(super) fn read(
     answer: &Answer,
     settings: &AnswerSettings,
     grant: &Grant,
-    confidential: &[String],
+    confidential: &Confidential,
 ) -> Result<ReceivedToken, Refusal> {
     let status = answer.status.as_u16();
     let fields = fields(answer);
@@ -114,7 +115,12 @@ pub fn read_anything(content_type: Option<String>, body: &[u8]) {
         token_type: Some("Bearer".into()),
         default_lifetime: Duration::from_secs(300),
     };
-    if let Ok(token) = read(&answer, &settings, &Grant::ClientCredentials, &[]) {
+    if let Ok(token) = read(
+        &answer,
+        &settings,
+        &Grant::ClientCredentials,
+        &Confidential::default(),
+    ) {
         assert!(!token.lifetime.is_zero(), "no life is zero");
     }
 }
@@ -142,6 +148,9 @@ fn token(
         Some((place, secret))
     });
     let (place, secret) = found.ok_or_else(|| missing(answer, fields.is_some(), settings))?;
+    if *place == TokenLocation::WholeBody && !is_of_token_characters(&secret) {
+        return Err(no_bare_token(answer, &secret));
+    }
     check_characters(&secret)?;
     let number = |names: [&str; 2]| {
         let fields = fields.as_ref()?;
@@ -151,17 +160,10 @@ fn token(
         Clock::Fresh => seconds,
         Clock::Kept { age } => seconds - age.as_secs_f64(),
     };
-    let mut expires_in = number(["expires_in", "expiresIn"]).map(left);
+    let stated = number(["expires_in", "expiresIn"]).map(left);
     let refresh_in = number(["refresh_in", "refreshIn"]).map(left);
-    if (*place != TokenLocation::default() || clock != Clock::Fresh)
-        && let Some(own) = jwt_claims::lifetime(&secret, clock)
-    {
-        // `expires_in` is the access token's; this is another, or one that somebody kept.
-        let own = own.as_secs_f64();
-        expires_in = Some(expires_in.map_or(own, |seconds| seconds.min(own)));
-    }
     Ok(ReceivedToken {
-        lifetime: lifetime(expires_in, &secret, settings.default_lifetime, clock)?,
+        lifetime: lifetime(stated, &secret, settings.default_lifetime, clock)?,
         secret: SecretString::from(secret),
         refresh_in: refresh_in.and_then(duration),
         refresh_token: received,
@@ -175,6 +177,22 @@ fn refresh_token(fields: &Map<String, Value>) -> Option<SecretString> {
     (1..=LONGEST_TOKEN)
         .contains(&text.len())
         .then(|| text.into())
+}
+
+fn is_of_token_characters(token: &str) -> bool {
+    token.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// What stands there instead is as a rule a page for people.
+fn no_bare_token(answer: &Answer, text: &str) -> FetchError {
+    let scheme = text.split(' ').next().unwrap_or_default();
+    malformed(match scheme.eq_ignore_ascii_case("bearer") {
+        true => "has the word Bearer before its token; the token alone is needed".into(),
+        false => format!(
+            "answered with {} instead of a bare token; is this address a token endpoint?",
+            describe(answer)
+        ),
+    })
 }
 
 fn bare_token(answer: &Answer) -> String {
@@ -221,7 +239,7 @@ fn check_type(found: Option<&Value>, wanted: Option<&str>) -> Result<(), FetchEr
             Err(malformed(format!(
                 "handed out a token of type \"{}\" instead of \"{wanted}\"; if it is to be sent \
                  nevertheless, set token_type",
-                clean(other, &[])
+                clean(other, &Confidential::default())
             )))
         }
         _ => Ok(()),
@@ -235,7 +253,7 @@ fn check_type(found: Option<&Value>, wanted: Option<&str>) -> Result<(), FetchEr
 /// providers (Salesforce's hold a `!`) are not made of it.
 fn check_characters(token: &str) -> Result<(), FetchError> {
     if token.is_empty() {
-        return Err(malformed("answered with an empty token"));
+        return Err(malformed("answered with an empty token; check token_field"));
     }
     if token.len() > LONGEST_TOKEN {
         return Err(malformed(format!(
@@ -244,7 +262,7 @@ fn check_characters(token: &str) -> Result<(), FetchError> {
             token.len()
         )));
     }
-    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if !is_of_token_characters(token) {
         return Err(malformed(
             "handed out a token with a space, a control or a non-ASCII character in it, \
              which cannot be sent in a header",
@@ -253,26 +271,30 @@ fn check_characters(token: &str) -> Result<(), FetchError> {
     Ok(())
 }
 
-/// By `expires_in`, else by the token's own words, else the default.
+/// By `expires_in` and by the token's own words, whichever ends first; else the default.
 fn lifetime(
-    expires_in: Option<f64>,
+    stated: Option<f64>,
     token: &str,
     default: Duration,
     clock: Clock,
 ) -> Result<Duration, FetchError> {
-    let (lifetime, said_by) = match expires_in {
-        Some(seconds) => (duration(seconds).unwrap_or_default(), "expires_in"),
-        None => (
-            jwt_claims::lifetime(token, clock).unwrap_or(default),
-            "its own exp",
-        ),
+    let stated = stated.map(|seconds| (duration(seconds).unwrap_or_default(), "expires_in"));
+    let own = jwt_claims::lifetime(token, clock).map(|own| (own, "its own exp"));
+    let ends_first = match (stated, own) {
+        // Its own words go by this machine's clock, which may be wrong by as much.
+        (Some(stated), Some((own, _))) if own.is_zero() && clock == Clock::Fresh => Some(stated),
+        (stated, own) => stated
+            .into_iter()
+            .chain(own)
+            .min_by_key(|(lifetime, _)| *lifetime),
     };
-    if lifetime.is_zero() {
-        return Err(malformed(format!(
+    match ends_first {
+        None => Ok(default),
+        Some((lifetime, _)) if !lifetime.is_zero() => Ok(lifetime),
+        Some((_, said_by)) => Err(malformed(format!(
             "handed out a token that is over already, as {said_by} says"
-        )));
+        ))),
     }
-    Ok(lifetime)
 }
 
 /// RFC 6749 §5.1 asks for a number of seconds; providers also write it as text or as a fraction.
@@ -317,7 +339,10 @@ pub(super) fn describe(answer: &Answer) -> String {
     let length = answer.body.len();
     match &answer.content_type {
         _ if length == 0 => "an empty body".into(),
-        Some(content_type) => format!("{length} bytes of {}", clean(content_type, &[])),
+        Some(content_type) => format!(
+            "{length} bytes of {}",
+            clean(content_type, &Confidential::default())
+        ),
         None => format!("{length} bytes of no stated type"),
     }
 }
@@ -325,12 +350,10 @@ pub(super) fn describe(answer: &Answer) -> String {
 /// Makes a provider's words fit to be logged: no secrets, no control characters, not too many.
 ///
 /// Secrets go first: cutting first could leave half of one.
-pub(super) fn clean(text: &str, confidential: &[String]) -> String {
-    let mut text = text.to_owned();
-    for secret in confidential {
-        text = text.replace(secret, "•••");
-    }
-    text.chars()
+pub(super) fn clean(text: &str, confidential: &Confidential) -> String {
+    confidential
+        .blot_out(text)
+        .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(LONGEST_QUOTE)
         .collect()

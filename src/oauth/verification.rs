@@ -107,6 +107,7 @@ impl Verifier {
         let mut validation = Validation::new(header.alg);
         // How long a token lives is asked elsewhere, and of the provider's own clock.
         validation.validate_exp = false;
+        validation.validate_nbf = true;
         validation.validate_aud = !self.settings.audience.is_empty();
         let mut required = Vec::new();
         if let Some(issuer) = self.issuer(metadata) {
@@ -140,6 +141,7 @@ impl Verifier {
                 "it was not issued by {}; check verify.issuer",
                 self.issuer(metadata).unwrap_or_default()
             ),
+            ErrorKind::ImmatureSignature => "it is not valid yet, by this machine's clock".into(),
             ErrorKind::MissingRequiredClaim(claim) => {
                 format!("it does not say {claim}; leave that out of verify if it never does")
             }

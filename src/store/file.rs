@@ -112,9 +112,11 @@ impl SessionFile {
         let mut text = Vec::new();
         file.take(LARGEST_SESSION).read_to_end(&mut text)?;
         // serde's own message may quote what it read.
-        serde_json::from_slice(&text)
-            .map(Some)
-            .map_err(|_| io::Error::other("it holds no session of gatepass; remove it"))
+        serde_json::from_slice(&text).map(Some).map_err(|_| {
+            io::Error::other(
+                "it holds something else than a session of gatepass; name another file",
+            )
+        })
     }
 
     fn save_in_turn(&self, number: u64, session: &SavedSession) -> io::Result<()> {
@@ -281,7 +283,7 @@ mod tests {
             fs::write(&file.path, content).unwrap();
             fs::set_permissions(&file.path, Permissions::from_mode(0o600)).unwrap();
             let error = file.load().await.unwrap_err().to_string();
-            assert!(error.contains("holds no session"), "{error}");
+            assert!(error.contains("something else than a session"), "{error}");
             assert!(!error.contains("canary"), "{error}");
         }
     }

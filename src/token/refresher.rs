@@ -55,6 +55,7 @@ impl Refresher {
         first_attempt: StartupGuard,
         at_work: Rc<RwLock<()>>,
     ) -> Self {
+        let changes = Budget::full(source.changes_per_minute());
         Self {
             source,
             writer,
@@ -63,7 +64,7 @@ impl Refresher {
             generation: Cell::new(0),
             failures: Cell::new(0),
             short_lives: Cell::new(0),
-            changes: RefCell::new(Budget::full(CHANGES_PER_MINUTE)),
+            changes: RefCell::new(changes),
             at_work,
             first_attempt: RefCell::new(Some(first_attempt)),
         }
@@ -297,9 +298,6 @@ impl Refresher {
 
 /// Tokens that live shorter are not kept fresh.
 const SHORTEST_KEPT: Duration = Duration::from_millis(1_500);
-
-/// As many as refusals cause by default.
-const CHANGES_PER_MINUTE: u32 = 4;
 
 /// Between an attempt and one that is demanded.
 const LEAST_DISTANCE: Duration = Duration::from_secs(1);

@@ -19,6 +19,11 @@ pub trait TokenSource {
         false
     }
 
+    /// How many attempts a minute changes may cause. Where others are asked, that is few.
+    fn changes_per_minute(&self) -> u32 {
+        4
+    }
+
     /// Resolves when another attempt may end otherwise than the last one did, because something on
     /// this machine has changed: a secret's file, for instance.
     fn changed(&self) -> Changed<'_> {

@@ -247,7 +247,10 @@ impl Table {
 
 fn place(location: &TokenLocation) -> String {
     match location {
-        TokenLocation::Json(pointer) => pointer.clone(),
+        TokenLocation::Json(pointer) => match pointer.strip_prefix('/') {
+            Some(name) if !name.contains('/') => name.to_owned(),
+            _ => pointer.clone(),
+        },
         TokenLocation::WholeBody => ".".into(),
     }
 }

@@ -25,6 +25,12 @@ pub(super) fn of_provider(
         return None;
     }
     let url = address(Some(issuer), &path, ISSUER, report)?;
+    if let Some((before, _)) = url.path().split_once("/.well-known/") {
+        let issuer = format!("{}{before}", url.origin().ascii_serialization());
+        let expected = format!("{issuer:?}; gatepass finds the document by itself");
+        report.add(&path, "the address of the issuer's document", expected);
+        return None;
+    }
     if url.query().is_some() {
         // RFC 8414 §2: "no query or fragment components".
         report.add(&path, "an address with a query", ISSUER);
@@ -89,12 +95,6 @@ fn fault(url: &Url, expected: &str) -> Option<(String, String)> {
                 "token_endpoint = \"{bare}\", and client_id, client_secret_file and scope as keys \
                  beside it; gatepass puts them where they belong"
             ),
-        ));
-    }
-    if url.query_pairs().any(|(name, _)| name == "key") {
-        return Some((
-            "an address with a key in its query".into(),
-            format!("\"{bare}\", and the key in api_key_file; gatepass puts it where it belongs"),
         ));
     }
     let cognito = url

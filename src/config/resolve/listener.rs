@@ -99,14 +99,11 @@ pub(super) fn names(
 pub(super) fn hosts(written: Vec<String>, path: &Path, report: &mut Report) -> Option<Vec<String>> {
     let is_host = |text: &str| {
         let uri = format!("http://{text}/").parse::<Uri>().ok();
-        uri.is_some_and(|uri| uri.host() == Some(text) && uri.port().is_none())
+        let is_name = uri.is_some_and(|uri| uri.host() == Some(text) && uri.port().is_none());
+        is_name && !text.contains('*')
     };
-    if let Some(wrong) = written.iter().find(|text| !is_host(text)) {
-        report.add(
-            path,
-            format!("{wrong:?}"),
-            "a host's name without a port, such as \"api.example\"",
-        );
+    let expected = "a host's name without a port or *, such as \"api.example\"";
+    if !all_fit(&written, is_host, expected, path, report) {
         return None;
     }
     Some(
@@ -131,15 +128,23 @@ pub(super) fn origins(
                 .eq_ignore_ascii_case(text)
         })
     };
-    if let Some(wrong) = written.iter().find(|text| !is_origin(text)) {
-        report.add(
-            path,
-            format!("{wrong:?}"),
-            "an origin such as \"http://localhost:3000\"",
-        );
-        return None;
+    let expected = "an origin such as \"http://localhost:3000\", without a path or *";
+    all_fit(&written, is_origin, expected, path, report).then_some(written)
+}
+
+/// Reports each that does not fit.
+fn all_fit(
+    written: &[String],
+    fits: impl Fn(&str) -> bool,
+    expected: &str,
+    path: &Path,
+    report: &mut Report,
+) -> bool {
+    let wrong: Vec<_> = written.iter().filter(|text| !fits(text)).collect();
+    for text in &wrong {
+        report.add(path, format!("{text:?}"), expected);
     }
-    Some(written)
+    wrong.is_empty()
 }
 
 const DEFAULT_PROXY: &str = "127.0.0.1:8080";

@@ -54,7 +54,9 @@ fn route(
     let methods = methods(raw.methods, &path.key("methods"), report);
     let name = match raw.name {
         Some(name) => checked_name(name, &path.key("name"), report),
-        None => prefix.as_ref().map(derived_name),
+        None => prefix
+            .as_ref()
+            .map(|prefix| derived_name(hosts.as_deref().unwrap_or_default(), prefix)),
     };
     let origin = origin(raw.upstream, &raw.tls, path, roots, report);
     let credential = credential(raw.credential, credentials, &path.key("credential"), report);
@@ -207,10 +209,12 @@ fn checked_name(name: String, path: &Path, report: &mut Report) -> Option<String
     Some(name)
 }
 
-/// `/connect/v1` is called `connect-v1`, and `/` is called `root`.
-fn derived_name(prefix: &PathPrefix) -> String {
+/// `/connect/v1` is called `connect-v1`, and `/` is called `root`; a host goes before the path.
+fn derived_name(hosts: &[String], prefix: &PathPrefix) -> String {
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '.';
-    let words = prefix.as_str().split(|c| !legal(c));
+    let host = hosts.first().map_or("", String::as_str);
+    let place = format!("{host}{prefix}");
+    let words = place.split(|c| !legal(c));
     let name = words
         .filter(|word| !word.is_empty())
         .collect::<Vec<_>>()
@@ -235,6 +239,12 @@ fn credential(
     }
     if known.contains_key(&name) {
         return Some(Some(name));
+    }
+    if known.is_empty() {
+        let found = format!("{name:?}, which no [credentials.{name}] defines");
+        let expected = format!("a table [credentials.{name}] that says how its tokens are got");
+        report.add(path, found, expected);
+        return None;
     }
     let mut names: Vec<_> = known.keys().map(String::as_str).collect();
     if !names.contains(&NO_CREDENTIAL) {

@@ -133,15 +133,19 @@ pub(super) fn headers(
 
 /// A file that somebody else writes, perhaps later than gatepass starts.
 pub(super) fn file_of_others(file: String, path: &Path, report: &mut Report) -> Option<Secret> {
-    if is_surely_a_path(&file) {
-        return Some(Secret::File(PathBuf::from(file)));
+    if !is_surely_a_path(&file) {
+        report.add(
+            path,
+            "a path whose first directory does not exist (not shown: it might be the token itself)",
+            "the path of a file, with ./ before it if it will be in this directory",
+        );
+        return None;
     }
-    report.add(
-        path,
-        "a path in no directory that exists (not shown: it might be the token itself)",
-        "the path of a file in a directory that exists",
-    );
-    None
+    let secret = Secret::File(PathBuf::from(file));
+    if let Err(error) = secret.read_blocking() {
+        report.warn(format!("{path}: {error}, and is awaited"));
+    }
+    Some(secret)
 }
 
 /// A key or a certificate in a file, which is too long to be written anywhere else.

@@ -26,7 +26,8 @@ fn settings(token: &[TokenLocation]) -> AnswerSettings {
 
 fn read_at(place: &TokenLocation, answer: &Answer) -> Result<ReceivedToken, FetchError> {
     let settings = settings(std::slice::from_ref(place));
-    let confidential = ["s3cret".into()];
+    let mut confidential = Confidential::default();
+    confidential.add("s3cret");
     read(answer, &settings, &Grant::ClientCredentials, &confidential)
         .map_err(|refusal| refusal.error)
 }
@@ -283,7 +284,7 @@ fn googles_own_errors_are_understood() {
             "error": { "code": 400, "message": message, "errors": [], "status": "INVALID_ARGUMENT" }
         });
         let answer = answer(400, body.to_string());
-        let refusal = read(&answer, &settings(&[]), &grant, &[]).unwrap_err();
+        let refusal = read(&answer, &settings(&[]), &grant, &Confidential::default()).unwrap_err();
         let kind = refusal.error.kind.label();
         said.push(format!(
             "{kind} {}: {}",
@@ -316,7 +317,7 @@ fn only_a_clear_word_ends_a_session() {
             &answer(status, body),
             &settings(&[TokenLocation::default()]),
             &Grant::ClientCredentials,
-            &[],
+            &Confidential::default(),
         );
         assert_eq!(
             refusal.unwrap_err().of_the_grant,
@@ -340,7 +341,7 @@ fn a_refresh_token_is_kept_even_if_the_token_beside_it_cannot_be_used() {
             &answer(200, body),
             &settings(&[TokenLocation::default()]),
             &Grant::ClientCredentials,
-            &[],
+            &Confidential::default(),
         );
         let kept = refusal.unwrap_err().refresh_token.unwrap();
         assert_eq!(kept.expose_secret(), "r");
@@ -356,7 +357,7 @@ fn the_first_place_that_has_a_token_is_taken() {
             &answer(200, body),
             &settings(&places),
             &Grant::ClientCredentials,
-            &[],
+            &Confidential::default(),
         );
         token.map(|token| token.secret.expose_secret().to_owned())
     };
@@ -408,7 +409,7 @@ fn the_type_can_be_another_if_the_configuration_says_so() {
             &answer(200, body),
             &settings,
             &Grant::ClientCredentials,
-            &[],
+            &Confidential::default(),
         );
         assert_eq!(token.is_ok(), is_read, "{wanted:?}");
     }

@@ -12,7 +12,7 @@ use super::super::super::scalar::value_or;
 use super::super::{TrustedRoots, endpoint};
 use super::way::Way;
 use super::{client, grant, request};
-use crate::oauth::transport::is_loopback;
+use crate::oauth::transport::{bare, is_loopback};
 use crate::oauth::{
     EndpointSettings, Grant, ProviderSettings, TransportSettings, VerificationSettings,
 };
@@ -55,6 +55,16 @@ pub(super) fn provider(
         .all(|url| url.scheme() == "http");
     let scheme = if all_plain { "http" } else { "https" };
     let tls = roots.config(scheme, &raw.tls, path, report);
+    if let (Some(EndpointSettings::At(url)), Some(Grant::IdentityToolkit { .. })) =
+        (&endpoint, &grant)
+        && url.query_pairs().any(|(name, _)| name == "key")
+    {
+        report.add(
+            &path.key("token_endpoint"),
+            "an address with a key in its query",
+            format!("{:?}, and the key in api_key_file", bare(url)),
+        );
+    }
     let client = client?;
     Some(ProviderSettings {
         endpoint: endpoint?,
