@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, Response, StatusCode};
 use serde::Serialize;
 
@@ -82,6 +82,28 @@ impl Reason {
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamFailed => "upstream_failed",
         }
+    }
+
+    /// The field by which whoever stands before gatepass tells its answers from the upstream's, with
+    /// the registered type of error (RFC 9209 §2.3).
+    fn proxy_status(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::BadHost
+            | Self::BadTarget
+            | Self::AmbiguousPath
+            | Self::TargetTooLong
+            | Self::UnknownCoding
+            | Self::RequestBroken
+            | Self::RequestStalled => "gatepass; error=http_request_error",
+            Self::UnknownHost | Self::CrossSite | Self::MethodRefused => {
+                "gatepass; error=http_request_denied"
+            }
+            Self::NoRoute => "gatepass; error=destination_not_found",
+            Self::NoToken => "gatepass; error=proxy_internal_error",
+            Self::UpstreamUnreachable => "gatepass; error=destination_unavailable",
+            Self::UpstreamTimeout => "gatepass; error=http_response_timeout",
+            Self::UpstreamFailed => "gatepass; error=http_protocol_error",
+        })
     }
 
     pub(super) fn is_upstream(self) -> bool {
@@ -302,6 +324,7 @@ impl Rejection {
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
+        headers.insert(PROXY_STATUS, self.reason.proxy_status());
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -327,6 +350,9 @@ struct Problem<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     credential: Option<&'a str>,
 }
+
+/// RFC 9209 §2.
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// RFC 9110 §15.5.6: "The origin server MUST generate an Allow header field in a 405 response."
 /// Other methods are forwarded as well; these are the ones that everybody knows.

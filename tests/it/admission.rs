@@ -221,6 +221,8 @@ async fn other_methods_are_told_which_would_be_taken() {
     let answer = raw(stage.gatepass.proxy(), request, |_| false).await;
     assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
     assert!(answer.contains("\r\nallow: GET, HEAD\r\n"), "{answer}");
+    let status = "\r\nproxy-status: gatepass; error=http_request_denied\r\n";
+    assert!(answer.contains(status), "{answer}");
     assert!(
         answer.contains("no route takes DELETE for this path"),
         "{answer}"
