@@ -19,6 +19,7 @@ mod adaptation;
 mod admin;
 mod admission;
 mod cli;
+mod client_assertions;
 mod closing_upstream;
 mod config_mistakes;
 mod config_mistakes_of_grants;
