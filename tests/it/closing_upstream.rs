@@ -35,18 +35,19 @@ async fn closing_upstream(counts: Arc<Counts>) -> String {
             let counts = Arc::clone(&counts);
             tokio::spawn(async move {
                 let mut bytes = Vec::new();
+                let mut is_kept = false;
                 loop {
-                    let patience =
-                        match bytes.is_empty() && counts.answered.load(Ordering::Relaxed) > 0 {
-                            true => Duration::from_millis(3),
-                            false => Duration::from_secs(5),
-                        };
+                    let patience = match bytes.is_empty() && is_kept {
+                        true => Duration::from_millis(3),
+                        false => Duration::from_secs(5),
+                    };
                     match timeout(patience, stream.read_buf(&mut bytes)).await {
                         Ok(Ok(1..)) => {}
                         _ => return,
                     }
                     if is_whole(&bytes) {
                         bytes.clear();
+                        is_kept = true;
                         counts.answered.fetch_add(1, Ordering::Relaxed);
                         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
                         if stream.write_all(answer).await.is_err() {
