@@ -161,7 +161,9 @@ fn host_of(authority: &str) -> &str {
         Some(bracket) => bracket + 1,
         None => authority.find(':').unwrap_or(authority.len()),
     };
-    authority.get(..end).unwrap_or(authority)
+    let host = authority.get(..end).unwrap_or(authority);
+    // RFC 1034 §3.1: with a dot at its end a name is the same, and merely complete.
+    host.strip_suffix('.').unwrap_or(host)
 }
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -174,6 +176,7 @@ mod tests {
     fn hosts_with_and_without_ports() {
         for (text, host) in [
             ("localhost", "localhost"),
+            ("api.example.:80", "api.example"),
             ("localhost:8080", "localhost"),
             ("127.0.0.1:", "127.0.0.1"),
             ("[::1]", "[::1]"),

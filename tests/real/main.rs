@@ -1,8 +1,8 @@
-//! gatepass with servers that others wrote: npm's oidc-provider and Firebase's Auth emulator, PyPI's
-//! django-oauth-toolkit, Debian's nginx.
+//! gatepass with servers that others wrote (npm's oidc-provider and Firebase's Auth emulator, PyPI's
+//! django-oauth-toolkit, Debian's nginx) and with clients that others wrote, see `clients.rs`.
 //!
-//! Run with `tests/real/run`, which installs them. A server that is missing fails the test that
-//! needs it, and says what to install.
+//! Run with `tests/real/run`, which installs them. What is missing fails the test that needs it,
+//! and that says what to install.
 
 #![allow(
     clippy::unwrap_used,
@@ -34,6 +34,7 @@ mod waiting;
 
 // The tests.
 mod client_authentication;
+mod clients;
 mod identity_toolkit;
 mod json_body;
 mod password;
