@@ -9,8 +9,8 @@
 //! admin listener, signals. It may be slow; it must never die. The *data plane* is a handful of
 //! worker threads, each a current-thread runtime with its own upstream connections. It reads the
 //! tokens that the control plane publishes and forwards; on the way of an ordinary request there is
-//! no lock, no clock reading of its own for the token, and no metric label look-up. The planes meet in one
-//! kind of cell: [`token::cell`], one for each credential.
+//! no lock, no clock reading of its own for the token, and no metric label look-up. The planes meet
+//! in one kind of cell: [`token::cell`], one for each credential.
 //!
 //! # A token's journey
 //!

@@ -17,7 +17,7 @@ use super::session::{Session, identity};
 use super::token_request::TokenRequest;
 use super::token_response::ReceivedToken;
 use super::transport::{Peer, Transport};
-use super::verification::{Metadata, Verifier};
+use super::verification::{Publisher, Verifier};
 use super::watch::WatchedFiles;
 use super::{AnswerSettings, EndpointSettings, ProviderSettings, token_request, token_response};
 use crate::token::source::{
@@ -50,7 +50,7 @@ enum Endpoint {
 /// Where the provider is at this moment.
 struct Whereabouts {
     token_endpoint: Url,
-    metadata: Metadata,
+    publisher: Publisher,
 }
 
 impl Client {
@@ -83,16 +83,16 @@ impl Client {
     async fn attempt(&self) -> Result<FetchedToken, FetchError> {
         let Whereabouts {
             token_endpoint,
-            metadata,
+            publisher,
         } = self.locate().await?;
         let keys = match &self.verifier {
-            Some(verifier) => Some((verifier, verifier.keys(&metadata, &self.transport).await?)),
+            Some(verifier) => Some((verifier, verifier.keys(&publisher, &self.transport).await?)),
             None => None,
         };
         let received = self.obtain(&token_endpoint).await?;
         if let Some((verifier, keys)) = keys {
             let token = received.secret.expose_secret();
-            let verified = verifier.verify(token, &keys, &metadata, &self.transport);
+            let verified = verifier.verify(token, &keys, &publisher, &self.transport);
             let peer = Peer::token_endpoint(&token_endpoint);
             verified.await.map_err(|error| peer.named(error))?;
         }
@@ -109,7 +109,7 @@ impl Client {
             Endpoint::At(url) => {
                 return Ok(Whereabouts {
                     token_endpoint: url.clone(),
-                    metadata: Metadata::default(),
+                    publisher: Publisher::default(),
                 });
             }
             Endpoint::Discovered(discovery) => discovery.metadata(&self.transport).await?,
@@ -120,7 +120,7 @@ impl Client {
         };
         Ok(Whereabouts {
             token_endpoint: token_endpoint.clone(),
-            metadata: Metadata {
+            publisher: Publisher {
                 key_set: metadata.key_set(),
                 issuer: Some(metadata.issuer),
             },

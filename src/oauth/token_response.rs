@@ -213,23 +213,19 @@ fn missing(answer: &Answer, has_fields: bool, settings: &AnswerSettings) -> Fetc
             TokenLocation::WholeBody => "a bare token",
         })
         .collect();
-    let wanted = wanted.join(" or ");
-    let found = match has_fields {
-        true => "a JSON object".into(),
-        false => describe(answer),
-    };
-    match has_fields {
-        true if wanted != "a bare token" => malformed(format!(
-            "answered without {wanted}; check token_field, and whether this address is a token \
-             endpoint"
-        )),
-        true => malformed(format!(
-            "answered with {found} instead of {wanted}; check token_field"
-        )),
-        false => malformed(format!(
-            "answered with {found} instead of a JSON object; is this address a token endpoint?"
-        )),
-    }
+    malformed(match (has_fields, wanted.as_slice()) {
+        (false, _) => format!(
+            "answered with {} instead of a JSON object; is this address a token endpoint?",
+            describe(answer)
+        ),
+        (true, ["a bare token"]) => {
+            "answered with a JSON object instead of a bare token; check token_field".into()
+        }
+        (true, several) => format!(
+            "answered without {}; check token_field, and whether this address is a token endpoint",
+            several.join(" or ")
+        ),
+    })
 }
 
 /// RFC 6749 §5.1: "token_type REQUIRED. […] Value is case insensitive." Some providers leave it out.

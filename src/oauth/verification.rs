@@ -30,9 +30,9 @@ pub(super) struct Verifier {
     keys: Published<JwkSet>,
 }
 
-/// What the provider says about itself, as far as it matters here.
+/// Who signs, as far as the provider's metadata says so.
 #[derive(Debug, Default)]
-pub(super) struct Metadata {
+pub(super) struct Publisher {
     pub(super) issuer: Option<String>,
     pub(super) key_set: Option<Url>,
 }
@@ -49,10 +49,10 @@ impl Verifier {
     /// costs no token requests.
     pub(super) async fn keys(
         &self,
-        metadata: &Metadata,
+        publisher: &Publisher,
         transport: &Transport,
     ) -> Result<JwkSet, FetchError> {
-        let fetch = self.fetch(metadata, transport);
+        let fetch = self.fetch(publisher, transport);
         self.keys.get(transport.share(), fetch).await
     }
 
@@ -62,21 +62,21 @@ impl Verifier {
         &self,
         token: &str,
         keys: &JwkSet,
-        metadata: &Metadata,
+        publisher: &Publisher,
         transport: &Transport,
     ) -> Result<(), FetchError> {
         let header = signed_header(token)?;
-        match self.judge(token, &header, keys, metadata) {
+        match self.judge(token, &header, keys, publisher) {
             Ok(()) => return Ok(()),
             Err(Verdict::Unknown(_)) => {}
             Err(Verdict::Wrong(why)) => return Err(unverified(why)),
         }
         let keys = self
-            .fetch(metadata, transport)
+            .fetch(publisher, transport)
             .await
             .map_err(|error| unverified(format!("its key is not known, and {error}")))?;
         self.keys.keep(keys.clone());
-        self.judge(token, &header, &keys, metadata)
+        self.judge(token, &header, &keys, publisher)
             .map_err(|(Verdict::Unknown(why) | Verdict::Wrong(why))| unverified(why))
     }
 
@@ -85,9 +85,9 @@ impl Verifier {
         token: &str,
         header: &Header,
         keys: &JwkSet,
-        metadata: &Metadata,
+        publisher: &Publisher,
     ) -> Result<(), Verdict> {
-        let validation = self.validation(header, metadata);
+        let validation = self.validation(header, publisher);
         let mut verdict = Verdict::Unknown(
             "it is signed with a key that is not in the provider's key set".into(),
         );
@@ -97,20 +97,20 @@ impl Verifier {
             };
             match jsonwebtoken::decode::<Value>(token, &key, &validation) {
                 Ok(_) => return Ok(()),
-                Err(error) => verdict = self.verdict(error.kind(), metadata),
+                Err(error) => verdict = self.verdict(error.kind(), publisher),
             }
         }
         Err(verdict)
     }
 
-    fn validation(&self, header: &Header, metadata: &Metadata) -> Validation {
+    fn validation(&self, header: &Header, publisher: &Publisher) -> Validation {
         let mut validation = Validation::new(header.alg);
         // How long a token lives is asked elsewhere, and of the provider's own clock.
         validation.validate_exp = false;
         validation.validate_nbf = true;
         validation.validate_aud = !self.settings.audience.is_empty();
         let mut required = Vec::new();
-        if let Some(issuer) = self.issuer(metadata) {
+        if let Some(issuer) = self.issuer(publisher) {
             validation.set_issuer(&[issuer]);
             required.push("iss");
         }
@@ -122,12 +122,12 @@ impl Verifier {
         validation
     }
 
-    fn issuer<'a>(&'a self, metadata: &'a Metadata) -> Option<&'a str> {
-        let issuer = self.settings.issuer.as_ref().or(metadata.issuer.as_ref());
+    fn issuer<'a>(&'a self, publisher: &'a Publisher) -> Option<&'a str> {
+        let issuer = self.settings.issuer.as_ref().or(publisher.issuer.as_ref());
         issuer.map(String::as_str)
     }
 
-    fn verdict(&self, refusal: &ErrorKind, metadata: &Metadata) -> Verdict {
+    fn verdict(&self, refusal: &ErrorKind, publisher: &Publisher) -> Verdict {
         Verdict::Wrong(match refusal {
             ErrorKind::InvalidSignature => {
                 let why = "its signature is not that of the provider";
@@ -139,7 +139,7 @@ impl Verifier {
             ),
             ErrorKind::InvalidIssuer => format!(
                 "it was not issued by {}; check verify.issuer",
-                self.issuer(metadata).unwrap_or_default()
+                self.issuer(publisher).unwrap_or_default()
             ),
             ErrorKind::ImmatureSignature => "it is not valid yet, by this machine's clock".into(),
             ErrorKind::MissingRequiredClaim(claim) => {
@@ -151,11 +151,11 @@ impl Verifier {
 
     async fn fetch(
         &self,
-        metadata: &Metadata,
+        publisher: &Publisher,
         transport: &Transport,
     ) -> Result<JwkSet, FetchError> {
         let url = self.settings.key_set.as_ref();
-        let url = url.or(metadata.key_set.as_ref()).ok_or_else(|| {
+        let url = url.or(publisher.key_set.as_ref()).ok_or_else(|| {
             FetchError::new(
                 FailureKind::Misconfigured,
                 "the provider does not say where its keys are; set verify.jwks_uri",

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::header::UPGRADE;
 use http::{HeaderMap, Method, Request, StatusCode};
 use tokio::time::Instant;
 use tracing::debug;
@@ -49,7 +48,16 @@ pub(super) async fn exchange(
     let head = repeatable.then(|| SentHead::of(&request));
 
     let way = checkout(route, upstream, request.headers_mut(), now).await?;
-    let (answer, generation) = send(route, upstream, way, request, head.as_ref(), progress).await?;
+    let (answer, generation) = send(
+        route,
+        upstream,
+        way,
+        request,
+        head.as_ref(),
+        progress,
+        switch.is_some(),
+    )
+    .await?;
     let answer = match (&route.token, generation, head) {
         (Some(reader), Some(generation), Some(head)) if is_refusal(reader, &answer.response) => {
             match another_token(reader, generation, progress).await {
@@ -101,7 +109,7 @@ async fn replay(
         return Ok(first);
     };
     route.metrics.replayed();
-    let (second, _) = send(route, upstream, way, request, None, None).await?;
+    let (second, _) = send(route, upstream, way, request, None, None, false).await?;
     Ok(second)
 }
 
@@ -136,8 +144,8 @@ async fn send(
     mut request: Request<OutgoingBody>,
     head: Option<&SentHead>,
     progress: Option<&Progress>,
+    asks_to_switch: bool,
 ) -> Result<(Answer, Option<u64>), Rejection> {
-    let asks_to_switch = request.headers().contains_key(UPGRADE);
     loop {
         match way.connection.send(request, progress).await {
             Ok(mut answer) => {

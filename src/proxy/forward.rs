@@ -7,7 +7,7 @@ use http::uri::PathAndQuery;
 use http::{Extensions, HeaderMap, HeaderValue, Response, StatusCode, Uri, Version};
 use hyper::body::Body;
 
-use super::hop_by_hop::{Coding, remove_hop_by_hop, take_transfer_coding};
+use super::hop_by_hop::{Coding, lists, remove_hop_by_hop, take_transfer_coding};
 use super::location;
 use super::rejection::Rejection;
 use super::route::Route;
@@ -31,7 +31,7 @@ pub(super) fn prepare_request(
     if coding == Coding::Unknown {
         return Err(Rejection::unknown_coding(route));
     }
-    let takes_trailers = takes_trailers(&head.headers);
+    let takes_trailers = lists(&head.headers, &TE, b"trailers");
     remove_hop_by_hop(&mut head.headers);
     if takes_trailers {
         // RFC 9110 §10.1.4: "A sender of TE MUST also send a "TE" connection option".
@@ -69,14 +69,6 @@ fn adapt(headers: &mut HeaderMap, route: &Route) {
     for (name, value) in &settings.headers {
         headers.insert(name.clone(), value.clone());
     }
-}
-
-/// Whether the caller can do with trailers (RFC 9110 §10.1.4).
-fn takes_trailers(headers: &HeaderMap) -> bool {
-    headers.get_all(TE).iter().any(|value| {
-        let mut codings = value.as_bytes().split(|byte| *byte == b',');
-        codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
-    })
 }
 
 fn via(received: Version) -> HeaderValue {

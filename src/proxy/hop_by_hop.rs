@@ -27,12 +27,22 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok())
+    members(headers, &CONNECTION)
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
         .collect()
+}
+
+/// Whether a word stands in a field that holds a list of them, in whatever case.
+pub(super) fn lists(headers: &HeaderMap, field: &HeaderName, word: &[u8]) -> bool {
+    members(headers, field).any(|member| member.eq_ignore_ascii_case(word))
+}
+
+/// What stands in a field that holds a list (RFC 9110 §5.6.1), on one line or on several.
+fn members<'a>(headers: &'a HeaderMap, field: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let lines = headers.get_all(field).into_iter();
+    lines
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
 }
 
 /// RFC 9110 §7.6.1 names Proxy-Connection, Keep-Alive, TE, Transfer-Encoding and Upgrade. The

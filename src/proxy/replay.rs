@@ -1,6 +1,8 @@
 //! What it takes to send a request once more.
 //!
-//! A kept connection may be closed by the upstream just as a request is sent on it. A token may be revoked before its end. The refused generation is told to the refresher, and the
+//! A kept connection may be closed by the upstream just as a request is sent on it.
+//!
+//! A token may be revoked before its end. The refused generation is told to the refresher, and the
 //! request is sent again, once, if its body was empty or could be kept whole. Otherwise, and when
 //! no other token comes, the caller gets the upstream's 401 as it is.
 

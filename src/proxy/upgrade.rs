@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
+use super::hop_by_hop::lists;
 use super::metrics::InFlight;
 use super::upstream::{Answer, Lease};
 use crate::server::{CallerBody, Tunnels};
@@ -71,11 +72,7 @@ pub(super) fn is_agreed<B>(response: &Response<B>) -> bool {
 fn names_websocket(headers: &HeaderMap) -> bool {
     let upgrade = headers.get(UPGRADE).map(HeaderValue::as_bytes);
     let is_websocket = upgrade.is_some_and(|it| it.eq_ignore_ascii_case(b"websocket"));
-    is_websocket
-        && headers.get_all(CONNECTION).iter().any(|value| {
-            let mut options = value.as_bytes().split(|byte| *byte == b',');
-            options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
-        })
+    is_websocket && lists(headers, &CONNECTION, b"upgrade")
 }
 
 /// Carries bytes both ways until one side ends, or neither says anything for too long.

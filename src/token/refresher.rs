@@ -142,14 +142,14 @@ impl Refresher {
 
     /// Asks once and says when to ask again.
     async fn attempt(&self) -> Instant {
-        // Taken before the request is sent: the token's life began at some point after this, so
-        // counting from here errs on the safe side however slow the answer was.
         // Nothing is begun any more once gatepass stops.
         let _at_work = match self.source.must_finish() {
             true => Some(self.at_work.read().await),
             false => None,
         };
         self.writer.attempting();
+        // Taken before the request is sent: the token's life began at some point after this, so
+        // counting from here errs on the safe side however slow the answer was.
         let asked = Moment::now();
         let outcome = self.while_expiring(self.source.fetch()).await;
         self.metrics.attempted(asked.at.elapsed());

@@ -63,15 +63,21 @@ fn config(provider: &AuthorizationServer, upstream: &Upstream, audience: &str) -
     simple_config(provider, upstream).replace("client_id", &format!("{verify}\nclient_id"))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_good_token_is_used_and_new_keys_are_found() {
+/// gatepass with a token that this key has signed.
+async fn trusting(signer: &Signer) -> (Gatepass, AuthorizationServer, Upstream) {
     let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
-    let (old, new) = (Signer::new("old"), Signer::new("new"));
-    publish(&provider, &[&old]);
-    provider.otherwise(old.token("orders"));
+    publish(&provider, &[signer]);
+    provider.otherwise(signer.token("orders"));
     let gatepass = Gatepass::start(&config(&provider, &upstream, "orders"))
         .ready()
         .await;
+    (gatepass, provider, upstream)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_token_is_used_and_new_keys_are_found() {
+    let (old, new) = (Signer::new("old"), Signer::new("new"));
+    let (gatepass, provider, _upstream) = trusting(&old).await;
     assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
 
     publish(&provider, &[&new]);
@@ -126,13 +132,8 @@ async fn a_token_that_fails_the_check_is_not_used_and_the_reason_is_told() {
 /// Not every provider gives a new key a new name.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_key_by_the_old_name_is_found() {
-    let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
     let (old, new) = (Signer::new("the"), Signer::new("the"));
-    publish(&provider, &[&old]);
-    provider.otherwise(old.token("orders"));
-    let gatepass = Gatepass::start(&config(&provider, &upstream, "orders"))
-        .ready()
-        .await;
+    let (gatepass, provider, _upstream) = trusting(&old).await;
     publish(&provider, &[&new]);
     provider.otherwise(new.token("orders"));
     gatepass.order_refresh("envase").await;
@@ -143,13 +144,8 @@ async fn a_new_key_by_the_old_name_is_found() {
 /// A token was handed out and paid for: what cannot be checked now is not asked for again at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_whose_new_key_cannot_be_had_is_not_used() {
-    let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
     let (old, new) = (Signer::new("old"), Signer::new("new"));
-    publish(&provider, &[&old]);
-    provider.otherwise(old.token("orders"));
-    let gatepass = Gatepass::start(&config(&provider, &upstream, "orders"))
-        .ready()
-        .await;
+    let (gatepass, provider, upstream) = trusting(&old).await;
     provider.publish("/jwks", "gone");
     provider.otherwise(new.token("orders"));
     gatepass.order_refresh("envase").await;

@@ -139,7 +139,8 @@ async fn stopping_leaves_it_the_grace_period() {
     let mut wire = Wire::start_with("shutdown.grace = \"1s\"", "").await;
     let (mut caller, mut upstream) = agreed(&wire).await;
     wire.gatepass.signal(Signal::TERM);
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    wire.gatepass
+        .output_with("stopping: requests in flight may finish");
     passes(&mut caller, &mut upstream, b"in the grace period").await;
     assert_eq!(wire.gatepass.ended().await.code(), Some(0));
     let end = timeout(PATIENCE, caller.read(&mut [0; 16])).await.unwrap();

@@ -91,7 +91,7 @@ fn refuse_unused_keys(
     let with_key = raw.service_account_file.is_none() && (signs || method == PrivateKeyJwt);
     let mut unused = Vec::new();
     if !by_secret {
-        unused.extend(["client_secret", "client_secret_file", "client_secret_env"]);
+        unused.extend(SECRET_KEYS);
     }
     if !by_statement {
         unused.push("client_assertion_type");
@@ -119,7 +119,7 @@ fn method(way: Way, raw: &raw::Credential, path: &Path, report: &mut Report) -> 
         return Some(method);
     }
     let signs_for_itself = raw.private_key_file.is_some() && way != Way::JwtBearer;
-    let has_secret = ["client_secret", "client_secret_file", "client_secret_env"]
+    let has_secret = SECRET_KEYS
         .iter()
         .any(|key| report.is_written(&path.key(key)));
     Some(match way {
@@ -219,6 +219,8 @@ pub(super) fn checked_key(key: SigningKey, path: &Path, report: &mut Report) -> 
         }
     }
 }
+
+const SECRET_KEYS: [&str; 3] = ["client_secret", "client_secret_file", "client_secret_env"];
 
 const CLIENT_ID: &str = "the identifier that the provider gave this client";
 const CLIENT_SECRET: &str = "the secret that the provider gave this client";

@@ -1,0 +1,148 @@
+//! Answers that say no, and what is told of them.
+
+use super::*;
+
+#[test]
+fn messages_say_what_to_do() {
+    let of = |status, body: &str| {
+        let (kind, message) = error(status, body);
+        format!("{}: {message}", kind.label())
+    };
+    let said = [
+        of(
+            401,
+            r#"{"error":"invalid_client","error_description":"No such client"}"#,
+        ),
+        of(400, r#"{"error":"invalid_scope"}"#),
+        of(400, r#"{"error":"unauthorized_client"}"#),
+        of(400, r#"{"error":"custom_reason"}"#),
+        of(200, r#"{"error":"invalid_client"}"#),
+        of(503, r#"{"error":"temporarily_unavailable"}"#),
+        of(429, "{}"),
+        of(302, ""),
+        of(401, "<html>"),
+        of(404, "<html>"),
+        of(502, "<html>"),
+        of(400, "nope"),
+        of(200, "<html>"),
+        of(200, r#"{"access_token":"t","token_type":"mac"}"#),
+    ];
+    insta::assert_snapshot!(said.join("\n"), @r#"
+    refused: answered 401 invalid_client ("No such client"); check client_id, the client's secret or key, and token_endpoint_auth_method
+    refused: answered 400 invalid_scope; check scope against what the client may have
+    refused: answered 400 unauthorized_client; have the provider allow this grant_type for this client
+    refused: answered 400 custom_reason; check scope, audience and client_id
+    refused: answered 200 invalid_client; check client_id, the client's secret or key, and token_endpoint_auth_method
+    unavailable: answered 503 temporarily_unavailable; gatepass keeps trying
+    throttled: answered 429 with 2 bytes of application/json; gatepass asks less often
+    misconfigured: answered 302 with an empty body; a redirect is not followed, because it would hand the client secret to another place; write the final address into token_endpoint
+    refused: answered 401 with 6 bytes of application/json; check client_id, the client's secret or key, and token_endpoint_auth_method
+    misconfigured: answered 404 with 6 bytes of application/json; nothing takes token requests there; check token_endpoint
+    unavailable: answered 502 with 6 bytes of application/json; gatepass keeps trying
+    refused: answered 400 with 4 bytes of application/json; check token_endpoint, scope and audience
+    malformed: answered with 6 bytes of application/json instead of a JSON object; is this address a token endpoint?
+    malformed: handed out a token of type "mac" instead of "Bearer"; if it is to be sent nevertheless, set token_type
+    "#);
+}
+
+#[test]
+fn googles_own_errors_are_understood() {
+    let grant = Grant::IdentityToolkit {
+        email: "bob@example.com".into(),
+        password: Secret::Value("p".into()),
+        api_key: Secret::Value("k".into()),
+        refresh_endpoint: "https://refresh.example/token".parse().unwrap(),
+    };
+    let mut said = Vec::new();
+    for message in [
+        "INVALID_LOGIN_CREDENTIALS",
+        "INVALID_PASSWORD",
+        "USER_DISABLED",
+        "TOKEN_EXPIRED",
+        "INVALID_REFRESH_TOKEN",
+        "TOO_MANY_ATTEMPTS_TRY_LATER : Access was disabled for a while.",
+        "QUOTA_EXCEEDED : Exceeded quota for verifying passwords.",
+        "API key not valid. Please pass a valid API key.",
+    ] {
+        let body = serde_json::json!({
+            "error": { "code": 400, "message": message, "errors": [], "status": "INVALID_ARGUMENT" }
+        });
+        let answer = answer(400, body.to_string());
+        let refusal = read(&answer, &settings(&[]), &grant, &Confidential::default()).unwrap_err();
+        let kind = refusal.error.kind.label();
+        said.push(format!(
+            "{kind} {}: {}",
+            refusal.of_the_grant, refusal.error
+        ));
+    }
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn only_a_clear_word_ends_a_session() {
+    for (status, body, of_the_grant) in [
+        (400, r#"{"error":"invalid_grant"}"#, true),
+        (401, r#"{"error":"invalid_token"}"#, true),
+        (400, r#"{"error":{"message":"TOKEN_EXPIRED"}}"#, true),
+        (400, r#"{"error":"their_own_word"}"#, false),
+        (400, r#"{"error":"invalid_request"}"#, false),
+        (400, r#"{"error":"invalid_scope"}"#, false),
+        (400, r#"{"error":{"message":"API key not valid."}}"#, false),
+        (404, r#"{"error":"Not Found"}"#, false),
+        (403, r#"{"error":"Forbidden"}"#, false),
+        (400, "", false),
+        (401, r#"{"error":"invalid_client"}"#, false),
+        (400, r#"{"error":"unauthorized_client"}"#, false),
+        (401, "", false),
+        (503, "", false),
+        (200, "", false),
+    ] {
+        let refusal = read(
+            &answer(status, body),
+            &settings(&[TokenLocation::default()]),
+            &Grant::ClientCredentials,
+            &Confidential::default(),
+        );
+        assert_eq!(
+            refusal.unwrap_err().of_the_grant,
+            of_the_grant,
+            "{status} {body}"
+        );
+    }
+    let (kind, _) = error(404, r#"{"error":"Not Found"}"#);
+    assert_eq!(kind, FailureKind::Misconfigured);
+}
+
+#[test]
+fn a_refresh_token_is_kept_even_if_the_token_beside_it_cannot_be_used() {
+    for body in [
+        r#"{"access_token":"t","expires_in":0,"refresh_token":"r"}"#,
+        r#"{"access_token":"t","token_type":"mac","refresh_token":"r"}"#,
+        r#"{"token":"t","refresh_token":"r"}"#,
+    ] {
+        let refusal = read(
+            &answer(200, body),
+            &settings(&[TokenLocation::default()]),
+            &Grant::ClientCredentials,
+            &Confidential::default(),
+        );
+        let kept = refusal.unwrap_err().refresh_token.unwrap();
+        assert_eq!(kept.expose_secret(), "r");
+    }
+}
+
+#[test]
+fn an_echoed_secret_is_blotted_out_even_where_the_text_is_cut() {
+    let body = r#"{"error":"invalid_client","error_description":"s3cret is not right"}"#;
+    assert!(!error(401, body).1.contains("s3cret"));
+
+    let padding = "x".repeat(LONGEST_QUOTE - 3);
+    let body = format!(r#"{{"error":"e","error_description":"{padding}s3cret"}}"#);
+    assert!(!error(401, body).1.contains("s3c"));
+}
+
+#[test]
+fn control_characters_of_a_provider_do_not_reach_the_log() {
+    let body = r#"{"error":"e","error_description":"a\u001b[31m\r\nforged line"}"#;
+    assert!(!error(400, body).1.contains(['\u{1b}', '\r', '\n']));
+}
