@@ -5,7 +5,6 @@ mod stopping;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +13,13 @@ use prometheus::Registry;
 use tokio::sync::RwLock;
 use tracing::{info, warn};
 
-use crate::config::Settings;
+use crate::config::{Listen, Settings};
 use crate::drain::{self, DrainWatch};
-use crate::proxy::metrics::{ProxyMetrics, RouteMetrics};
-use crate::proxy::{self, Admission, Route, RouteTable};
+use crate::proxy::metrics::ProxyMetrics;
+use crate::proxy::{self, RequestLimit, Route, RouteTable};
 use crate::readiness::{Readiness, StartupGuard};
 use crate::runtime::{self, WorkerPanicked, Workers};
-use crate::server::{self, Intake};
+use crate::server::{self, Activated, Address, Intake, Listener, UnixAccess};
 use crate::signal::Signals;
 use crate::token::metrics::TokenMetrics;
 use crate::token::refresher::Refresher;
@@ -31,15 +30,13 @@ use stopping::{Stopping, stop_asked};
 
 /// Everything built and every address bound; nothing runs yet.
 pub struct Bound {
-    proxy: Vec<SocketAddr>,
-    admin: SocketAddr,
+    proxy: Vec<Address>,
+    admin: Address,
     refreshers: Vec<Refresher>,
     credentials: Vec<TokenReader>,
     intakes: Vec<Intake>,
-    admin_listener: TcpListener,
-    table: Arc<RouteTable>,
-    unmatched: RouteMetrics,
-    admission: Admission,
+    admin_listener: Listener,
+    data_plane: proxy::Shared,
     connections: server::Settings,
     grace: Duration,
     registry: Registry,
@@ -85,13 +82,15 @@ pub fn build(settings: Settings) -> Result<Bound, BuildError> {
         routes.push(Route::new(route, token, metrics));
     }
 
-    let (admin, admin_listener) = bind("admin", settings.admin)?;
+    let mut activated = Activated::from_environment().map_err(BuildError::Activation)?;
+    let (admin, admin_listener) = bind_admin(settings.admin, &mut activated)?;
     let mut proxy = Vec::new();
     let mut listeners = Vec::new();
-    for address in settings.proxy.listen {
-        let (address, listener) = bind("proxy", address)?;
-        proxy.push(address);
-        listeners.push(listener);
+    for listen in settings.proxy.listen {
+        for (address, listener) in bind_proxy(listen, settings.proxy.unix, &mut activated)? {
+            proxy.push(address);
+            listeners.push(listener);
+        }
     }
     let connections = within_descriptors(settings.proxy.connections);
     Ok(Bound {
@@ -105,9 +104,12 @@ pub fn build(settings: Settings) -> Result<Bound, BuildError> {
             connections.max_connections,
         ),
         admin_listener,
-        table: Arc::new(RouteTable::new(routes)),
-        unmatched: proxy_metrics.for_unmatched(),
-        admission: settings.proxy.admission,
+        data_plane: proxy::Shared {
+            table: Arc::new(RouteTable::new(routes)),
+            admission: settings.proxy.admission,
+            limit: RequestLimit::new(settings.proxy.max_requests),
+            unmatched: proxy_metrics.for_unmatched(),
+        },
         connections,
         grace: settings.grace,
         registry,
@@ -143,16 +145,48 @@ fn credential_parts(
     Ok((refresher, reader))
 }
 
+fn bind_admin(
+    wanted: Address,
+    activated: &mut Activated,
+) -> Result<(Address, Listener), BuildError> {
+    let mut bound = bind("admin", wanted.clone(), UnixAccess::default(), activated)?;
+    let several = || io::Error::other("several sockets were handed over, and one is needed");
+    match (bound.pop(), bound.is_empty()) {
+        (Some(only), true) => Ok(only),
+        _ => Err(BuildError::listen("admin", wanted, several())),
+    }
+}
+
+fn bind_proxy(
+    listen: Listen,
+    access: UnixAccess,
+    activated: &mut Activated,
+) -> Result<Vec<(Address, Listener)>, BuildError> {
+    let bound = bind("proxy", listen.address, access, activated)?;
+    let with_tls = |(address, listener): (Address, Listener)| {
+        // Where systemd has bound its sockets was not to be known before.
+        if !address.is_local() && !listen.is_guarded {
+            return Err(BuildError::Exposed(address));
+        }
+        Ok(match &listen.tls {
+            Some(config) => (address, listener.with_tls(Arc::clone(config))),
+            None => (address, listener),
+        })
+    };
+    bound.into_iter().map(with_tls).collect()
+}
+
 fn bind(
     listener: &'static str,
-    address: SocketAddr,
-) -> Result<(SocketAddr, TcpListener), BuildError> {
-    let bound = server::bind(address).and_then(|bound| Ok((bound.local_addr()?, bound)));
-    bound.map_err(|error| BuildError::Listen {
-        listener,
-        address,
-        error,
-    })
+    wanted: Address,
+    access: UnixAccess,
+    activated: &mut Activated,
+) -> Result<Vec<(Address, Listener)>, BuildError> {
+    let bound = Listener::bind(&wanted, access, activated).and_then(|bound| {
+        let with_address = |bound: Listener| Ok((bound.address()?, bound));
+        bound.into_iter().map(with_address).collect()
+    });
+    bound.map_err(|error| BuildError::listen(listener, wanted, error))
 }
 
 /// A busy caller costs two descriptors, its own and the upstream's. Without this, too many callers
@@ -177,13 +211,13 @@ fn within_descriptors(wanted: server::Settings) -> server::Settings {
 
 impl Bound {
     /// Where callers are served.
-    pub fn proxy_addresses(&self) -> &[SocketAddr] {
+    pub fn proxy_addresses(&self) -> &[Address] {
         &self.proxy
     }
 
     /// Where operators are served.
-    pub fn admin_address(&self) -> SocketAddr {
-        self.admin
+    pub fn admin_address(&self) -> &Address {
+        &self.admin
     }
 
     /// Runs until a signal asks to stop, then lets requests in flight finish within the grace
@@ -204,18 +238,18 @@ impl Bound {
             readiness: self.readiness.clone(),
             credentials: self.credentials.clone(),
             // Whoever reaches another address may look, but not act.
-            commands: self.admin.ip().is_loopback(),
+            commands: self.admin.is_local(),
         };
         serve_admin(self.admin_listener, admin, admin_watch);
         let (drain, watch) = drain::channel();
         let mut workers = Workers::default();
         for intake in self.intakes {
-            let (table, unmatched) = (Arc::clone(&self.table), self.unmatched.clone());
-            let admission = self.admission.clone();
+            let shared = self.data_plane.clone();
             let (connections, watch) = (self.connections, watch.clone());
             let started = workers.start(async move || {
-                let service = proxy::service(table, admission, unmatched);
-                server::serve(intake, service, connections, watch).await;
+                let refuse = proxy::refuse(shared.unmatched.clone());
+                let service = proxy::service(shared);
+                server::serve(intake, service, refuse, connections, watch).await;
             });
             started.map_err(RunError::Worker)?;
         }
@@ -245,18 +279,19 @@ impl Bound {
     }
 }
 
-fn serve_admin(listener: TcpListener, admin: admin::Admin, drain: DrainWatch) {
+fn serve_admin(listener: Listener, admin: admin::Admin, drain: DrainWatch) {
     let service = admin::service(admin);
     let settings = server::Settings {
         max_connections: ADMIN_CONNECTIONS,
         ..server::Settings::default()
     };
     let intake = server::alone(listener, settings.max_connections);
-    tokio::task::spawn_local(server::serve(intake, service, settings, drain));
+    let refuse = server::refuse_briefly();
+    tokio::task::spawn_local(server::serve(intake, service, refuse, settings, drain));
 }
 
 /// Addresses side by side.
-struct Listed<'a>(&'a [SocketAddr]);
+struct Listed<'a>(&'a [Address]);
 
 impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -280,10 +315,21 @@ pub enum BuildError {
         /// Which listener.
         listener: &'static str,
         /// The address.
-        address: SocketAddr,
+        address: Address,
         /// What the operating system says.
         error: io::Error,
     },
+    /// systemd has handed over what is no socket to listen on.
+    #[error("what systemd has handed over cannot be listened on: {0}")]
+    Activation(io::Error),
+    /// Strangers could use the credentials.
+    #[error(
+        "the proxy listener {0} of systemd can be reached by other machines, and whoever reaches it \
+         acts with the credentials; bind it to loopback (ListenStream=127.0.0.1:8080), let callers \
+         show a key (proxy.callers.key_file), or say with proxy.trust_network = true that only \
+         trusted callers can reach it"
+    )]
+    Exposed(Address),
     /// A route names a credential that is not there.
     #[error("route \"{route}\" needs credential \"{credential}\", which is not there")]
     Credential {
@@ -298,6 +344,16 @@ pub enum BuildError {
     /// Two metrics have the same name.
     #[error("the metrics do not fit together: {0}")]
     Metrics(#[from] prometheus::Error),
+}
+
+impl BuildError {
+    fn listen(listener: &'static str, address: Address, error: io::Error) -> Self {
+        Self::Listen {
+            listener,
+            address,
+            error,
+        }
+    }
 }
 
 /// What to do about an address that cannot be had.

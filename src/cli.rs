@@ -124,7 +124,9 @@ impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) => CONFIG,
-            Self::Build(BuildError::Listen { .. }) | Self::System(_) => UNAVAILABLE,
+            Self::Build(BuildError::Exposed(_)) => CONFIG,
+            Self::Build(BuildError::Listen { .. } | BuildError::Activation(_))
+            | Self::System(_) => UNAVAILABLE,
             Self::Build(_) | Self::Run(_) => OUR_FAULT,
         }
     }

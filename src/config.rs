@@ -12,8 +12,10 @@ mod raw;
 mod resolve;
 mod scalar;
 
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::ServerConfig;
 
 pub use layers::{Flags, Layers};
 pub use problem::{Problem, Problems};
@@ -26,7 +28,7 @@ pub struct Settings {
     /// Where callers are served.
     pub proxy: Proxy,
     /// Where operators are served.
-    pub admin: SocketAddr,
+    pub admin: server::Address,
     /// The credentials that routes need.
     pub credentials: Vec<oauth::Settings>,
     /// The routes.
@@ -42,14 +44,30 @@ pub struct Settings {
 /// The data plane's listeners and threads.
 #[derive(Debug, Clone)]
 pub struct Proxy {
-    /// The addresses to listen on.
-    pub listen: Vec<SocketAddr>,
+    /// Where to listen, and how.
+    pub listen: Vec<Listen>,
+    /// Who may connect to its Unix sockets.
+    pub unix: server::UnixAccess,
     /// Which requests are taken at all.
     pub admission: proxy::Admission,
     /// How many threads serve.
     pub workers: usize,
+    /// How many requests may be under way at once.
+    pub max_requests: usize,
     /// The limits of the callers' connections.
     pub connections: server::Settings,
+}
+
+/// One of the data plane's listeners.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// Where.
+    pub address: server::Address,
+    /// How to speak TLS with callers, if it is to be spoken.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Whether strangers may reach it, because callers have to say who they are or the network is
+    /// trusted.
+    pub is_guarded: bool,
 }
 
 /// Reads and checks a configuration. Nothing is bound and nothing is sent.

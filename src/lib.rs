@@ -42,8 +42,8 @@
 //! | 4 | [`app`]: the composition root, where the rooms meet |
 //! | 3 | [`config`], [`admin`] |
 //! | 2 | [`oauth`], [`proxy`] |
-//! | 1 | [`token`], [`tls`], [`server`], [`store`] |
-//! | 0 | [`readiness`], [`drain`], [`signal`], [`telemetry`], [`runtime`] |
+//! | 1 | [`token`], [`server`], [`store`] |
+//! | 0 | [`readiness`], [`drain`], [`signal`], [`telemetry`], [`tls`], [`runtime`] |
 
 pub mod admin;
 pub mod app;

@@ -5,12 +5,15 @@
 
 mod admission;
 mod body;
+mod callers;
 mod exchange;
 mod expectation;
 mod forward;
 mod hop_by_hop;
+mod limit;
 mod location;
 pub mod metrics;
+mod provenance;
 mod rejection;
 mod replay;
 mod route;
@@ -21,99 +24,144 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use hyper::service::{Service, service_fn};
-use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tokio::time::{Instant, timeout_at};
+use tracing::{info, warn};
 
-use crate::server::CallerBody;
+use crate::server::{CallerBody, Refuse};
 pub use admission::Admission;
 pub use body::AnswerBody;
+pub use callers::{CallerKey, Callers};
 use exchange::exchange;
+pub use limit::RequestLimit;
 use metrics::{InFlight, RouteMetrics};
-use rejection::Rejection;
+use rejection::{REQUEST_ID, Rejection};
 use route::Found;
-pub use route::{InvalidPrefix, PathPrefix, Route, RouteTable, Settings, Timeouts};
+pub use route::{
+    Forwarded, InvalidPrefix, PathPrefix, Protocol, Route, RouteTable, Settings, Timeouts,
+};
 use upstream::{Answer, Upstream};
 pub use upstream::{InvalidUpstream, Origin};
 
-/// A worker's proxy: the shared routes, each with this worker's own connections.
+/// What all workers share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The routes.
+    pub table: Arc<RouteTable>,
+    /// Who may call.
+    pub admission: Admission,
+    /// How many requests may be under way.
+    pub limit: RequestLimit,
+    /// What is counted of requests that no route covers.
+    pub unmatched: RouteMetrics,
+}
+
+/// A worker's proxy: what all share, and this worker's own connections.
 struct Proxy {
-    table: Arc<RouteTable>,
+    shared: Shared,
     /// By the same index as the table's routes.
     upstreams: Vec<Rc<Upstream>>,
-    admission: Admission,
-    unmatched: RouteMetrics,
 }
 
 /// Makes the service that a worker's connections are served with.
 pub fn service(
-    table: Arc<RouteTable>,
-    admission: Admission,
-    unmatched: RouteMetrics,
+    shared: Shared,
 ) -> impl Service<Request<CallerBody>, Response = Response<AnswerBody>, Error = Infallible> + Clone
 {
-    let upstreams = table
+    let upstreams = shared
+        .table
         .routes()
         .map(|route| Rc::new(Upstream::new(route)))
         .collect();
-    let proxy = Rc::new(Proxy {
-        table,
-        upstreams,
-        admission,
-        unmatched,
-    });
+    let proxy = Rc::new(Proxy { shared, upstreams });
     service_fn(move |request| {
         let proxy = Rc::clone(&proxy);
         async move { Ok(proxy.answer(request).await) }
     })
 }
 
+/// What callers are told of heads that cannot be read; counted among what no route covers.
+pub fn refuse(unmatched: RouteMetrics) -> Refuse {
+    Arc::new(move |status| rejection::refuse_head(status, &unmatched))
+}
+
 impl Proxy {
-    async fn answer(&self, request: Request<CallerBody>) -> Response<AnswerBody> {
+    async fn answer(&self, mut request: Request<CallerBody>) -> Response<AnswerBody> {
         let now = Instant::now();
+        let request_id = request.headers().get(REQUEST_ID).cloned();
         let (route, upstream) = match self.find(&request) {
             Ok(found) => found,
-            Err(rejection) => return reject(&rejection, self.unmatched.begin(now)),
+            Err(rejection) => {
+                return reject(&rejection, request_id, self.shared.unmatched.begin(now));
+            }
         };
         // Dropped by whoever ends the request, so that its outcome is counted however it ends.
-        let in_flight = route.metrics.begin(now);
-        match exchange(route, upstream, request, now).await {
+        let mut in_flight = route.metrics.begin(now);
+        match self.shared.limit.take() {
+            Some(place) => in_flight.hold(place),
+            None => {
+                let rejection = Rejection::overloaded(self.shared.limit.most());
+                return reject(&rejection, request_id, in_flight);
+            }
+        }
+        let callers = &self.shared.admission.callers;
+        callers.keep_to_ourselves(request.headers_mut());
+        let end = route.settings.timeouts.request.map(|limit| now + limit);
+        match in_time(end, route, exchange(route, upstream, request, now)).await {
             Ok((answer, switch)) => {
                 tell_recovery(route, upstream);
                 match switch {
-                    None => forwarded(answer, route, in_flight),
+                    None => forwarded(answer, route, end, in_flight),
                     Some(asked) => switched(asked, answer, route, in_flight),
                 }
             }
             Err(rejection) => {
                 tell_failure(route, upstream, &rejection);
-                reject(&rejection, in_flight)
+                reject(&rejection, request_id, in_flight)
             }
         }
     }
 
     fn find(&self, request: &Request<CallerBody>) -> Result<(&Route, &Rc<Upstream>), Rejection> {
-        let host = self.admission.admit(request, &self.table)?;
+        let host = self.shared.admission.admit(request, &self.shared.table)?;
         let (path, method) = (request.uri().path(), request.method());
-        match self.table.find(host, path, method) {
+        match self.shared.table.find(host, path, method) {
             Found::Route(index, route) => self
                 .upstreams
                 .get(index)
                 .map(|upstream| (route, upstream))
-                .ok_or_else(|| Rejection::no_route(host, path, &self.table)),
+                .ok_or_else(|| Rejection::no_route(host, path, &self.shared.table)),
             Found::OnlyByOtherMethods(methods) => Err(Rejection::method_refused(method, &methods)),
             Found::Ambiguous => Err(Rejection::ambiguous_path()),
-            Found::Nothing => Err(Rejection::no_route(host, path, &self.table)),
+            Found::Nothing => Err(Rejection::no_route(host, path, &self.shared.table)),
         }
     }
 }
 
-fn forwarded(answer: Answer, route: &Route, mut in_flight: InFlight) -> Response<AnswerBody> {
+/// Gives up what has no answer by then.
+async fn in_time<T>(
+    end: Option<Instant>,
+    route: &Route,
+    exchange: impl Future<Output = Result<T, Rejection>>,
+) -> Result<T, Rejection> {
+    let (Some(end), Some(limit)) = (end, route.settings.timeouts.request) else {
+        return exchange.await;
+    };
+    let in_time = timeout_at(end, exchange).await;
+    in_time.unwrap_or_else(|_| Err(Rejection::request_timeout(route, limit)))
+}
+
+fn forwarded(
+    answer: Answer,
+    route: &Route,
+    end: Option<Instant>,
+    mut in_flight: InFlight,
+) -> Response<AnswerBody> {
     let (head, body) = answer.response.into_parts();
     in_flight.answered(head.status);
     let idle = route.settings.timeouts.idle;
-    let body = AnswerBody::forwarded(body, answer.lease, idle, in_flight);
+    let body = AnswerBody::forwarded(body, answer.lease, idle, end, in_flight);
     Response::from_parts(head, body)
 }
 
@@ -144,8 +192,11 @@ fn tell_recovery(route: &Route, upstream: &Upstream) {
     }
 }
 
-fn reject(rejection: &Rejection, mut in_flight: InFlight) -> Response<AnswerBody> {
-    debug!(reason = rejection.reason.label(), "{}", rejection.detail);
+fn reject(
+    rejection: &Rejection,
+    request_id: Option<HeaderValue>,
+    mut in_flight: InFlight,
+) -> Response<AnswerBody> {
     in_flight.rejected(rejection.reason);
-    rejection.response(in_flight)
+    rejection.response(request_id, in_flight)
 }

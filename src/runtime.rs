@@ -10,6 +10,7 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
+use hyper::rt::Executor;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::oneshot;
@@ -100,6 +101,16 @@ impl Workers {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a data plane worker panicked")]
 pub struct WorkerPanicked;
+
+/// Runs the tasks of a connection on the thread that the connection belongs to.
+#[derive(Debug, Clone, Copy)]
+pub struct LocalExecutor;
+
+impl<F: Future + 'static> Executor<F> for LocalExecutor {
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(task);
+    }
+}
 
 /// Lets this process open as many files and sockets as it may, and says how many that is.
 ///

@@ -4,31 +4,30 @@
 
 mod activity;
 mod bodies;
+mod connection;
+mod exchange;
 mod intake;
+mod listener;
+mod stream;
+mod watched;
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
-use hyper::body::{Body, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::TokioIo;
-use socket2::{Domain, Socket, Type};
-use tokio::net::TcpStream;
+use hyper::body::Body;
+use hyper::service::Service;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::drain::DrainWatch;
-use activity::{Activity, WatchedStream};
-use bodies::AnswerBody;
 pub use bodies::{CallerBody, Tunnels};
+use connection::Serving;
 pub use intake::{Intake, alone, spread};
+pub use listener::{Activated, Address, Listener, UnixAccess};
+pub use stream::{Caller, Peer};
+pub use watched::{Refuse, refuse_briefly};
 
 /// The limits of a listener's connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +41,8 @@ pub struct Settings {
     pub stalled: Duration,
     /// How many connections are open at once; more wait in the kernel's queue.
     pub max_connections: usize,
+    /// How many requests one HTTP/2 connection may have under way.
+    pub max_streams: u32,
     /// How many fields a request's head may have.
     pub max_headers: usize,
     /// How many bytes a request's head may have; also the size that read and write buffers may
@@ -56,31 +57,24 @@ impl Default for Settings {
             keep_alive: Duration::from_secs(60),
             stalled: Duration::from_secs(300),
             max_connections: 10_000,
+            max_streams: 100,
             max_headers: 100,
             max_header_bytes: 64 * 1024,
         }
     }
 }
 
-/// Binds an address and listens on it.
-///
-/// # Errors
-///
-/// The address is taken, is not this machine's, or may not be used by this user.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    // A restart must not wait for the last run's connections to leave TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
 /// Serves connections until the drain begins, then lets those that are open finish, and returns
 /// when they have or when the drain is forced.
-pub async fn serve<S, B>(intake: Intake, service: S, settings: Settings, drain: DrainWatch)
-where
+///
+/// `refuse` makes the answer to a head that cannot be read or is not complete in time.
+pub async fn serve<S, B>(
+    intake: Intake,
+    service: S,
+    refuse: Refuse,
+    settings: Settings,
+    drain: DrainWatch,
+) where
     S: Service<Request<CallerBody>, Response = Response<B>, Error = Infallible> + Clone + 'static,
     B: Body + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -89,11 +83,16 @@ where
     {
         let (tasks, drain) = (tasks.clone(), drain.clone());
         intake
-            .each(drain.clone(), move |stream, permit| {
-                let connection = connection(stream, service.clone(), settings, drain.clone());
+            .each(drain.clone(), move |accepted| {
+                let serving = Serving {
+                    service: service.clone(),
+                    refuse: Refuse::clone(&refuse),
+                    settings,
+                    drain: drain.clone(),
+                };
                 tasks.spawn_local(async move {
-                    connection.await;
-                    drop(permit);
+                    connection::serve(accepted.socket, accepted.origin, serving).await;
+                    drop(accepted.permit);
                 });
             })
             .await;
@@ -107,58 +106,3 @@ where
         ),
     }
 }
-
-async fn connection<S, B>(stream: TcpStream, service: S, settings: Settings, drain: DrainWatch)
-where
-    S: Service<Request<CallerBody>, Response = Response<B>, Error = Infallible> + 'static,
-    B: Body + Unpin + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    // Answers are written whole; waiting to fill a segment would only delay them.
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "a caller left before its connection was served");
-        return;
-    }
-    let activity = Arc::new(Activity::new());
-    let tunnels = Tunnels::default();
-    let io = TokioIo::new(WatchedStream::new(stream, Arc::clone(&activity)));
-    let service = service_fn(|request: Request<Incoming>| {
-        let exchange = activity.begin();
-        let request = request.map(|body| CallerBody::new(body, tunnels.clone(), exchange.clone()));
-        let answer = service.call(request);
-        async move { Ok::<_, Infallible>(answer.await?.map(|body| AnswerBody::new(body, exchange))) }
-    });
-    let connection = http1::Builder::new()
-        // hyper's own deadline covers the idle time before a head as well; `Activity` tells the
-        // two apart.
-        .header_read_timeout(None)
-        .max_headers(settings.max_headers)
-        .max_buf_size(settings.max_header_bytes)
-        .serve_connection(io, service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
-    let mut overdue = pin!(activity.overdue(&settings));
-    let mut draining = false;
-    loop {
-        tokio::select! {
-            outcome = connection.as_mut() => {
-                if let Err(error) = outcome {
-                    debug!(%error, "a connection ended early");
-                }
-                break;
-            }
-            () = overdue.as_mut() => return debug!("a connection was idle or slow for too long"),
-            () = drain.begun(), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
-        }
-    }
-    if let Some(tunnel) = tunnels.take() {
-        tunnel.await;
-    }
-}
-
-/// Connections that the kernel holds ready while gatepass is busy. A burst beyond it would be
-/// retried by the callers' kernels only after a second.
-const BACKLOG: i32 = 1024;

@@ -1,4 +1,4 @@
-//! TLS towards upstreams and token endpoints: who is trusted.
+//! TLS towards upstreams, token endpoints and callers: who is trusted, and by what one is known.
 
 use std::fmt;
 use std::fs;
@@ -9,7 +9,8 @@ use std::sync::Arc;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_platform_verifier::BuilderVerifierExt;
 
 /// Whose certificates are believed.
@@ -24,7 +25,7 @@ pub enum Trust {
     Nobody,
 }
 
-/// What a client shows of itself, in PEM files.
+/// What one shows of oneself, in PEM files.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Identity {
     /// The certificate, and those that lead from it to the authority.
@@ -60,14 +61,59 @@ pub fn client_config(
             let (certificates, key) = read_identity(identity)?;
             builder
                 .with_client_auth_cert(certificates, key)
-                .map_err(|error| TlsError::Key {
-                    path: identity.key.clone(),
-                    what: format!("does not go with the certificate: {error}"),
-                })?
+                .map_err(|error| does_not_go_with(identity, &error))?
         }
     };
     Ok(Arc::new(config))
 }
+
+/// Makes the TLS settings of a listener, which speaks HTTP/2 with whoever asks for it. With `callers`
+/// only those are taken whose certificate one of the authorities in that PEM file has signed.
+///
+/// # Errors
+///
+/// A file cannot be read or holds nothing usable.
+pub fn server_config(
+    identity: &Identity,
+    callers: Option<&Path>,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::unusable)?;
+    let builder = match callers {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let roots = Arc::new(read_certificates(path)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
+                .build()
+                .map_err(|error| TlsError::CaFile {
+                    path: path.to_owned(),
+                    what: format!("cannot be used: {error}"),
+                })?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let (certificates, key) = read_identity(identity)?;
+    let mut config = builder
+        .with_single_cert(certificates, key)
+        .map_err(|error| does_not_go_with(identity, &error))?;
+    config.alpn_protocols = vec![HTTP2.to_vec(), HTTP1.to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn does_not_go_with(identity: &Identity, error: &rustls::Error) -> TlsError {
+    TlsError::Key {
+        path: identity.key.clone(),
+        what: format!("does not go with the certificate: {error}"),
+    }
+}
+
+/// HTTP/2 by its registered name (RFC 7301, RFC 9113 §3.2).
+pub const HTTP2: &[u8] = b"h2";
+
+/// HTTP/1.1 by its registered name.
+pub const HTTP1: &[u8] = b"http/1.1";
 
 type CertifiedKey = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
@@ -110,6 +156,8 @@ pub fn advice(error: &str) -> Option<&'static str> {
         )
     } else if error.contains("InvalidContentType") {
         Some("the other side does not speak TLS there; check the port, or use http://")
+    } else if error.contains("NoApplicationProtocol") {
+        Some("the other side speaks another version of HTTP; see protocol of the route")
     } else {
         None
     }
@@ -150,14 +198,14 @@ pub enum TlsError {
         /// What is wrong with it.
         what: String,
     },
-    /// A client's certificate cannot be used.
+    /// A certificate to be shown cannot be used.
     Certificates {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         what: String,
     },
-    /// A client's private key cannot be used.
+    /// Its private key cannot be used.
     Key {
         /// The file.
         path: PathBuf,

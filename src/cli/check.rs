@@ -31,8 +31,9 @@ fn matched_besides(route: &proxy::Settings) -> String {
 /// What the configuration will do, in a few lines.
 fn summary(sources: &str, settings: &Settings) -> String {
     let mut text = format!("The configuration is good: {sources}\n");
-    for address in &settings.proxy.listen {
-        let _ = writeln!(text, "\nApplications call http://{address}");
+    for listen in &settings.proxy.listen {
+        let url = listen.address.url(listen.tls.is_some());
+        let _ = writeln!(text, "\nApplications call {url}");
     }
     for route in &settings.routes {
         let with = match &route.credential {
@@ -60,8 +61,8 @@ fn summary(sources: &str, settings: &Settings) -> String {
     }
     let _ = writeln!(
         text,
-        "\nOperators look at http://{}/readyz and /metrics",
-        settings.admin
+        "\nOperators look at {}/readyz and /metrics",
+        settings.admin.url(false)
     );
     text
 }

@@ -18,7 +18,7 @@ use tracing::Level;
 use super::run::serve;
 use super::{Failure, Listeners};
 use crate::config::{self, Layers};
-use crate::server::CallerBody;
+use crate::server::{Address, CallerBody, Listener};
 use crate::telemetry::{self, Format};
 use crate::{drain, server};
 use authorization_server::AuthorizationServer;
@@ -75,13 +75,16 @@ fn configuration(provider: SocketAddr, upstream: SocketAddr, secret: &str) -> St
     )
 }
 
-fn bind() -> io::Result<(SocketAddr, std::net::TcpListener)> {
-    let listener = server::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-    Ok((listener.local_addr()?, listener))
+fn bind() -> io::Result<(SocketAddr, Listener)> {
+    let listener = Listener::bind_tcp(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    match listener.address()? {
+        Address::Tcp(address) => Ok((address, listener)),
+        other => Err(io::Error::other(format!("{other} is no address of TCP"))),
+    }
 }
 
 /// Serves until the process ends.
-fn start<S>(listener: std::net::TcpListener, service: S)
+fn start<S>(listener: Listener, service: S)
 where
     S: Service<Request<CallerBody>, Response = Response<Full<Bytes>>, Error = Infallible>
         + Clone
@@ -91,6 +94,6 @@ where
     let intake = server::alone(listener, settings.max_connections);
     tokio::task::spawn_local(async move {
         let (_never_drained, watch) = drain::channel();
-        server::serve(intake, service, settings, watch).await;
+        server::serve(intake, service, server::refuse_briefly(), settings, watch).await;
     });
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::scalar::{Count, Flag, OneOrMany, SecretSource, Size, Span};
+use super::scalar::{Count, FileMode, Flag, Number, OneOrMany, SecretSource, Size, Span};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -28,8 +28,37 @@ pub(super) struct Proxy {
     pub(super) trust_network: Option<Flag>,
     pub(super) names: Option<OneOrMany>,
     pub(super) allowed_origins: Option<OneOrMany>,
+    pub(super) callers: Callers,
+    pub(super) tls: ListenerTls,
+    pub(super) unix: Unix,
     pub(super) timeouts: ProxyTimeouts,
     pub(super) limits: ProxyLimits,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Callers {
+    pub(super) key: Option<SecretString>,
+    pub(super) key_file: Option<String>,
+    pub(super) key_env: Option<String>,
+    pub(super) key_header: Option<String>,
+    pub(super) uids: Option<Vec<Number>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ListenerTls {
+    pub(super) cert_file: Option<String>,
+    pub(super) key_file: Option<String>,
+    pub(super) client_ca_file: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Unix {
+    pub(super) mode: Option<FileMode>,
+    pub(super) owner: Option<Number>,
+    pub(super) group: Option<Number>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -44,6 +73,8 @@ pub(super) struct ProxyTimeouts {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ProxyLimits {
     pub(super) connections: Option<Count>,
+    pub(super) requests: Option<Count>,
+    pub(super) streams: Option<Count>,
     pub(super) headers: Option<Count>,
     pub(super) header_bytes: Option<Size>,
 }
@@ -139,9 +170,14 @@ pub(super) struct Route {
     pub(super) upstream: Option<String>,
     pub(super) credential: Option<String>,
     pub(super) tls: Tls,
+    pub(super) protocol: Option<String>,
     pub(super) timeouts: RouteTimeouts,
+    pub(super) max_connections: Option<Count>,
     pub(super) max_idle_connections: Option<Count>,
+    pub(super) max_body: Option<Size>,
+    pub(super) retries: Option<Number>,
     pub(super) replay_limit: Option<Size>,
+    pub(super) forwarded: Option<String>,
     pub(super) headers: BTreeMap<String, SecretSource>,
     pub(super) remove_headers: Option<OneOrMany>,
     pub(super) response_headers: BTreeMap<String, SecretSource>,
@@ -156,13 +192,16 @@ pub(super) struct RouteTimeouts {
     pub(super) connect: Option<Span>,
     pub(super) response_head: Option<Span>,
     pub(super) idle: Option<Span>,
+    pub(super) request: Option<Span>,
     pub(super) keep_alive: Option<Span>,
+    pub(super) connection_age: Option<Span>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Tls {
     pub(super) ca_file: Option<String>,
+    pub(super) server_name: Option<String>,
     pub(super) client_cert_file: Option<String>,
     pub(super) client_key_file: Option<String>,
 }

@@ -17,7 +17,7 @@ use tracing::Level;
 
 use super::decode::{Path, Report};
 use super::problem::near_miss;
-use super::scalar::{Size, value_or};
+use super::scalar::{Count, Size, value_or};
 use super::{Proxy, Settings, raw};
 use crate::proxy::Admission;
 use crate::telemetry::{self, Format};
@@ -31,7 +31,7 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
     let proxy = proxy_settings(raw.proxy, report);
     let admin = listener::admin_address(raw.admin, report);
     if let (Some(proxy), Some(admin)) = (&proxy, &admin) {
-        listener::distinct(&proxy.listen, *admin, report);
+        listener::distinct(&proxy.listen, admin, report);
     }
 
     let headers = raw
@@ -100,6 +100,7 @@ fn proxy_settings(raw: raw::Proxy, report: &mut Report) -> Option<Proxy> {
             &limits.key("connections"),
             report,
         ),
+        max_streams: streams(raw.limits.streams, &limits, report),
         max_headers: at_most(
             MOST_HEADERS,
             value_or(raw.limits.headers, defaults.max_headers),
@@ -114,8 +115,12 @@ fn proxy_settings(raw: raw::Proxy, report: &mut Report) -> Option<Proxy> {
         &path.key("workers"),
         report,
     );
-    let trusted = value_or(raw.trust_network, false);
-    let listen = listener::proxy_addresses(raw.listen, trusted, &path.key("listen"), report);
+    let callers = listener::callers(raw.callers, &path.key("callers"), report);
+    let has_key = callers.as_ref().is_none_or(|callers| callers.key.is_some());
+    let guard = listener::Guard {
+        is_enough: has_key || value_or(raw.trust_network, false),
+    };
+    let listen = listener::proxy_listeners(raw.listen, raw.tls, guard, &path, report);
     let names = raw.names.map_or_else(Vec::new, |names| names.0);
     let names = listener::names(names, listen.as_deref(), &path.key("names"), report);
     let allowed_origins = listener::origins(
@@ -129,10 +134,22 @@ fn proxy_settings(raw: raw::Proxy, report: &mut Report) -> Option<Proxy> {
         admission: Admission {
             names: names?,
             allowed_origins: allowed_origins?,
+            callers: callers?,
         },
+        unix: listener::unix_access(&raw.unix),
+        max_requests: value_or(raw.limits.requests, DEFAULT_REQUESTS),
         workers,
         connections,
     })
+}
+
+fn streams(written: Option<Count>, limits: &Path, report: &mut Report) -> u32 {
+    let default = server::Settings::default().max_streams;
+    let Some(Count(wanted)) = written else {
+        return default;
+    };
+    let streams = at_most(MOST_STREAMS, wanted, &limits.key("streams"), report);
+    u32::try_from(streams).unwrap_or(default)
 }
 
 fn at_most(most: usize, wanted: usize, path: &Path, report: &mut Report) -> usize {
@@ -309,7 +326,10 @@ fn report_tls(error: &TlsError, path: &Path, report: &mut Report) {
 
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 
+const DEFAULT_REQUESTS: usize = 10_000;
+
 const MOST_WORKERS: usize = 64;
+const MOST_STREAMS: usize = 10_000;
 const MOST_CONNECTIONS: usize = 1_000_000;
 
 /// hyper makes room for all of them on every connection.

@@ -92,6 +92,35 @@ impl Scalar for Count {
     }
 }
 
+/// A whole number, which may be zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Number(pub(super) u32);
+
+impl Scalar for Number {
+    const EXPECTED: &'static str = "a whole number";
+
+    fn from_text(text: &str) -> Option<Self> {
+        text.parse().ok().map(Self)
+    }
+
+    fn from_number(number: u64) -> Option<Self> {
+        u32::try_from(number).ok().map(Self)
+    }
+}
+
+/// The mode of a file, in the digits that `chmod` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileMode(pub(super) u32);
+
+impl Scalar for FileMode {
+    const EXPECTED: &'static str = "a file's mode in octal digits and quotes, such as \"0660\"";
+
+    fn from_text(text: &str) -> Option<Self> {
+        let mode = u32::from_str_radix(text, 8).ok()?;
+        (text.len() >= 3 && mode <= 0o777).then_some(Self(mode))
+    }
+}
+
 /// Yes or no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Flag(pub(super) bool);
@@ -159,13 +188,19 @@ impl From<Count> for usize {
     }
 }
 
+impl From<Number> for u32 {
+    fn from(number: Number) -> Self {
+        number.0
+    }
+}
+
 impl From<Flag> for bool {
     fn from(flag: Flag) -> Self {
         flag.0
     }
 }
 
-deserialize_scalars!(Span, Size, Count, Flag);
+deserialize_scalars!(Span, Size, Count, Number, FileMode, Flag);
 
 /// One text or a list of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -260,6 +295,23 @@ mod tests {
         ] {
             assert_eq!(Size::from_text(text).map(|size| size.0), bytes, "{text}");
         }
+    }
+
+    #[test]
+    fn modes() {
+        for (text, mode) in [
+            ("0660", Some(0o660)),
+            ("600", Some(0o600)),
+            ("0", None),
+            ("0888", None),
+            ("7777", None),
+            ("rw-rw----", None),
+        ] {
+            let parsed = FileMode::from_text(text).map(|mode| mode.0);
+            assert_eq!(parsed, mode, "{text}");
+        }
+        // 660 without quotes is a number, and nobody knows whether it is meant in octal digits.
+        assert_eq!(FileMode::from_number(660), None);
     }
 
     #[test]

@@ -5,29 +5,38 @@ use http::header::{HOST, HeaderName, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 
+use super::callers::Callers;
 use super::rejection::Rejection;
 use super::route::RouteTable;
+use crate::server::{CallerBody, Peer};
 
 /// Who may call, as far as a request says who it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Admission {
     /// The names by which this proxy is called, in small letters and without ports; any name if
     /// there are none.
     pub names: Option<Vec<String>>,
     /// The origins of web pages that may call, such as `http://localhost:3000`.
     pub allowed_origins: Vec<String>,
+    /// What callers have to show.
+    pub callers: Callers,
 }
 
 impl Admission {
     /// Takes a request or refuses it. Returns the host that it asks for, without a port.
-    pub(super) fn admit<'a, B>(
+    pub(super) fn admit<'a>(
         &self,
-        request: &'a Request<B>,
+        request: &'a Request<CallerBody>,
         table: &RouteTable,
     ) -> Result<&'a str, Rejection> {
+        let peer = request.body().caller().peer;
+        self.callers.admit(peer, request.headers())?;
         refuse_what_is_not_forwarded(request.method())?;
-        let field = host_field(request.headers(), request.version())?;
+        let field = host_field(request)?;
         let asked = match request.uri().authority() {
+            // RFC 9113 §8.3.1: ":authority" conveys "the authority portion of the target URI", which
+            // is what Host does elsewhere.
+            Some(_) if request.version() >= Version::HTTP_2 => field,
             // RFC 9112 §3.2.2: "When an origin server receives a request with an absolute-form of
             // request-target, the origin server MUST ignore the received Host header field (if
             // any) and instead use the host information of the request-target."
@@ -36,6 +45,10 @@ impl Admission {
         };
         check_path(request)?;
         let host = asked.map_or("", host_of);
+        // A page in a browser reaches no Unix socket, and what calls one has no name for it.
+        if matches!(peer, Peer::Unix { .. }) {
+            return Ok(host);
+        }
         if !self.is_known(host) && !table.names_host(host) {
             return Err(Rejection::unknown_host(host, self.names.as_deref(), table));
         }
@@ -96,17 +109,35 @@ fn refuse_what_is_not_forwarded(method: &Method) -> Result<(), Rejection> {
 /// RFC 9112 §3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1
 /// request message that lacks a Host header field and to any request message that contains more
 /// than one Host header field line or a Host header field with an invalid field value."
-fn host_field(headers: &HeaderMap, version: Version) -> Result<Option<&str>, Rejection> {
-    let mut fields = headers.get_all(HOST).iter();
+///
+/// RFC 9113 §8.3.1: "A server SHOULD treat a request as malformed if it contains a Host header field
+/// that identifies an entity that differs from the entity in the ":authority" pseudo-header field."
+fn host_field<B>(request: &Request<B>) -> Result<Option<&str>, Rejection> {
+    let version = request.version();
+    let authority = match version {
+        Version::HTTP_2 => request.uri().authority().map(Authority::as_str),
+        _ => None,
+    };
+    let mut fields = request.headers().get_all(HOST).iter();
     let field = match (fields.next(), fields.next()) {
+        (None, _) if authority.is_some() => None,
         (None, _) if version < Version::HTTP_11 => return Ok(None),
         (None, _) => return Err(Rejection::bad_host("it has no Host field")),
         (Some(_), Some(_)) => return Err(Rejection::bad_host("it has more than one Host field")),
-        (Some(field), None) => field,
+        (Some(field), None) => Some(field.to_str().unwrap_or_default()),
     };
-    let text = field.to_str().ok().filter(|text| is_authority(text));
-    let text = text.ok_or_else(|| Rejection::bad_host("its Host field holds no host and port"))?;
-    Ok(Some(text))
+    let text = match (field, authority) {
+        (Some(field), Some(authority)) if !field.eq_ignore_ascii_case(authority) => {
+            return Err(Rejection::bad_host(
+                "its Host field and its :authority differ",
+            ));
+        }
+        (field, authority) => authority.or(field).unwrap_or_default(),
+    };
+    match is_authority(text) {
+        true => Ok(Some(text)),
+        false => Err(Rejection::bad_host("its Host field holds no host and port")),
+    }
 }
 
 /// uri-host [ ":" port ], without the user information that RFC 9110 §4.2.4 has a recipient treat

@@ -1,21 +1,21 @@
 //! Bodies on their way through: streamed, never collected.
 
+mod answer;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderName;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::{Instant, Sleep, sleep_until};
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
 
 use super::expectation::Expectation;
-use super::metrics::InFlight;
-use super::upstream::Lease;
 use crate::server::CallerBody;
+pub use answer::AnswerBody;
 
 /// The pieces of a body that was kept.
 pub(super) type Kept = VecDeque<Bytes>;
@@ -45,6 +45,8 @@ pub(super) struct Progress {
     /// What has gone out, as long as it is within the limit.
     kept: RefCell<Option<Kept>>,
     room: Cell<usize>,
+    /// How many bytes may still come.
+    left: Cell<Option<u64>>,
 }
 
 /// What has become of a request's body.
@@ -56,17 +58,33 @@ pub(super) enum Sending {
     Done,
     /// The caller broke it off, or sent what is no HTTP.
     Broken,
+    /// It was larger than the route takes.
+    TooLarge,
+}
+
+/// What is done with a body on its way.
+pub(super) struct Handling {
+    /// Up to how many bytes are kept, to be sent again.
+    pub(super) keep: usize,
+    /// How many bytes it may have.
+    pub(super) most: Option<u64>,
+    /// The caller waits to be asked for it.
+    pub(super) expectation: Option<Expectation>,
 }
 
 impl OutgoingBody {
-    /// Also hands out the body's progress, unless there is nothing to send. Up to `keep` bytes are
-    /// kept; the pieces are shared with what is sent, not copied.
+    /// Also hands out the body's progress, unless there is nothing to send. The pieces that are kept
+    /// are shared with what is sent, not copied.
     pub(super) fn new(
         body: CallerBody,
-        keep: usize,
+        handling: Handling,
         token_header: &HeaderName,
-        expectation: Option<Expectation>,
     ) -> (Self, Option<Rc<Progress>>) {
+        let Handling {
+            keep,
+            most,
+            expectation,
+        } = handling;
         let progress = (!body.is_end_stream()).then(|| {
             Rc::new(Progress {
                 moved_at: Cell::new(Instant::now()),
@@ -74,6 +92,7 @@ impl OutgoingBody {
                 token_header: token_header.clone(),
                 kept: RefCell::new(fits(&body, keep).then(Kept::new)),
                 room: Cell::new(keep.saturating_add(COST_OF_A_PIECE)),
+                left: Cell::new(most),
             })
         });
         let body = Self::Streamed {
@@ -99,7 +118,7 @@ impl Progress {
     pub(super) fn kept(&self) -> Option<Kept> {
         match self.state.get() {
             Sending::Done => self.kept.borrow().clone(),
-            Sending::UnderWay | Sending::Broken => None,
+            Sending::UnderWay | Sending::Broken | Sending::TooLarge => None,
         }
     }
 
@@ -117,6 +136,16 @@ impl Progress {
         }
     }
 
+    /// Whether a piece is within what the route takes.
+    fn takes(&self, frame: &Frame<Bytes>) -> bool {
+        let (Some(left), Some(data)) = (self.left.get(), frame.data_ref()) else {
+            return true;
+        };
+        let left = left.checked_sub(data.len() as u64);
+        self.left.set(left.or(Some(0)));
+        left.is_some()
+    }
+
     fn moved(&self, state: Sending) {
         self.moved_at.set(Instant::now());
         self.state.set(state);
@@ -125,12 +154,12 @@ impl Progress {
 
 impl Body for OutgoingBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let (body, progress) = match &mut *self {
             Self::Streamed {
                 body,
@@ -155,6 +184,12 @@ impl Body for OutgoingBody {
             {
                 trailers.remove(&progress.token_header);
             }
+            if let Some(Ok(frame)) = &frame
+                && !progress.takes(frame)
+            {
+                progress.moved(Sending::TooLarge);
+                return Poll::Ready(Some(Err(BodyError::TooLarge)));
+            }
             progress.moved(match &frame {
                 Some(Err(_)) => Sending::Broken,
                 Some(Ok(_)) if !body.is_end_stream() => Sending::UnderWay,
@@ -164,7 +199,7 @@ impl Body for OutgoingBody {
                 progress.keep(frame);
             }
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Caller)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -185,6 +220,15 @@ impl Body for OutgoingBody {
     }
 }
 
+/// Why a request's body broke off on its way to the upstream.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    #[error("the caller broke off: {0}")]
+    Caller(#[source] hyper::Error),
+    #[error("the body is larger than the route takes")]
+    TooLarge,
+}
+
 /// What keeping a piece costs beside its bytes. Without it a body of many tiny pieces would be kept
 /// far beyond the limit.
 const COST_OF_A_PIECE: usize = 64;
@@ -192,153 +236,4 @@ const COST_OF_A_PIECE: usize = 64;
 /// Whether a body may be kept: it is not known to be larger than the limit.
 fn fits(body: &CallerBody, limit: usize) -> bool {
     body.size_hint().lower() <= limit as u64
-}
-
-/// The body of what a caller gets. Dropping it ends the request and records its outcome.
-#[derive(Debug)]
-pub struct AnswerBody {
-    source: Source,
-    in_flight: Option<InFlight>,
-}
-
-#[derive(Debug)]
-enum Source {
-    Forwarded(Forwarded),
-    Own(Bytes),
-}
-
-impl AnswerBody {
-    /// An upstream's body. `idle` is how long the upstream may pause.
-    pub(super) fn forwarded(
-        body: Incoming,
-        lease: Lease,
-        idle: Duration,
-        in_flight: InFlight,
-    ) -> Self {
-        Self {
-            source: Source::Forwarded(Forwarded {
-                body,
-                lease: Some(lease),
-                idle,
-                deadline: None,
-            }),
-            in_flight: Some(in_flight),
-        }
-    }
-
-    /// A body of gatepass's own.
-    pub(super) fn own(body: Bytes, in_flight: InFlight) -> Self {
-        Self {
-            source: Source::Own(body),
-            in_flight: Some(in_flight),
-        }
-    }
-
-    /// No body, of an answer that is not the end of its request.
-    pub(super) fn nothing() -> Self {
-        Self {
-            source: Source::Own(Bytes::new()),
-            in_flight: None,
-        }
-    }
-}
-
-impl Body for AnswerBody {
-    type Data = Bytes;
-    type Error = AnswerError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
-        let this = &mut *self;
-        match &mut this.source {
-            Source::Forwarded(forwarded) => {
-                let frame = ready!(forwarded.poll_frame(cx));
-                if let (Some(Err(_)), Some(in_flight)) = (&frame, &this.in_flight) {
-                    in_flight.broken();
-                }
-                Poll::Ready(frame)
-            }
-            Source::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Source::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Forwarded(forwarded) => forwarded.body.is_end_stream(),
-            Source::Own(bytes) => bytes.is_empty(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Forwarded(forwarded) => forwarded.body.size_hint(),
-            Source::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
-        }
-    }
-}
-
-/// An upstream's body with the connection that it comes from.
-#[derive(Debug)]
-struct Forwarded {
-    body: Incoming,
-    lease: Option<Lease>,
-    idle: Duration,
-    /// Made only when the upstream pauses, so that a body that is there at once costs no timer.
-    deadline: Option<Pin<Box<Sleep>>>,
-}
-
-impl Forwarded {
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
-            let idle = self.idle;
-            let deadline = self
-                .deadline
-                .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + idle)));
-            ready!(deadline.as_mut().poll(cx));
-            return Poll::Ready(Some(Err(AnswerError::Idle(idle))));
-        };
-        self.deadline = None;
-        match frame {
-            Some(frame) => Poll::Ready(Some(frame.map_err(AnswerError::Upstream))),
-            None => {
-                self.give_connection_back();
-                Poll::Ready(None)
-            }
-        }
-    }
-
-    fn give_connection_back(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.give_back();
-        }
-    }
-}
-
-/// A server that has sent as many bytes as the length promised does not ask for the end, so the
-/// connection of a complete body is given back here. That of an incomplete one is dropped with the
-/// lease, which closes it: what is left of the body must not be taken for the next answer.
-impl Drop for Forwarded {
-    fn drop(&mut self) {
-        if self.body.is_end_stream() {
-            self.give_connection_back();
-        }
-    }
-}
-
-/// Why a body broke off after its head had been sent. The caller sees the connection end before
-/// the body does; there is no other way to tell it.
-#[derive(Debug, thiserror::Error)]
-pub enum AnswerError {
-    /// The upstream's connection failed.
-    #[error("the upstream broke off: {0}")]
-    Upstream(#[source] hyper::Error),
-    /// The upstream fell silent.
-    #[error("the upstream sent nothing for {0:?}")]
-    Idle(Duration),
 }

@@ -3,18 +3,19 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode, Version};
+use hyper::body::Body;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::body::{Kept, OutgoingBody, Progress};
+use super::body::{Handling, Kept, OutgoingBody, Progress};
 use super::expectation::Expectation;
 use super::forward;
 use super::rejection::Rejection;
 use super::replay::{SentHead, is_refusal, whole_body};
-use super::route::Route;
+use super::route::{Protocol, Route};
 use super::upgrade;
-use super::upstream::{Answer, Connection, SendError, Upstream};
+use super::upstream::{Answer, Connection, SendError, Upstream, UpstreamError};
 use crate::server::CallerBody;
 use crate::token::{Refusal, RefusedBy, TokenReader};
 
@@ -25,92 +26,79 @@ pub(super) async fn exchange(
     mut request: Request<CallerBody>,
     now: Instant,
 ) -> Result<(Answer, Option<upgrade::Asked>), Rejection> {
-    let switch = upgrade::Asked::of(&mut request);
+    // RFC 9113 §8.6: there is no upgrade in HTTP/2, so where nothing else is spoken there is nothing
+    // to agree to, and RFC 9110 §7.8 lets a server ignore what it was asked.
+    let switch = match route.settings.origin.speaks_http2() {
+        true => None,
+        false => upgrade::Asked::of(&mut request),
+    };
+    let http2 = switch.is_none() && may_use_http2(route, request.version());
     let (mut head, body) = request.into_parts();
     forward::prepare_request(&mut head, &body, route)?;
     if switch.is_some() {
         upgrade::ask(&mut head.headers);
     }
+    let most = route.settings.max_body;
+    if most.is_some_and(|most| body.size_hint().lower() > most) {
+        return Err(Rejection::body_too_large(route));
+    }
     // Nobody knows what an upstream has begun that was asked to switch.
-    let repeatable = switch.is_none() && may_be_repeated(route, &head.method);
-    let keep = match repeatable {
-        true => route.settings.replay_limit,
-        false => 0,
-    };
-    let token_header = &route.settings.token_header;
+    let repeatable = switch.is_none() && may_be_repeated(route, &head.method, http2);
     let expectation = Expectation::of(&head.headers);
-    let (body, progress) = OutgoingBody::new(body, keep, token_header, expectation.clone());
-    let progress = progress.as_deref();
+    let handling = Handling {
+        keep: match repeatable {
+            true => route.settings.replay_limit,
+            false => 0,
+        },
+        most,
+        expectation: expectation.clone(),
+    };
+    let (body, progress) = OutgoingBody::new(body, handling, &route.settings.token_header);
     let mut request = Request::from_parts(head, body);
     if let Some(expectation) = &expectation {
         expectation.await_word(&mut request);
     }
-    let head = repeatable.then(|| SentHead::of(&request));
-
-    let way = checkout(route, upstream, request.headers_mut(), now).await?;
-    let (answer, generation) = send(
+    let journey = Journey {
         route,
         upstream,
-        way,
-        request,
-        head.as_ref(),
-        progress,
-        switch.is_some(),
-    )
-    .await?;
-    let answer = match (&route.token, generation, head) {
-        (Some(reader), Some(generation), Some(head)) if is_refusal(reader, &answer.response) => {
-            match another_token(reader, generation, progress).await {
-                Some(body) => replay(route, upstream, head.with_body(body), answer).await?,
-                None => answer,
-            }
-        }
-        _ => answer,
+        http2,
+        asks_to_switch: switch.is_some(),
+        head: repeatable.then(|| SentHead::of(&request)),
+        progress: progress.as_deref(),
     };
+    let answer = journey.make(request, now).await?;
     let switch = switch.filter(|_| answer.response.status() == StatusCode::SWITCHING_PROTOCOLS);
     Ok((answer, switch))
 }
 
+/// Whether a request may go over HTTP/2. By default it goes on as it came: nothing is lost in
+/// translation, an application that speaks HTTP/1.1 has its interim answers and its WebSocket, and
+/// gRPC its trailers.
+fn may_use_http2(route: &Route, received: Version) -> bool {
+    route.settings.origin.speaks_http2()
+        || match route.settings.protocol {
+            Protocol::AsCalled => received == Version::HTTP_2,
+            Protocol::Http1 => false,
+            Protocol::Http2 => true,
+        }
+}
+
 /// Whether anything could make it necessary to send a request again.
-fn may_be_repeated(route: &Route, method: &Method) -> bool {
+fn may_be_repeated(route: &Route, method: &Method, http2: bool) -> bool {
     let refusable = |reader: &TokenReader| reader.refused_by() != RefusedBy::Nothing;
-    method.is_idempotent() || route.token.as_ref().is_some_and(refusable)
+    method.is_idempotent() || http2 || route.token.as_ref().is_some_and(refusable)
 }
 
-/// After a refusal: waits for another token and gives back the body to send with it; nothing if
-/// there is no such token, or the body was not kept.
-async fn another_token(
-    reader: &TokenReader,
-    refused: u64,
-    progress: Option<&Progress>,
-) -> Option<Kept> {
-    // Told in any case: whether this request can be repeated or not, the next one is to have a
-    // better token.
-    let refusal = reader.refuse(refused);
-    let body = whole_body(progress)?;
-    let another = match refusal {
-        Refusal::Superseded => true,
-        Refusal::Awaited(successor) => successor.arrives_within(PATIENCE).await,
-        Refusal::HeldBack => false,
-    };
-    another.then_some(body)
-}
-
-/// Once, whatever the second answer is. As long as nothing has been sent again, the caller gets the
-/// first; after that a failure is a failure, because the upstream may have acted on the request.
-async fn replay(
-    route: &Route,
-    upstream: &Rc<Upstream>,
-    mut request: Request<OutgoingBody>,
-    first: Answer,
-) -> Result<Answer, Rejection> {
-    let now = Instant::now();
-    let Ok(way) = checkout(route, upstream, request.headers_mut(), now).await else {
-        return Ok(first);
-    };
-    route.metrics.replayed();
-    let (second, _) = send(route, upstream, way, request, None, None, false).await?;
-    Ok(second)
+/// The way of one request, with all its detours.
+struct Journey<'a> {
+    route: &'a Route,
+    upstream: &'a Rc<Upstream>,
+    /// Whether it may go over HTTP/2.
+    http2: bool,
+    asks_to_switch: bool,
+    /// What is needed to send it once more, if that may be.
+    head: Option<SentHead>,
+    progress: Option<&'a Progress>,
 }
 
 /// A connection, and the generation of the token that goes over it.
@@ -119,72 +107,150 @@ struct Way {
     generation: Option<u64>,
 }
 
-/// Puts the token into a request that is otherwise ready, and finds a connection for it.
-async fn checkout(
-    route: &Route,
-    upstream: &Rc<Upstream>,
-    headers: &mut HeaderMap,
-    now: Instant,
-) -> Result<Way, Rejection> {
-    let generation = authorize(route, headers, now)?;
-    match upstream.idle_connection(now) {
-        Some(connection) => Ok(Way {
+impl Journey<'_> {
+    async fn make(
+        &self,
+        mut request: Request<OutgoingBody>,
+        now: Instant,
+    ) -> Result<Answer, Rejection> {
+        let way = self.checkout(request.headers_mut(), now).await?;
+        let (answer, generation) = self.send(way, request, self.head.as_ref()).await?;
+        match (&self.route.token, generation, &self.head) {
+            (Some(reader), Some(generation), Some(head))
+                if is_refusal(reader, &answer.response) =>
+            {
+                match self.another_token(reader, generation).await {
+                    Some(body) => self.replay(head.with_body(body), answer).await,
+                    None => Ok(answer),
+                }
+            }
+            _ => Ok(answer),
+        }
+    }
+
+    /// After a refusal: waits for another token and gives back the body to send with it; nothing if
+    /// there is no such token, or the body was not kept.
+    async fn another_token(&self, reader: &TokenReader, refused: u64) -> Option<Kept> {
+        // Told in any case: whether this request can be repeated or not, the next one is to have a
+        // better token.
+        let refusal = reader.refuse(refused);
+        let body = whole_body(self.progress)?;
+        let another = match refusal {
+            Refusal::Superseded => true,
+            Refusal::Awaited(successor) => successor.arrives_within(PATIENCE).await,
+            Refusal::HeldBack => false,
+        };
+        another.then_some(body)
+    }
+
+    /// Once, whatever the second answer is. As long as nothing has been sent again, the caller gets
+    /// the first; after that a failure is a failure, because the upstream may have acted on the
+    /// request.
+    async fn replay(
+        &self,
+        mut request: Request<OutgoingBody>,
+        first: Answer,
+    ) -> Result<Answer, Rejection> {
+        let now = Instant::now();
+        let Ok(way) = self.checkout(request.headers_mut(), now).await else {
+            return Ok(first);
+        };
+        self.route.metrics.replayed();
+        let (second, _) = self.send(way, request, None).await?;
+        Ok(second)
+    }
+
+    /// Puts the token into a request that is otherwise ready, and finds a connection for it.
+    async fn checkout(&self, headers: &mut HeaderMap, now: Instant) -> Result<Way, Rejection> {
+        let generation = authorize(self.route, headers, now)?;
+        match self.upstream.open_connection(self.http2, now) {
+            Some(connection) => Ok(Way {
+                connection,
+                generation,
+            }),
+            None => self.connect(headers, &mut self.retries()).await,
+        }
+    }
+
+    fn retries(&self) -> u32 {
+        self.route.settings.retries
+    }
+
+    /// Sends a request. Also says which generation of the token went with it.
+    async fn send(
+        &self,
+        mut way: Way,
+        mut request: Request<OutgoingBody>,
+        head: Option<&SentHead>,
+    ) -> Result<(Answer, Option<u64>), Rejection> {
+        let mut retries = self.retries();
+        loop {
+            let failed = match way.connection.send(request, self.progress).await {
+                Ok(mut answer) => {
+                    let response = &mut answer.response;
+                    forward::prepare_response(response, self.asks_to_switch, self.route)?;
+                    return Ok((answer, way.generation));
+                }
+                Err(failed) => failed,
+            };
+            let (again, error) = match failed {
+                // A connection that had been open for a while and closed before anything was sent:
+                // a fresh one is as good as a first try. Another open one might be just as dead.
+                SendError::Unsent {
+                    request: unsent,
+                    was_open: true,
+                    ..
+                } => {
+                    request = *unsent;
+                    way = self.connect(request.headers_mut(), &mut retries).await?;
+                    continue;
+                }
+                SendError::Unsent { request, error, .. } => (Some(*request), error),
+                SendError::Refused(error) => {
+                    (head.and_then(|head| head.once_more(self.progress)), error)
+                }
+                SendError::Closed(error) => {
+                    (head.and_then(|head| head.repeated(self.progress)), error)
+                }
+                SendError::Failed(error) => (None, error),
+            };
+            let left = retries.checked_sub(1);
+            let (Some(again), Some(left)) = (again, left) else {
+                return Err(Rejection::upstream(self.route, &error));
+            };
+            debug!(
+                route = &*self.route.settings.name,
+                "a request is tried again: upstream {error}"
+            );
+            (request, retries) = (again, left);
+            way = self.connect(request.headers_mut(), &mut retries).await?;
+        }
+    }
+
+    /// Makes a connection, and authorizes the request anew: it took time, and a token may have
+    /// ended.
+    async fn connect(&self, headers: &mut HeaderMap, retries: &mut u32) -> Result<Way, Rejection> {
+        let connection = loop {
+            match self.upstream.connect(self.http2).await {
+                Ok(connection) => break connection,
+                Err(error) => {
+                    let may_be_passing = matches!(
+                        &error,
+                        UpstreamError::Connect(error) if error.may_be_passing()
+                    );
+                    match retries.checked_sub(1).filter(|_| may_be_passing) {
+                        Some(left) => *retries = left,
+                        None => return Err(Rejection::upstream(self.route, &error)),
+                    }
+                }
+            }
+        };
+        let generation = authorize(self.route, headers, Instant::now())?;
+        Ok(Way {
             connection,
             generation,
-        }),
-        None => connect(route, upstream, headers).await,
+        })
     }
-}
-
-/// Sends a request. Also says which generation of the token went with it.
-async fn send(
-    route: &Route,
-    upstream: &Rc<Upstream>,
-    mut way: Way,
-    mut request: Request<OutgoingBody>,
-    head: Option<&SentHead>,
-    progress: Option<&Progress>,
-    asks_to_switch: bool,
-) -> Result<(Answer, Option<u64>), Rejection> {
-    loop {
-        match way.connection.send(request, progress).await {
-            Ok(mut answer) => {
-                forward::prepare_response(&mut answer.response, asks_to_switch, route)?;
-                return Ok((answer, way.generation));
-            }
-            // The upstream had closed an idle connection and nothing was sent on it. A fresh one
-            // is as good as a first try; another idle one might be just as dead.
-            Err(SendError::NotSent(unsent)) => {
-                debug!(
-                    route = &*route.settings.name,
-                    "an idle upstream connection was dead"
-                );
-                request = *unsent;
-            }
-            // It closed while the request was on its way, and whether it was acted on nobody knows.
-            Err(SendError::Closed(error)) => {
-                let again = head.and_then(|head| head.repeated(progress));
-                request = again.ok_or_else(|| Rejection::upstream(route, &error))?;
-            }
-            Err(SendError::Failed(error)) => return Err(Rejection::upstream(route, &error)),
-        }
-        way = connect(route, upstream, request.headers_mut()).await?;
-    }
-}
-
-/// Makes a connection, and authorizes the request anew: it took time, and a token may have ended.
-async fn connect(
-    route: &Route,
-    upstream: &Rc<Upstream>,
-    headers: &mut HeaderMap,
-) -> Result<Way, Rejection> {
-    let connection = upstream.connect().await;
-    let connection = connection.map_err(|error| Rejection::upstream(route, &error))?;
-    let generation = authorize(route, headers, Instant::now())?;
-    Ok(Way {
-        connection,
-        generation,
-    })
 }
 
 /// Puts the route's token into the request in place of whatever the caller sent, or refuses the
@@ -225,7 +291,7 @@ mod tests {
     use prometheus::Registry;
 
     use super::*;
-    use crate::proxy::{Origin, PathPrefix, Settings, Timeouts, metrics};
+    use crate::proxy::{Forwarded, Origin, PathPrefix, Settings, Timeouts, metrics};
     use crate::tls::{Trust, client_config};
     use crate::token::metrics::TokenMetrics;
     use crate::token::source::FetchedToken;
@@ -251,7 +317,12 @@ mod tests {
             name: "api".into(),
             prefix: PathPrefix::new("/").unwrap(),
             strip_path: false,
-            origin: Origin::new(&"http://localhost".parse().unwrap(), &tls).unwrap(),
+            origin: Origin::new(&"http://localhost".parse().unwrap(), &tls, None).unwrap(),
+            protocol: Protocol::AsCalled,
+            max_connections: 1,
+            max_body: None,
+            retries: 1,
+            forwarded: Forwarded::Nothing,
             credential: Some("envase".into()),
             timeouts: Timeouts::default(),
             max_idle_connections: 1,

@@ -1,17 +1,16 @@
 //! What changes in a message on its way through (RFC 9110 §7.6): as little as the RFC allows.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, EXPECT, HOST, TE, TRANSFER_ENCODING, VIA};
+use http::header::{CONNECTION, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING, VIA};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Extensions, HeaderMap, HeaderValue, Response, StatusCode, Uri, Version};
 use hyper::body::Body;
 
 use super::hop_by_hop::{Coding, lists, remove_hop_by_hop, take_transfer_coding};
-use super::location;
 use super::rejection::Rejection;
-use super::route::Route;
-use super::upgrade;
+use super::route::{Forwarded, Route};
+use super::{location, provenance, upgrade};
 use crate::server::CallerBody;
 
 /// Turns the head of a caller's request into the head of the request that is sent on; all but the
@@ -21,6 +20,7 @@ pub(super) fn prepare_request(
     body: &CallerBody,
     route: &Route,
 ) -> Result<(), Rejection> {
+    let asked = head.uri.authority().cloned();
     head.uri = target(&head.uri, route).ok_or_else(|| Rejection::target_too_long(route))?;
     let received = head.version;
     // RFC 9110 §2.5: an intermediary "MUST send [its] own HTTP-version in forwarded messages".
@@ -40,10 +40,31 @@ pub(super) fn prepare_request(
         head.headers
             .insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    if received < Version::HTTP_11 {
+    if received != Version::HTTP_11 {
         // RFC 9110 §10.1.1: "A server that receives a 100-continue expectation in an HTTP/1.0
-        // request MUST ignore that expectation."
+        // request MUST ignore that expectation." Over HTTP/2 hyper has no way to say 100.
         head.headers.remove(EXPECT);
+    }
+    if received == Version::HTTP_2 {
+        join_crumbs(&mut head.headers);
+    }
+    if let Some(asked) = asked {
+        // RFC 9112 §3.2.2: a proxy "MUST ignore the received Host header field (if any) and instead
+        // replace it with the host information of the request-target". The same holds for
+        // ":authority".
+        if let Ok(host) = HeaderValue::try_from(asked.as_str()) {
+            head.headers.insert(HOST, host);
+        }
+    }
+    if route.settings.forwarded != Forwarded::Nothing {
+        let host = head.headers.get(HOST).cloned();
+        let host = host.as_ref().and_then(|host| host.to_str().ok());
+        provenance::tell(
+            &mut head.headers,
+            route.settings.forwarded,
+            body.caller(),
+            host,
+        );
     }
     adapt(&mut head.headers, route);
     // RFC 9110 §7.6.3: "An HTTP-to-HTTP gateway MUST send an appropriate Via header field in each
@@ -55,6 +76,24 @@ pub(super) fn prepare_request(
             .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     Ok(())
+}
+
+/// RFC 9113 §8.2.3: "If there are multiple Cookie header fields after decompression, these MUST be
+/// concatenated into a single octet string using the two-octet delimiter of 0x3b, 0x20 (the ASCII
+/// string "; ") before being passed into a non-HTTP/2 context".
+fn join_crumbs(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    let (Some(first), Some(_)) = (crumbs.next(), crumbs.next()) else {
+        return;
+    };
+    let mut cookie = first.as_bytes().to_vec();
+    for crumb in headers.get_all(COOKIE).iter().skip(1) {
+        cookie.extend(b"; ");
+        cookie.extend(crumb.as_bytes());
+    }
+    if let Ok(cookie) = HeaderValue::from_maybe_shared(Bytes::from(cookie)) {
+        headers.insert(COOKIE, cookie);
+    }
 }
 
 /// What the route changes in a request's fields.
@@ -74,6 +113,7 @@ fn adapt(headers: &mut HeaderMap, route: &Route) {
 fn via(received: Version) -> HeaderValue {
     HeaderValue::from_static(match received {
         Version::HTTP_10 => "1.0 gatepass",
+        Version::HTTP_2 => "2.0 gatepass",
         _ => "1.1 gatepass",
     })
 }

@@ -10,6 +10,7 @@ use prometheus::{
 };
 use tokio::time::Instant;
 
+use super::limit::Place;
 use super::rejection::Reason;
 
 /// The metrics of all routes, from which each takes its own.
@@ -136,6 +137,7 @@ impl RouteMetrics {
             metrics: Arc::clone(&self.0),
             started,
             status_class: 0,
+            place: None,
         }
     }
 }
@@ -147,9 +149,16 @@ pub(super) struct InFlight {
     started: Instant,
     /// Index into [`STATUS_CLASSES`].
     status_class: usize,
+    /// Among those that may be under way, until the request is over.
+    place: Option<Place>,
 }
 
 impl InFlight {
+    /// Keeps a place until the request is over.
+    pub(super) fn hold(&mut self, place: Place) {
+        self.place = Some(place);
+    }
+
     /// The caller gets this status.
     pub(super) fn answered(&mut self, status: StatusCode) {
         // RFC 9110 §15: a status outside of 100 to 599 is to be treated as a 5xx. The only 1xx that

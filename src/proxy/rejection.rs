@@ -1,17 +1,25 @@
 //! Answers that gatepass makes itself: few, alike, and worded for whoever has to act.
 
+mod reason;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use http::{Method, Response, StatusCode};
 use serde::Serialize;
+use tokio::time::Instant;
+use tracing::debug;
 
 use super::body::AnswerBody;
-use super::metrics::InFlight;
+use super::metrics::{InFlight, RouteMetrics};
 use super::route::{Route, RouteTable};
-use super::upstream::UpstreamError;
+use super::upstream::{ConnectError, UpstreamError};
 use crate::token::TokenState;
+pub(super) use reason::Reason;
 
 /// A request that gatepass answers itself instead of the upstream.
 #[derive(Debug)]
@@ -25,120 +33,59 @@ pub(super) struct Rejection {
     allow: Option<Box<HeaderValue>>,
 }
 
-/// Why; the value of a metric's label and of the answer's `reason`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
-    BadHost,
-    BadTarget,
-    UnknownHost,
-    CrossSite,
-    AmbiguousPath,
-    NoRoute,
-    MethodRefused,
-    TargetTooLong,
-    UnknownCoding,
-    RequestBroken,
-    RequestStalled,
-    NoToken,
-    UpstreamUnreachable,
-    UpstreamTimeout,
-    UpstreamFailed,
-}
-
-impl Reason {
-    pub(super) const ALL: [Self; 15] = [
-        Self::BadHost,
-        Self::BadTarget,
-        Self::UnknownHost,
-        Self::CrossSite,
-        Self::AmbiguousPath,
-        Self::NoRoute,
-        Self::MethodRefused,
-        Self::TargetTooLong,
-        Self::UnknownCoding,
-        Self::RequestBroken,
-        Self::RequestStalled,
-        Self::NoToken,
-        Self::UpstreamUnreachable,
-        Self::UpstreamTimeout,
-        Self::UpstreamFailed,
-    ];
-
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::BadHost => "bad_host",
-            Self::BadTarget => "bad_target",
-            Self::UnknownHost => "unknown_host",
-            Self::CrossSite => "cross_site",
-            Self::AmbiguousPath => "ambiguous_path",
-            Self::NoRoute => "no_route",
-            Self::MethodRefused => "method_refused",
-            Self::TargetTooLong => "target_too_long",
-            Self::UnknownCoding => "unknown_coding",
-            Self::RequestBroken => "request_broken",
-            Self::RequestStalled => "request_stalled",
-            Self::NoToken => "no_token",
-            Self::UpstreamUnreachable => "upstream_unreachable",
-            Self::UpstreamTimeout => "upstream_timeout",
-            Self::UpstreamFailed => "upstream_failed",
-        }
-    }
-
-    /// The field by which whoever stands before gatepass tells its answers from the upstream's, with
-    /// the registered type of error (RFC 9209 §2.3).
-    fn proxy_status(self) -> HeaderValue {
-        HeaderValue::from_static(match self {
-            Self::BadHost
-            | Self::BadTarget
-            | Self::AmbiguousPath
-            | Self::TargetTooLong
-            | Self::UnknownCoding
-            | Self::RequestBroken
-            | Self::RequestStalled => "gatepass; error=http_request_error",
-            Self::UnknownHost | Self::CrossSite | Self::MethodRefused => {
-                "gatepass; error=http_request_denied"
-            }
-            Self::NoRoute => "gatepass; error=destination_not_found",
-            Self::NoToken => "gatepass; error=proxy_internal_error",
-            Self::UpstreamUnreachable => "gatepass; error=destination_unavailable",
-            Self::UpstreamTimeout => "gatepass; error=http_response_timeout",
-            Self::UpstreamFailed => "gatepass; error=http_protocol_error",
-        })
-    }
-
-    pub(super) fn is_upstream(self) -> bool {
-        matches!(
-            self,
-            Self::UpstreamUnreachable | Self::UpstreamTimeout | Self::UpstreamFailed
-        )
-    }
-
-    /// The status says whose fault it was: the caller's (4xx, 501), the upstream's (502, 504), or
-    /// that of the way to a token (503). It is never 401, which would make clients drop their data, and
-    /// never a success.
-    pub(super) fn status(self) -> StatusCode {
-        match self {
-            Self::BadHost | Self::BadTarget | Self::AmbiguousPath => StatusCode::BAD_REQUEST,
-            // RFC 9110 §15.5.20: "the request was directed at a server that is unable or unwilling
-            // to produce an authoritative response for the target URI."
-            Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
-            Self::CrossSite => StatusCode::FORBIDDEN,
-            Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
-            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
-            // RFC 9112 §6.1: "A server that receives a request message with a transfer coding it
-            // does not understand SHOULD respond with 501 (Not Implemented)."
-            Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
-            Self::RequestBroken => StatusCode::BAD_REQUEST,
-            Self::RequestStalled => StatusCode::REQUEST_TIMEOUT,
-            Self::NoToken => StatusCode::SERVICE_UNAVAILABLE,
-            Self::UpstreamUnreachable | Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
-            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-        }
-    }
-}
-
 impl Rejection {
+    /// A head that hyper could not read, or that did not arrive in time.
+    fn unreadable_head(status: StatusCode) -> Self {
+        let (reason, detail) = match status {
+            StatusCode::REQUEST_TIMEOUT => (
+                Reason::HeadTimeout,
+                "the request's head was not complete within proxy.timeouts.header_read",
+            ),
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
+                Reason::HeadTooLarge,
+                "the request's head has more than proxy.limits.headers or header_bytes allow",
+            ),
+            StatusCode::URI_TOO_LONG => (Reason::TargetTooLong, "the request's target is too long"),
+            _ => (
+                Reason::BadRequest,
+                "what came is not HTTP, or not valid; TLS is spoken only where proxy.listen has tls:",
+            ),
+        };
+        Self::new(reason, None, detail.into())
+    }
+
+    /// Whoever calls has not shown what callers have to show.
+    pub(super) fn unknown_caller(what: &str) -> Self {
+        let detail = format!("the caller may not use the credentials here: {what}");
+        Self::new(Reason::UnknownCaller, None, detail)
+    }
+
+    /// There are as many requests under way as there may be.
+    pub(super) fn overloaded(most: usize) -> Self {
+        let detail = format!(
+            "{most} requests are under way, which is all that proxy.limits.requests allows; \
+             come again in a moment"
+        );
+        Self {
+            retry_after: Some(1),
+            ..Self::new(Reason::Overloaded, None, detail)
+        }
+    }
+
+    pub(super) fn body_too_large(route: &Route) -> Self {
+        let detail = format!("the request {}", UpstreamError::RequestTooLarge);
+        Self::new(Reason::BodyTooLarge, Some(route), detail)
+    }
+
+    pub(super) fn request_timeout(route: &Route, limit: Duration) -> Self {
+        let upstream = &route.settings.origin;
+        let detail = format!(
+            "upstream {upstream} did not begin to answer within the {limit:?} that \
+             timeouts.request allows for the request as a whole"
+        );
+        Self::new(Reason::RequestTimeout, Some(route), detail)
+    }
+
     pub(super) fn bad_host(what: &str) -> Self {
         let detail = format!(
             "the request cannot be told where it belongs: {what}; exactly one `Host: name` or \
@@ -260,6 +207,14 @@ impl Rejection {
             UpstreamError::RequestStalled(_) => {
                 (Reason::RequestStalled, format!("the request {error}"))
             }
+            UpstreamError::RequestTooLarge => return Self::body_too_large(route),
+            UpstreamError::Connect(ConnectError::TooMany(_)) => {
+                let detail = format!("upstream {upstream} {error}; come again in a moment");
+                return Self {
+                    retry_after: Some(1),
+                    ..Self::new(Reason::UpstreamSaturated, Some(route), detail)
+                };
+            }
             UpstreamError::Connect(_) => (
                 Reason::UpstreamUnreachable,
                 format!("upstream {upstream} {error}"),
@@ -305,19 +260,38 @@ impl Rejection {
 
     /// A problem document (RFC 9457). Without a `type` it is `about:blank`, whose title is the
     /// status's own phrase (§4.2.1); `reason` is what programs can tell cases apart by.
-    pub(super) fn response(&self, in_flight: InFlight) -> Response<AnswerBody> {
+    ///
+    /// `request_id` is what the caller calls the request; without it, it is called something here.
+    pub(super) fn response(
+        &self,
+        request_id: Option<HeaderValue>,
+        in_flight: InFlight,
+    ) -> Response<AnswerBody> {
+        let (head, body) = self.problem(request_id).into_parts();
+        Response::from_parts(head, AnswerBody::own(body, in_flight))
+    }
+
+    fn problem(&self, request_id: Option<HeaderValue>) -> Response<Bytes> {
         let status = self.reason.status();
+        let request_id = request_id.unwrap_or_else(make_id);
+        debug!(
+            reason = self.reason.label(),
+            request_id = request_id.to_str().unwrap_or_default(),
+            "{}",
+            self.detail
+        );
         let problem = Problem {
             title: status.canonical_reason().unwrap_or_default(),
             status: status.as_u16(),
             detail: &self.detail,
             reason: self.reason.label(),
+            request_id: request_id.to_str().unwrap_or_default(),
             route: self.route.as_deref(),
             credential: self.credential.as_deref(),
         };
         // Strings and a number: there is nothing in it that serde_json could refuse.
         let body = serde_json::to_vec(&problem).unwrap_or_default();
-        let mut response = Response::new(AnswerBody::own(Bytes::from(body), in_flight));
+        let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(
@@ -325,6 +299,7 @@ impl Rejection {
             HeaderValue::from_static("application/problem+json"),
         );
         headers.insert(PROXY_STATUS, self.reason.proxy_status());
+        headers.insert(REQUEST_ID, request_id);
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -339,12 +314,38 @@ impl Rejection {
     }
 }
 
+/// The answer to a head that cannot be read or did not arrive in time, as it goes over the wire.
+pub(super) fn refuse_head(status: StatusCode, metrics: &RouteMetrics) -> Vec<u8> {
+    let rejection = Rejection::unreadable_head(status);
+    metrics.begin(Instant::now()).rejected(rejection.reason);
+    let (head, body) = rejection.problem(None).into_parts();
+    let mut wire = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
+    let length = HeaderValue::from(body.len());
+    let framing = [
+        (&CONNECTION, &HeaderValue::from_static("close")),
+        (&CONTENT_LENGTH, &length),
+    ];
+    for (name, value) in head.headers.iter().chain(framing) {
+        wire.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    wire.extend(b"\r\n");
+    wire.extend(body);
+    wire
+}
+
+/// By which an answer is found again in the log.
+fn make_id() -> HeaderValue {
+    let id = format!("{:016x}", fastrand::u64(..));
+    HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static(""))
+}
+
 #[derive(Serialize)]
 struct Problem<'a> {
     title: &'a str,
     status: u16,
     detail: &'a str,
     reason: &'a str,
+    request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -353,6 +354,9 @@ struct Problem<'a> {
 
 /// RFC 9209 §2.
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// No standard, and what everybody uses.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// RFC 9110 §15.5.6: "The origin server MUST generate an Allow header field in a 405 response."
 /// Other methods are forwarded as well; these are the ones that everybody knows.

@@ -42,9 +42,14 @@ impl SentHead {
     /// automatically if a communication failure occurs before the client is able to read the
     /// server's response. […] A proxy MUST NOT automatically retry non-idempotent requests."
     pub(super) fn repeated(&self, progress: Option<&Progress>) -> Option<Request<OutgoingBody>> {
-        if !self.method.is_idempotent() {
-            return None;
+        match self.method.is_idempotent() {
+            true => self.once_more(progress),
+            false => None,
         }
+    }
+
+    /// The request once more, whatever it does, if its body is at hand.
+    pub(super) fn once_more(&self, progress: Option<&Progress>) -> Option<Request<OutgoingBody>> {
         Some(self.with_body(whole_body(progress)?))
     }
 }

@@ -31,8 +31,18 @@ pub struct Settings {
     pub credential: Option<String>,
     /// How long each step may take.
     pub timeouts: Timeouts,
+    /// In which version of HTTP requests go on.
+    pub protocol: Protocol,
+    /// How many upstream connections a worker may have.
+    pub max_connections: usize,
     /// How many upstream connections a worker keeps for later requests.
     pub max_idle_connections: usize,
+    /// How many bytes a request's body may have; any number if there is none.
+    pub max_body: Option<u64>,
+    /// How often a request is tried again after a connection failed.
+    pub retries: u32,
+    /// What the upstream is told about the caller.
+    pub forwarded: Forwarded,
     /// The field that carries the token.
     pub token_header: HeaderName,
     /// Fields that every request gets besides, in place of what the caller sent.
@@ -72,6 +82,30 @@ impl Route {
     }
 }
 
+/// In which version of HTTP a route's requests go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// In the caller's, as far as the upstream speaks it.
+    #[default]
+    AsCalled,
+    /// In HTTP/1.1.
+    Http1,
+    /// In HTTP/2 if the upstream speaks it.
+    Http2,
+}
+
+/// What the upstream is told about the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Forwarded {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Its address, the host and the scheme that it asked for, by `Forwarded` (RFC 7239).
+    Standard,
+    /// The same by `X-Forwarded-For`, `X-Forwarded-Host` and `X-Forwarded-Proto`.
+    XForwarded,
+}
+
 /// How long each step towards an upstream may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
@@ -81,8 +115,12 @@ pub struct Timeouts {
     pub response_head: Duration,
     /// Between two pieces of a body, in either direction.
     pub idle: Duration,
+    /// From the head of a request to the end of its answer; without end if there is none.
+    pub request: Option<Duration>,
     /// How long an unused connection is kept.
     pub keep_alive: Duration,
+    /// How old a connection may be when it takes its last request.
+    pub connection_age: Duration,
 }
 
 impl Default for Timeouts {
@@ -94,6 +132,9 @@ impl Default for Timeouts {
             // Below what servers and load balancers commonly allow (60 s and more), so that
             // gatepass closes first and no request meets a connection that is being closed.
             keep_alive: Duration::from_secs(30),
+            request: None,
+            // New connections go where the name leads by then.
+            connection_age: Duration::from_secs(600),
         }
     }
 }

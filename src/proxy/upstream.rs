@@ -1,51 +1,76 @@
 //! Connections to one upstream, kept by one worker for its own requests.
 
+mod announcing;
 mod connect;
+mod http2;
+mod idle;
 mod origin;
+mod race;
 mod resolve;
+mod send;
+mod shared;
 
 use std::cell::{Cell, RefCell};
-use std::rc::{Rc, Weak};
-use std::time::Duration;
+use std::rc::Rc;
 
-use http::{Request, Response, Version};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::body::{OutgoingBody, Progress, Sending};
 use super::route::{Route, Timeouts};
 pub(super) use connect::ConnectError;
+use connect::{Connected, Connector};
+use idle::{IdleConnections, Kept};
 pub use origin::{InvalidUpstream, Origin};
-use resolve::Resolver;
+use send::Carrier;
+pub(super) use send::{Answer, Connection, Lease, SendError, UpstreamError};
+use shared::SharedConnections;
 
 /// An upstream as one worker sees it.
 pub(super) struct Upstream {
     origin: Origin,
-    resolver: Resolver,
+    connector: Connector,
     timeouts: Timeouts,
-    max_idle: usize,
-    /// The most recently used at the end. It is taken first, so that the others can grow old.
-    idle: RefCell<Vec<Idle>>,
-    reaping: Cell<bool>,
+    max_connections: usize,
+    idle: Rc<IdleConnections>,
+    shared: Rc<SharedConnections>,
+    /// Whether it chose HTTP/2 when it last was asked; nothing if it never was.
+    chose_http2: Cell<Option<bool>>,
+    /// The attempt to make a connection that many may use.
+    under_way: RefCell<Option<watch::Receiver<Option<Attempt>>>>,
+    connections: Rc<Cell<usize>>,
     /// Requests that failed by the upstream's fault since the last that did not.
     failures: Cell<u64>,
 }
 
-struct Idle {
-    sender: SendRequest<OutgoingBody>,
-    since: Instant,
+/// How an attempt ended. What came of it lies where later requests find it.
+type Attempt = Result<(), ConnectError>;
+
+/// One of the connections that are counted.
+pub(super) struct Counted(Rc<Cell<usize>>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
 }
 
 impl Upstream {
     pub(super) fn new(route: &Route) -> Self {
+        let settings = &route.settings;
+        let timeouts = settings.timeouts;
         Self {
-            resolver: Resolver::new(&route.settings.origin),
-            origin: route.settings.origin.clone(),
-            timeouts: route.settings.timeouts,
-            max_idle: route.settings.max_idle_connections,
-            idle: RefCell::default(),
-            reaping: Cell::new(false),
+            connector: Connector::new(&settings.origin, timeouts.connect),
+            origin: settings.origin.clone(),
+            timeouts,
+            max_connections: settings.max_connections,
+            idle: Rc::new(IdleConnections::new(
+                settings.max_idle_connections,
+                timeouts,
+            )),
+            shared: Rc::new(SharedConnections::new(timeouts)),
+            chose_http2: Cell::new(None),
+            under_way: RefCell::default(),
+            connections: Rc::default(),
             failures: Cell::new(0),
         }
     }
@@ -62,233 +87,118 @@ impl Upstream {
         Some(self.failures.take()).filter(|failures| *failures > 0)
     }
 
-    /// A connection that an earlier request has left, if there is one that still looks alive.
-    pub(super) fn idle_connection(self: &Rc<Self>, now: Instant) -> Option<Connection> {
-        let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { sender, since }) = idle.pop() {
-            let fresh = now.saturating_duration_since(since) < self.timeouts.keep_alive;
-            if fresh && sender.is_ready() {
-                return Some(Connection {
-                    sender,
-                    was_idle: true,
-                    upstream: Rc::clone(self),
-                });
-            }
-        }
-        None
+    /// A connection that is there already, if there is one that still looks alive. `http2` says
+    /// whether the request may go over HTTP/2.
+    pub(super) fn open_connection(
+        self: &Rc<Self>,
+        http2: bool,
+        now: Instant,
+    ) -> Option<Connection> {
+        let shared = http2.then(|| self.shared.take(now)).flatten();
+        let carrier = match shared {
+            Some(place) => Carrier::Shared(place),
+            // A request that may go over HTTP/2 waits for that where it is to be expected.
+            None if http2 && self.expects_http2() => return None,
+            None => Carrier::Alone(self.idle.take(now)?),
+        };
+        Some(Connection::new(carrier, true, Rc::clone(self)))
     }
 
-    /// A new connection.
-    pub(super) async fn connect(self: &Rc<Self>) -> Result<Connection, UpstreamError> {
-        let connected = connect::connect(&self.origin, &self.resolver, self.timeouts.connect);
-        match connected.await {
-            Ok(sender) => Ok(Connection {
+    /// A new connection, or for a request that may go over HTTP/2 a new place on one.
+    pub(super) async fn connect(self: &Rc<Self>, http2: bool) -> Result<Connection, UpstreamError> {
+        for _ in 0..SHARED_ATTEMPTS {
+            if !(http2 && self.expects_http2()) {
+                break;
+            }
+            let attempt = self.shared_attempt().await;
+            attempt.map_err(UpstreamError::Connect)?;
+            if let Some(carrier) = self.what_came_of_it() {
+                return Ok(Connection::new(carrier, false, Rc::clone(self)));
+            }
+        }
+        let carrier = match self.make(http2).await.map_err(UpstreamError::Connect)? {
+            (Connected::Http1(sender), counted) => Carrier::Alone(Kept {
                 sender,
-                was_idle: false,
-                upstream: Rc::clone(self),
+                opened_at: Instant::now(),
+                _counted: counted,
             }),
-            Err(error) => Err(UpstreamError::Connect(error)),
-        }
+            (Connected::Http2(http2), counted) => {
+                self.shared.add(http2, counted);
+                let too_many =
+                    || UpstreamError::Connect(ConnectError::Http("it takes no request".into()));
+                Carrier::Shared(self.shared.take(Instant::now()).ok_or_else(too_many)?)
+            }
+        };
+        Ok(Connection::new(carrier, false, Rc::clone(self)))
     }
 
-    fn keep(self: &Rc<Self>, sender: SendRequest<OutgoingBody>) {
-        let mut idle = self.idle.borrow_mut();
-        if idle.len() >= self.max_idle || sender.is_closed() {
-            return;
-        }
-        let since = Instant::now();
-        idle.push(Idle { sender, since });
-        if !self.reaping.replace(true) {
-            tokio::task::spawn_local(reap(Rc::downgrade(self), self.timeouts.keep_alive));
-        }
-    }
-}
-
-/// Closes idle connections when their time is over, and ends when none are left.
-async fn reap(upstream: Weak<Upstream>, keep_alive: Duration) {
-    loop {
-        let Some(oldest) = upstream.upgrade().and_then(|upstream| {
-            let oldest = upstream.idle.borrow().first().map(|idle| idle.since);
-            upstream.reaping.set(oldest.is_some());
-            oldest
-        }) else {
-            return;
-        };
-        sleep_until(oldest + keep_alive).await;
-        let Some(upstream) = upstream.upgrade() else {
-            return;
-        };
+    fn what_came_of_it(&self) -> Option<Carrier> {
         let now = Instant::now();
-        let mut idle = upstream.idle.borrow_mut();
-        idle.retain(|idle| idle.since + keep_alive > now && !idle.sender.is_closed());
+        let shared = self.shared.take(now).map(Carrier::Shared);
+        shared.or_else(|| self.idle.take(now).map(Carrier::Alone))
     }
-}
 
-/// A connection that can take a request.
-pub(super) struct Connection {
-    sender: SendRequest<OutgoingBody>,
-    was_idle: bool,
-    upstream: Rc<Upstream>,
-}
+    /// Whether a new connection is likely to speak HTTP/2, if it may.
+    fn expects_http2(&self) -> bool {
+        self.connector.may_speak_http2() && self.chose_http2.get() != Some(false)
+    }
 
-/// The head of an upstream's answer, its body to come, and the connection that it comes from.
-pub(super) struct Answer {
-    pub(super) response: Response<Incoming>,
-    pub(super) lease: Lease,
-}
-
-impl Connection {
-    /// Sends a request and waits for the head of the answer. The body is sent meanwhile and may go
-    /// on being sent after it.
-    pub(super) async fn send(
-        mut self,
-        request: Request<OutgoingBody>,
-        progress: Option<&Progress>,
-    ) -> Result<Answer, SendError> {
-        let timeouts = self.upstream.timeouts;
-        let started = Instant::now();
-        let mut answer = std::pin::pin!(self.sender.try_send_request(request));
-        let outcome = loop {
-            let (deadline, too_late) = deadline(started, progress, timeouts);
-            match timeout_at(deadline, answer.as_mut()).await {
-                Ok(outcome) => break outcome,
-                Err(_) => {
-                    if deadline >= self::deadline(started, progress, timeouts).0 {
-                        return Err(SendError::Failed(too_late));
-                    }
-                }
-            }
+    /// Requests that come together wait for one connection, instead of making one each and having
+    /// no use for them. It goes on when the one for whom it began gives up.
+    async fn shared_attempt(self: &Rc<Self>) -> Attempt {
+        let mut ended = self.join_or_start();
+        let outcome = match ended.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone(),
+            Err(_) => None,
         };
-        match outcome {
-            Ok(response) => Ok(Answer {
-                lease: Lease {
-                    // hyper speaks HTTP/1.0 on a connection once that was answered on it, and then
-                    // has no way to send a body whose length is not known.
-                    reusable: response.version() == Version::HTTP_11,
-                    sender: self.sender,
-                    upstream: self.upstream,
-                },
-                response,
-            }),
-            Err(mut error) => Err(match error.take_message() {
-                Some(unsent) if self.was_idle => SendError::NotSent(Box::new(unsent)),
-                _ if progress.map(Progress::state) == Some(Sending::Broken) => {
-                    SendError::Failed(UpstreamError::RequestBroken)
-                }
-                _ => {
-                    let error = error.into_error();
-                    // Closed or reset, as against something that is no HTTP.
-                    let closed = error.is_incomplete_message() || is_io(&error);
-                    if self.was_idle && closed {
-                        SendError::Closed(UpstreamError::Broken(error))
-                    } else {
-                        SendError::Failed(UpstreamError::Broken(error))
-                    }
-                }
-            }),
-        }
+        outcome.unwrap_or_else(|| Err(ConnectError::Http("the attempt broke off".into())))
     }
-}
 
-/// When the head of the answer is due as things are now, and what it means if it is not there. It
-/// is not due while the request is still being sent; that has a deadline of its own.
-fn deadline(
-    started: Instant,
-    progress: Option<&Progress>,
-    timeouts: Timeouts,
-) -> (Instant, UpstreamError) {
-    match progress {
-        Some(progress) if progress.state() == Sending::UnderWay => (
-            progress.moved_at() + timeouts.idle,
-            UpstreamError::RequestStalled(timeouts.idle),
-        ),
-        _ => (
-            progress.map_or(started, |progress| progress.moved_at().max(started))
-                + timeouts.response_head,
-            UpstreamError::HeadTimeout(timeouts.response_head),
-        ),
-    }
-}
-
-/// The claim of a response's body to the connection that it comes from.
-pub(super) struct Lease {
-    reusable: bool,
-    sender: SendRequest<OutgoingBody>,
-    upstream: Rc<Upstream>,
-}
-
-impl Lease {
-    /// Leaves the connection to later requests. The answer must have been read to its end.
-    pub(super) fn give_back(self) {
-        let Self {
-            reusable,
-            mut sender,
-            upstream,
-        } = self;
-        if !reusable {
-            return;
+    fn join_or_start(self: &Rc<Self>) -> watch::Receiver<Option<Attempt>> {
+        let mut under_way = self.under_way.borrow_mut();
+        let open = under_way
+            .as_ref()
+            .filter(|ended| ended.has_changed().is_ok() && ended.borrow().is_none());
+        if let Some(ended) = open {
+            return ended.clone();
         }
-        if sender.is_ready() {
-            return upstream.keep(sender);
-        }
-        // The connection's own task has yet to see that the answer is over, or the request is
-        // still being sent.
+        let (send, ended) = watch::channel(None);
+        let upstream = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            if let Ok(Ok(())) = timeout(SETTLING, sender.ready()).await {
-                upstream.keep(sender);
-            }
+            let outcome = upstream
+                .make(true)
+                .await
+                .map(|(connected, counted)| match connected {
+                    Connected::Http1(sender) => upstream.idle.keep(Kept {
+                        sender,
+                        opened_at: Instant::now(),
+                        _counted: counted,
+                    }),
+                    Connected::Http2(http2) => upstream.shared.add(http2, counted),
+                });
+            send.send_replace(Some(outcome));
         });
+        *under_way = Some(ended.clone());
+        ended
+    }
+
+    /// Makes a connection, if one more is allowed.
+    async fn make(&self, http2: bool) -> Result<(Connected, Counted), ConnectError> {
+        let open = self.connections.get();
+        if open >= self.max_connections {
+            return Err(ConnectError::TooMany(open));
+        }
+        self.connections.set(open + 1);
+        let counted = Counted(Rc::clone(&self.connections));
+        let connected = self.connector.connect(http2).await?;
+        if http2 {
+            let chosen = matches!(connected, Connected::Http2(_));
+            self.chose_http2.set(Some(chosen));
+        }
+        Ok((connected, counted))
     }
 }
 
-impl std::fmt::Debug for Lease {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lease").finish_non_exhaustive()
-    }
-}
-
-/// A request that got no answer.
-pub(super) enum SendError {
-    /// The connection had lain idle and turned out to be dead before anything was sent on it.
-    NotSent(Box<Request<OutgoingBody>>),
-    /// The connection had lain idle and was closed before an answer came.
-    Closed(UpstreamError),
-    /// Anything else.
-    Failed(UpstreamError),
-}
-
-/// Why there is no answer from an upstream, as the rest of a sentence that begins with the upstream
-/// or, where it is at fault, the request.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum UpstreamError {
-    /// No connection could be made.
-    #[error("cannot be reached: {0}")]
-    Connect(#[source] ConnectError),
-    /// The answer did not begin in time.
-    #[error("took the request and did not begin to answer within {0:?}")]
-    HeadTimeout(Duration),
-    /// The caller stopped sending, or the upstream stopped taking.
-    #[error("did not go on: its body did not move for {0:?}")]
-    RequestStalled(Duration),
-    /// The caller broke off, or its body is not HTTP.
-    #[error("broke off or is not HTTP in its body")]
-    RequestBroken,
-    /// The connection failed or what came was not HTTP.
-    #[error("gave no usable answer: {}", with_cause(.0))]
-    Broken(#[source] hyper::Error),
-}
-
-fn is_io(error: &hyper::Error) -> bool {
-    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
-}
-
-/// hyper's own words say in which layer it happened; those of its source say what.
-fn with_cause(error: &hyper::Error) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
-}
-
-/// How long a connection whose answer is over may take to become ready for the next request.
-const SETTLING: Duration = Duration::from_secs(1);
+/// How often a request waits for a connection that others wait for as well. If there was no room on
+/// it each time, it makes one of its own.
+const SHARED_ATTEMPTS: usize = 4;

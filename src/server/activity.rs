@@ -5,22 +5,18 @@
 //! nothing of the answer is not waited for without end. The state is kept in a few cells, and one
 //! timer per connection looks at them now and then, so that a request costs no timer of its own.
 //!
+//! An HTTP/2 connection is busy while any of its streams is; what each of them waits for is kept
+//! with the streams, see [`super::exchange`].
+//!
 //! The cells are atomic although one thread uses them: a stream that is handed over to another
 //! protocol has to be one that could change threads, as hyper sees it. Relaxed, they cost what
 //! plain ones do.
 
-use std::cell::Cell;
-use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU8, AtomicU64};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 use super::Settings;
@@ -34,19 +30,34 @@ pub(super) struct Activity {
     since: AtomicU64,
     /// Since when the caller has taken nothing of what is there to be written; never, if zero.
     blocked_since: AtomicU64,
+    /// Whether the bytes are those of HTTP/1: a request's head, its body, the next head.
+    one_at_a_time: AtomicBool,
+    /// Whether something of an answer may not be written yet.
+    owing: AtomicBool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-enum Phase {
+pub(super) enum Phase {
     /// Nothing of a next request has arrived.
     Idle,
-    /// Part of a head has arrived.
+    /// Part of a head has arrived, or TLS is being agreed on.
     Head,
     /// A request is being answered.
     Busy,
     /// The answer is over, and the request's body is not.
     Leftover,
+}
+
+/// Why a connection is not waited for any longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// Nothing happened on it.
+    Idle,
+    /// A head was not complete in time.
+    Head,
+    /// The caller took nothing more of an answer, or sent nothing more of a request's leftovers.
+    Stalled,
 }
 
 impl Activity {
@@ -56,10 +67,12 @@ impl Activity {
             phase: AtomicU8::new(Phase::Idle as u8),
             since: AtomicU64::new(0),
             blocked_since: AtomicU64::new(0),
+            one_at_a_time: AtomicBool::new(true),
+            owing: AtomicBool::new(false),
         }
     }
 
-    fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> Phase {
         match self.phase.load(Relaxed) {
             0 => Phase::Idle,
             1 => Phase::Head,
@@ -86,42 +99,60 @@ impl Activity {
     ///
     /// The phase may change while this sleeps, so it never sleeps longer than the shortest limit:
     /// whatever phase has begun meanwhile is looked at before it can be overdue.
-    pub(super) async fn overdue(&self, limits: &Settings) {
+    pub(super) async fn overdue(&self, limits: &Settings) -> Overdue {
         let shortest = limits
             .header_read
             .min(limits.keep_alive)
             .min(limits.stalled);
         loop {
             let now = Instant::now();
-            let due = match (self.phase(), self.blocked_since()) {
-                (_, Some(blocked_since)) => blocked_since + limits.stalled,
-                (Phase::Idle, None) => self.since() + limits.keep_alive,
-                (Phase::Head, None) => self.since() + limits.header_read,
-                (Phase::Leftover, None) => self.since() + limits.stalled,
-                (Phase::Busy, None) => now + shortest,
+            let (due, why) = match (self.phase(), self.blocked_since()) {
+                (_, Some(blocked_since)) => (blocked_since + limits.stalled, Overdue::Stalled),
+                (Phase::Idle, None) => (self.since() + limits.keep_alive, Overdue::Idle),
+                (Phase::Head, None) => (self.since() + limits.header_read, Overdue::Head),
+                (Phase::Leftover, None) => (self.since() + limits.stalled, Overdue::Stalled),
+                (Phase::Busy, None) => (now + shortest, Overdue::Idle),
             };
             if due <= now {
-                return;
+                return why;
             }
             sleep_until(due.min(now + shortest)).await;
         }
     }
 
-    /// A request's head is complete.
-    pub(super) fn begin(self: &Arc<Self>) -> Exchange {
-        self.enter(Phase::Busy);
-        Exchange(Rc::new(Parts {
-            activity: Arc::clone(self),
-            open: Cell::new(2),
-        }))
-    }
-
-    fn enter(&self, phase: Phase) {
+    pub(super) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Relaxed);
         self.since.store(self.now(), Relaxed);
     }
 
-    fn received(&self) {
+    /// From now on it is HTTP/2, or no HTTP at all.
+    pub(super) fn leave_http1(&self) {
+        self.one_at_a_time.store(false, Relaxed);
+    }
+
+    /// A request's head is complete, and an answer is owed.
+    pub(super) fn begin(&self) {
+        self.owing.store(true, Relaxed);
+        self.enter(Phase::Busy);
+    }
+
+    /// All that was there to be written has been.
+    pub(super) fn flushed(&self) {
+        if self.owing.load(Relaxed) && matches!(self.phase(), Phase::Idle | Phase::Leftover) {
+            self.owing.store(false, Relaxed);
+        }
+    }
+
+    /// Whether what is written now belongs to no answer of the service: it is what hyper says of a
+    /// head that it cannot read.
+    pub(super) fn owes_nothing(&self) -> bool {
+        !self.owing.load(Relaxed) && self.one_at_a_time.load(Relaxed)
+    }
+
+    pub(super) fn received(&self) {
+        if !self.one_at_a_time.load(Relaxed) {
+            return;
+        }
         match self.phase() {
             Phase::Idle => self.enter(Phase::Head),
             Phase::Leftover => self.enter(Phase::Leftover),
@@ -129,7 +160,7 @@ impl Activity {
         }
     }
 
-    fn written<T>(&self, outcome: &Poll<T>) {
+    pub(super) fn written<T>(&self, outcome: &Poll<T>) {
         match (outcome, self.blocked_since.load(Relaxed)) {
             (Poll::Pending, 0) => self.blocked_since.store(self.now(), Relaxed),
             (Poll::Ready(_), 1..) => self.blocked_since.store(0, Relaxed),
@@ -138,100 +169,11 @@ impl Activity {
     }
 }
 
-/// A request and its answer.
-#[derive(Debug, Clone)]
-pub(super) struct Exchange(Rc<Parts>);
-
-#[derive(Debug)]
-struct Parts {
-    activity: Arc<Activity>,
-    /// How many of the two bodies are not over yet.
-    open: Cell<u8>,
-}
-
-impl Exchange {
-    pub(super) fn answer_is_over(&self) {
-        self.one_is_over(Phase::Leftover);
-    }
-
-    pub(super) fn request_is_over(&self) {
-        self.one_is_over(Phase::Busy);
-    }
-
-    /// `otherwise` is where the connection is while the other body goes on.
-    fn one_is_over(&self, otherwise: Phase) {
-        let open = self.0.open.get().saturating_sub(1);
-        self.0.open.set(open);
-        let phase = if open == 0 { Phase::Idle } else { otherwise };
-        if self.0.activity.phase() != phase {
-            self.0.activity.enter(phase);
-        }
-    }
-}
-
-/// A socket that notes when something arrives.
-pub(super) struct WatchedStream {
-    stream: TcpStream,
-    activity: Arc<Activity>,
-}
-
-impl WatchedStream {
-    pub(super) fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
-        Self { stream, activity }
-    }
-}
-
-impl AsyncRead for WatchedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let outcome = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            self.activity.received();
-        }
-        outcome
-    }
-}
-
-impl AsyncWrite for WatchedStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.activity.written(&outcome);
-        outcome
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.activity.written(&outcome);
-        outcome
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::exchange::Exchange;
     use super::*;
 
     /// Milliseconds after which the connection was found overdue, while `story` happened to it.
@@ -245,7 +187,7 @@ mod tests {
         let activity = Arc::new(Activity::new());
         let start = Instant::now();
         tokio::select! {
-            () = activity.overdue(&limits) => {}
+            _ = activity.overdue(&limits) => {}
             () = async {
                 story(&activity).await;
                 std::future::pending::<()>().await;
@@ -278,7 +220,7 @@ mod tests {
     async fn a_request_that_is_being_answered_is_never_overdue() {
         let slow_answer = async |activity: &Arc<Activity>| {
             activity.received();
-            let exchange = activity.begin();
+            let exchange = Exchange::alone(activity);
             exchange.request_is_over();
             seconds(3600).await;
             exchange.answer_is_over();
@@ -289,7 +231,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_upload_may_go_on_after_its_answer() {
         let early_answer = async |activity: &Arc<Activity>| {
-            let exchange = activity.begin();
+            let exchange = Exchange::alone(activity);
             exchange.answer_is_over();
             for _ in 0..100 {
                 seconds(100).await;
@@ -303,7 +245,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_caller_who_takes_nothing_of_its_answer_is_overdue() {
         let stalled = async |activity: &Arc<Activity>| {
-            let _exchange = activity.begin();
+            let _exchange = Exchange::alone(activity);
             seconds(100).await;
             activity.written(&Poll::<()>::Pending);
             seconds(200).await;

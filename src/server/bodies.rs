@@ -4,28 +4,42 @@ use std::cell::RefCell;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-use super::activity::Exchange;
+use super::activity::Activity;
+use super::exchange::Exchange;
+use super::stream::Caller;
 
 /// The place of what goes on on a connection when HTTP is over.
-#[derive(Clone, Default)]
-pub struct Tunnels(Rc<RefCell<Option<Tunnel>>>);
+#[derive(Clone)]
+pub struct Tunnels {
+    tunnel: Rc<RefCell<Option<Tunnel>>>,
+    activity: Arc<Activity>,
+}
 
 type Tunnel = Pin<Box<dyn Future<Output = ()>>>;
 
 impl Tunnels {
+    pub(super) fn new(activity: Arc<Activity>) -> Self {
+        Self {
+            tunnel: Rc::default(),
+            activity,
+        }
+    }
+
     /// Leaves it there. It is run when the connection has been handed over, within the limit of
     /// connections and until a drain is forced.
     pub fn open(&self, tunnel: impl Future<Output = ()> + 'static) {
-        self.0.replace(Some(Box::pin(tunnel)));
+        self.activity.leave_http1();
+        self.tunnel.replace(Some(Box::pin(tunnel)));
     }
 
     pub(super) fn take(&self) -> Option<Tunnel> {
-        self.0.take()
+        self.tunnel.take()
     }
 }
 
@@ -39,15 +53,22 @@ impl fmt::Debug for Tunnels {
 #[derive(Debug)]
 pub struct CallerBody {
     body: Incoming,
+    caller: Caller,
     tunnels: Tunnels,
     /// Until the body is over.
     exchange: Option<Exchange>,
 }
 
 impl CallerBody {
-    pub(super) fn new(body: Incoming, tunnels: Tunnels, exchange: Exchange) -> Self {
+    pub(super) fn new(
+        body: Incoming,
+        caller: Caller,
+        tunnels: Tunnels,
+        exchange: Exchange,
+    ) -> Self {
         let mut body = Self {
             body,
+            caller,
             tunnels,
             exchange: Some(exchange),
         };
@@ -55,6 +76,11 @@ impl CallerBody {
             body.over();
         }
         body
+    }
+
+    /// Who sends it.
+    pub fn caller(&self) -> Caller {
+        self.caller
     }
 
     /// Where to leave what goes on on the caller's connection when HTTP is over.
@@ -86,6 +112,8 @@ impl Body for CallerBody {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if frame.is_none() || self.body.is_end_stream() {
             self.over();
+        } else if let Some(exchange) = &self.exchange {
+            exchange.request_moved();
         }
         Poll::Ready(frame)
     }
@@ -125,7 +153,10 @@ impl<B: Body + Unpin> Body for AnswerBody<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        self.exchange.answer_moved();
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        self.exchange.answer_waits();
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -4,17 +4,20 @@
 //! keep-alive connections `SO_REUSEPORT` would leave some workers idle and others full.
 
 use std::io;
-use std::net::{TcpListener as BoundListener, TcpStream as HandedStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::sleep;
+use tokio_util::either::Either;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
+use super::listener::{Listener, Listening};
+use super::stream::{HandedSocket, Peer, Socket};
 use crate::drain::DrainWatch;
 
 /// Where a worker's connections come from.
@@ -24,22 +27,39 @@ pub struct Intake(Kind);
 #[derive(Debug)]
 enum Kind {
     Accepting {
-        listeners: Vec<BoundListener>,
+        listeners: Vec<Listener>,
         free: Arc<Semaphore>,
         others: Vec<mpsc::Sender<Handed>>,
     },
     Handed(mpsc::Receiver<Handed>),
 }
 
+/// A connection that has been accepted.
+pub(super) struct Accepted {
+    pub(super) socket: Socket,
+    pub(super) origin: AcceptedFrom,
+    /// Its place in the limit of connections; to be dropped when it ends.
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// What is known of a connection before the first byte.
+#[derive(Debug, Clone)]
+pub(super) struct AcceptedFrom {
+    pub(super) peer: Peer,
+    /// How to speak TLS on it, if it is to be spoken.
+    pub(super) tls: Option<Arc<ServerConfig>>,
+}
+
 /// A connection on its way from the worker that accepted it to the one that serves it.
 #[derive(Debug)]
 struct Handed {
-    stream: HandedStream,
+    socket: HandedSocket,
+    origin: AcceptedFrom,
     permit: OwnedSemaphorePermit,
 }
 
 /// The intake of the only one that serves a listener.
-pub fn alone(listener: BoundListener, max_connections: usize) -> Intake {
+pub fn alone(listener: Listener, max_connections: usize) -> Intake {
     Intake(Kind::Accepting {
         listeners: vec![listener],
         free: Arc::new(Semaphore::new(max_connections)),
@@ -48,11 +68,7 @@ pub fn alone(listener: BoundListener, max_connections: usize) -> Intake {
 }
 
 /// Makes the intakes of `workers` workers that share `listeners` and the limit of connections.
-pub fn spread(
-    listeners: Vec<BoundListener>,
-    workers: usize,
-    max_connections: usize,
-) -> Vec<Intake> {
+pub fn spread(listeners: Vec<Listener>, workers: usize, max_connections: usize) -> Vec<Intake> {
     let (others, handed): (Vec<_>, Vec<_>) =
         (1..workers).map(|_| mpsc::channel(HANDED_AT_ONCE)).unzip();
     let accepting = Kind::Accepting {
@@ -68,12 +84,7 @@ pub fn spread(
 
 impl Intake {
     /// Calls `start` for each connection until the drain begins, and then closes the listeners.
-    /// The permit is the connection's place in the limit; it is dropped when the connection ends.
-    pub(super) async fn each(
-        self,
-        drain: DrainWatch,
-        start: impl Fn(TcpStream, OwnedSemaphorePermit) + 'static,
-    ) {
+    pub(super) async fn each(self, drain: DrainWatch, start: impl Fn(Accepted) + 'static) {
         match self.0 {
             Kind::Accepting {
                 listeners,
@@ -96,8 +107,12 @@ impl Intake {
                 loops.wait().await;
             }
             Kind::Handed(mut handed) => {
-                let start = |handed: Handed| match TcpStream::from_std(handed.stream) {
-                    Ok(stream) => start(stream, handed.permit),
+                let start = |handed: Handed| match handed.socket.take() {
+                    Ok(socket) => start(Accepted {
+                        socket,
+                        origin: handed.origin,
+                        permit: handed.permit,
+                    }),
                     Err(error) => error!(%error, "a connection could not be taken over"),
                 };
                 loop {
@@ -126,7 +141,7 @@ struct Turns<F> {
     next: std::cell::Cell<usize>,
 }
 
-impl<F: Fn(TcpStream, OwnedSemaphorePermit)> Turns<F> {
+impl<F: Fn(Accepted)> Turns<F> {
     fn new(here: F, others: Vec<mpsc::Sender<Handed>>) -> Self {
         Self {
             here,
@@ -135,43 +150,91 @@ impl<F: Fn(TcpStream, OwnedSemaphorePermit)> Turns<F> {
         }
     }
 
-    async fn give(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+    async fn give(&self, accepted: Accepted) {
         let turn = self.next.get();
         self.next.set((turn + 1) % (self.others.len() + 1));
         let Some(worker) = turn.checked_sub(1).and_then(|other| self.others.get(other)) else {
-            return (self.here)(stream, permit);
+            return (self.here)(accepted);
         };
-        match stream.into_std() {
+        let Accepted {
+            socket,
+            origin,
+            permit,
+        } = accepted;
+        match HandedSocket::hand(socket) {
             // A worker that has ended takes nothing more; its end stops the process anyway.
-            Ok(stream) => drop(worker.send(Handed { stream, permit }).await),
+            Ok(socket) => drop(
+                worker
+                    .send(Handed {
+                        socket,
+                        origin,
+                        permit,
+                    })
+                    .await,
+            ),
             Err(error) => error!(%error, "a connection could not be handed to its worker"),
         }
     }
 }
 
-async fn accept<F>(listener: BoundListener, free: Arc<Semaphore>, turns: &Turns<F>)
-where
-    F: Fn(TcpStream, OwnedSemaphorePermit),
-{
-    let listener = match TcpListener::from_std(listener) {
-        Ok(listener) => listener,
+async fn accept<F: Fn(Accepted)>(listener: Listener, free: Arc<Semaphore>, turns: &Turns<F>) {
+    let sockets = match Sockets::of(listener.socket) {
+        Ok(sockets) => sockets,
         Err(error) => return error!(%error, "a listener could not be used"),
     };
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
+        match sockets.accept().await {
+            Ok((socket, peer)) => {
                 // Without a free place this one waits, and those after it in the kernel's queue,
                 // where they cost no memory.
                 let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
                     return;
                 };
-                turns.give(stream, permit).await;
+                let origin = AcceptedFrom {
+                    peer,
+                    tls: listener.tls.clone(),
+                };
+                turns
+                    .give(Accepted {
+                        socket,
+                        origin,
+                        permit,
+                    })
+                    .await;
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 // Out of descriptors or memory. Trying again at once would only burn the CPU.
                 warn!(%error, "no connection can be accepted for now; trying again in 200 ms");
                 sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+enum Sockets {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Sockets {
+    fn of(listening: Listening) -> io::Result<Self> {
+        Ok(match listening {
+            Listening::Tcp(listener) => Self::Tcp(TcpListener::from_std(listener)?),
+            Listening::Unix(listener) => Self::Unix(UnixListener::from_std(listener)?),
+        })
+    }
+
+    async fn accept(&self) -> io::Result<(Socket, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                Ok((Either::Left(stream), Peer::Ip(address)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+                Ok((Either::Right(stream), Peer::Unix { uid }))
             }
         }
     }

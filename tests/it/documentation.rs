@@ -128,7 +128,13 @@ fn the_example_with_everything_uncommented_is_good() {
                 "authorization_server",
                 "issuer",
             ];
-            let alternatives = ["password", "api_key", "refresh_token", "actor_token_type"];
+            let alternatives = [
+                "password",
+                "api_key",
+                "refresh_token",
+                "actor_token_type",
+                "key_env",
+            ];
             let left_out = needs_another.iter().chain(&alternatives);
             let mut left_out = left_out.map(|key| format!("# {key}"));
             !left_out.any(|key| line.starts_with(&key))

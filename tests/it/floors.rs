@@ -17,7 +17,7 @@ const FLOORS: [(&str, u8); 16] = [
     ("server", 1),
     ("proxy", 2),
     ("token", 1),
-    ("tls", 1),
+    ("tls", 0),
     ("store", 1),
     ("readiness", 0),
     ("drain", 0),

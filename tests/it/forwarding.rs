@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::Full;
-use serde_json::Value;
 
 use crate::support::client::{connect, get_request, read};
-use crate::support::{AuthorizationServer, Gatepass, Upstream, get, raw, request, simple_config};
+use crate::support::{
+    AuthorizationServer, Gatepass, Upstream, get, problem, raw, request, simple_config,
+};
 
 async fn start(config: impl Fn(&AuthorizationServer, &Upstream) -> String) -> (Gatepass, Upstream) {
     let provider = AuthorizationServer::start();
@@ -253,9 +254,7 @@ async fn a_path_without_a_route_is_answered_with_those_that_there_are() {
     .await;
     let answer = get(gatepass.proxy(), "/connected").await;
     assert_eq!(answer.status(), 404);
-    assert_eq!(answer.headers()["content-type"], "application/problem+json");
-    let problem: Value = serde_json::from_str(answer.body()).unwrap();
-    insta::assert_snapshot!(format!("{problem:#}"), @r#"
+    insta::assert_snapshot!(format!("{:#}", problem(&answer)), @r#"
     {
       "detail": "no route matches /connected; there are routes for /connect",
       "reason": "no_route",
@@ -276,9 +275,8 @@ async fn an_upstream_that_is_not_there_is_named() {
     let gatepass = Gatepass::start(&config).ready().await;
     let answer = get(gatepass.proxy(), "/").await;
     assert_eq!(answer.status(), 502);
-    let problem: Value = serde_json::from_str(answer.body()).unwrap();
     let port = address.rsplit(':').next().unwrap();
-    insta::assert_snapshot!(format!("{problem:#}").replace(port, "PORT"), @r#"
+    insta::assert_snapshot!(format!("{:#}", problem(&answer)).replace(port, "PORT"), @r#"
     {
       "detail": "upstream http://127.0.0.1:PORT cannot be reached: no connection (127.0.0.1:PORT: Connection refused (os error 111)); check upstream, and whether it is up",
       "reason": "upstream_unreachable",

@@ -30,6 +30,13 @@ async fn answer_head(stream: &mut TcpStream) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
+async fn to_the_end(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let reading = timeout(PATIENCE, stream.read_to_end(&mut bytes));
+    reading.await.unwrap().unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
 async fn closed_after(stream: &mut TcpStream) -> Duration {
     let start = Instant::now();
     let end = timeout(PATIENCE, stream.read(&mut [0])).await.unwrap();
@@ -45,8 +52,20 @@ async fn a_head_that_drips_is_cut_off() {
     caller.write_all(REQUEST).await.unwrap();
     answer_head(&mut caller).await;
     caller.write_all(b"GET / HT").await.unwrap();
-    let after = closed_after(&mut caller).await;
+    let started = Instant::now();
+    let told = to_the_end(&mut caller).await;
+    let after = started.elapsed();
     assert!((200..2_000).contains(&after.as_millis()), "{after:?}");
+    // The whole of what the first request was answered with, and why there is no second.
+    let (_, refusal) = told.split_once("HTTP/1.1 408 Request Timeout\r\n").unwrap();
+    assert!(refusal.contains("connection: close\r\n"), "{refusal}");
+    assert!(
+        refusal.contains("proxy-status: gatepass; error=http_request_error"),
+        "{refusal}"
+    );
+    assert!(refusal.contains("\"reason\":\"head_timeout\""), "{refusal}");
+    let counted = "gatepass_rejections_total{reason=\"head_timeout\",route=\"(none)\"}";
+    assert_eq!(gatepass.metric(counted).await, 1.0);
     assert_eq!(upstream.requests(), 1);
 }
 

@@ -1,147 +1,17 @@
 //! Whatever bytes arrive, the upstream sees well-framed requests that the caller has every right to
 //! send, or none: no request hides in another's body, head or chunks.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::support::client::PATIENCE;
-use crate::support::{AuthorizationServer, Gatepass, Upstream, simple_config};
+use crate::support::strict_upstream::StrictUpstream;
 
 /// What must never reach the upstream as a request of its own.
 const HIDDEN: &str = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
-
-/// An upstream that takes nothing but what RFC 9112 allows a client to send, to the letter.
-struct Strict {
-    origin: String,
-    seen: Arc<Mutex<Vec<Result<String, String>>>>,
-}
-
-impl Strict {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let origin = format!("http://{}", listener.local_addr().unwrap());
-        let seen = Arc::<Mutex<Vec<_>>>::default();
-        let log = Arc::clone(&seen);
-        tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(converse(stream, Arc::clone(&log)));
-            }
-        });
-        Self { origin, seen }
-    }
-
-    fn take(&self) -> Vec<Result<String, String>> {
-        std::mem::take(&mut self.seen.lock().unwrap())
-    }
-}
-
-async fn converse(mut stream: TcpStream, log: Arc<Mutex<Vec<Result<String, String>>>>) {
-    let mut bytes = Vec::new();
-    loop {
-        match parse(&bytes) {
-            Ok(Some((target, length))) => {
-                bytes.drain(..length);
-                log.lock().unwrap().push(Ok(target));
-                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-                if stream.write_all(answer).await.is_err() {
-                    return;
-                }
-            }
-            Ok(None) => match stream.read_buf(&mut bytes).await {
-                // What was begun and broken off is no request.
-                Ok(0) | Err(_) => return,
-                Ok(_) => {}
-            },
-            Err(fault) => {
-                let text = String::from_utf8_lossy(&bytes).into_owned();
-                log.lock().unwrap().push(Err(format!("{fault}: {text:?}")));
-                return;
-            }
-        }
-    }
-}
-
-/// The target of the first request and how many bytes it has; `None` if more has to come.
-fn parse(bytes: &[u8]) -> Result<Option<(String, usize)>, String> {
-    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
-        return Ok(None);
-    };
-    let head = std::str::from_utf8(&bytes[..end]).map_err(|_| "bytes that are not text")?;
-    if head.replace("\r\n", "").contains(['\r', '\n', '\0']) {
-        return Err("a bare CR, LF or NUL in the head".into());
-    }
-    let mut lines = head.split("\r\n");
-    let start: Vec<_> = lines.next().unwrap().split(' ').collect();
-    let [_, target, "HTTP/1.1"] = start.as_slice() else {
-        return Err("no request line".into());
-    };
-    let mut fields = Vec::new();
-    for line in lines {
-        let (name, value) = line.split_once(':').ok_or("a line without a colon")?;
-        let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-        if name.is_empty() || !name.chars().all(is_token) {
-            return Err("a name that is none".into());
-        }
-        fields.push((name.to_ascii_lowercase(), value.trim().to_owned()));
-    }
-    let all = |wanted: &str| -> Vec<&str> {
-        let found = fields.iter().filter(|(name, _)| name == wanted);
-        found.map(|(_, value)| value.as_str()).collect()
-    };
-    if all("host").len() != 1 || all("authorization") != ["Bearer canary-token-1"] {
-        return Err("not exactly one Host and the token".into());
-    }
-    let body = &bytes[end + 4..];
-    let length = match (
-        all("content-length").as_slice(),
-        all("transfer-encoding").as_slice(),
-    ) {
-        ([], []) => Some(0),
-        ([length], []) if !length.is_empty() && length.chars().all(|c| c.is_ascii_digit()) => {
-            Some(length.parse().map_err(|_| "a length beyond measure")?)
-        }
-        ([], ["chunked"]) => chunked(body)?,
-        _ => return Err("framed in two ways".into()),
-    };
-    let whole = length.filter(|length| body.len() >= *length);
-    Ok(whole.map(|length| ((*target).to_owned(), end + 4 + length)))
-}
-
-/// How long a chunked body is, once it is there as a whole.
-fn chunked(body: &[u8]) -> Result<Option<usize>, String> {
-    let mut at = 0;
-    loop {
-        let rest = &body[at..];
-        let Some(line) = rest.windows(2).position(|two| two == b"\r\n") else {
-            return Ok(None);
-        };
-        let size = std::str::from_utf8(&rest[..line]).map_err(|_| "a size that is no text")?;
-        if size.is_empty() || !size.chars().all(|c| c.is_ascii_hexdigit()) {
-            return Err(format!("a chunk of size {size:?}"));
-        }
-        let size = usize::from_str_radix(size, 16).map_err(|_| "a chunk beyond measure")?;
-        let end = at + line + 2 + size;
-        let Some(after) = body.get(end..end + 2) else {
-            return Ok(None);
-        };
-        if size == 0 {
-            // Trailers are not part of these tests; gatepass sends none that were not announced.
-            return match after {
-                b"\r\n" => Ok(Some(end + 2)),
-                _ => Err("trailers".into()),
-            };
-        }
-        if after != b"\r\n" {
-            return Err("a chunk that does not end".into());
-        }
-        at = end + 2;
-    }
-}
 
 /// Heads without the blank line, each with bodies that one reader might end earlier than another.
 fn cases() -> Vec<String> {
@@ -270,10 +140,7 @@ fn cases() -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_hides_in_another() {
-    let (provider, other) = (AuthorizationServer::start(), Upstream::start().await);
-    let strict = Strict::start().await;
-    let config = simple_config(&provider, &other).replace(&other.origin(), &strict.origin);
-    let gatepass = Gatepass::start(&config).ready().await;
+    let (gatepass, strict) = StrictUpstream::behind_gatepass().await;
     let cases = cases();
     assert!(cases.len() >= 100, "{}", cases.len());
     let mut faults = Vec::new();

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
+use http_body_util::Full;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
@@ -13,7 +15,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::{AuthorizationServer, Gatepass, Upstream, get, simple_config};
+use crate::support::certificates::Authority;
+use crate::support::http2::Http2Upstream;
+use crate::support::{AuthorizationServer, Gatepass, Upstream, get, http2, simple_config};
 
 /// A certificate authority and an upstream with a certificate from it for `name`.
 struct TlsUpstream {
@@ -171,4 +175,51 @@ async fn a_token_endpoint_that_cannot_be_believed_gets_no_secret() {
     );
     assert!(output.contains("tls.ca_file"), "{output}");
     assert!(endpoint.heads.lock().unwrap().is_empty());
+}
+
+/// A route to an upstream that speaks HTTP/2 with TLS and has a certificate for this name.
+async fn before_http2(certified: &str, keys: &str) -> (Gatepass, Http2Upstream) {
+    let authority = Authority::new();
+    let directory = tempfile::tempdir().unwrap();
+    let ca_file = write(directory.path(), &authority.pem());
+    let tls = authority.server_named(certified).server_tls(&["h2"]);
+    let upstream = Http2Upstream::start_with(100, Some(tls)).await;
+    let provider = AuthorizationServer::start();
+    let plain = Upstream::start().await;
+    let origin = format!("https://localhost:{}", upstream.port());
+    let config = simple_config(&provider, &plain).replace(&plain.origin(), &origin);
+    let trust = format!("tls.ca_file = \"{}\"", ca_file.display());
+    let gatepass = Gatepass::start(&format!("{config}\n{trust}\n{keys}"));
+    (gatepass.ready().await, upstream)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http2_is_agreed_on_for_those_who_speak_it_and_for_all_if_the_route_says_so() {
+    let (gatepass, upstream) = before_http2("localhost", "").await;
+    let mut caller = http2::connect::<Full<Bytes>>(gatepass.proxy()).await;
+    let answer = caller.send_request(http2::get_request("/a")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(upstream.last().uri.scheme_str(), Some("https"));
+    // This one is offered HTTP/1.1 alone, which the upstream does not speak.
+    let refused = get(gatepass.proxy(), "/").await;
+    assert_eq!(refused.status(), 502);
+    assert!(
+        refused.body().contains("see protocol of the route"),
+        "{refused:?}"
+    );
+
+    let (gatepass, upstream) = before_http2("localhost", "protocol = \"http2\"").await;
+    for _ in 0..3 {
+        assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    }
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_name_can_be_asked_for_than_that_of_the_address() {
+    let keys = "protocol = \"http2\"\ntls.server_name = \"inside.example\"";
+    let (gatepass, upstream) = before_http2("inside.example", keys).await;
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    let authority = upstream.last().uri.authority().unwrap().clone();
+    assert_eq!(authority.host(), "localhost", "the name is for TLS alone");
 }

@@ -3,12 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize};
+use rcgen::{
+    CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256,
+    RsaKeySize,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::certificates::{Authority, Identity, self_signed};
 use crate::oidc_provider::OidcProvider;
+use crate::support::certificates::{Authority, Identity, named};
 use crate::support::{Gatepass, get};
 use crate::waiting::{renew, the_line_with};
 
@@ -223,4 +226,15 @@ fn write(directory: &Path, name: &str, content: &str) -> String {
     let file = directory.join(name);
     fs::write(&file, content).unwrap();
     file.display().to_string()
+}
+
+/// A client's certificate that nobody but the client vouches for.
+fn self_signed(name: &str) -> Identity {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name = named(&[(DnType::CommonName, name)]);
+    let key = KeyPair::generate().unwrap();
+    Identity {
+        certificate: params.self_signed(&key).unwrap().pem(),
+        key: key.serialize_pem(),
+    }
 }

@@ -25,7 +25,6 @@ mod support;
 
 // The servers.
 mod auth_emulator;
-mod certificates;
 mod django;
 mod nginx;
 mod oidc_provider;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::certificates::Authority;
+use crate::support::certificates::Authority;
 use crate::support::client::PATIENCE;
 
 pub struct Nginx {

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 
 use tokio::time::Instant;
 
+use crate::server::Address;
+
 /// Prints what happens, with the time since the start.
 pub(super) struct Narration {
     start: Instant,
@@ -14,8 +16,8 @@ pub(super) struct Narration {
 impl Narration {
     /// Says what there is and what to try.
     pub(super) fn begin(
-        proxy: &[SocketAddr],
-        admin: SocketAddr,
+        proxy: &[Address],
+        admin: &Address,
         provider: SocketAddr,
         upstream: SocketAddr,
     ) -> Self {

@@ -1,93 +1,256 @@
 //! Where callers and operators are served, and by which names.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use http::Uri;
+use http::{HeaderName, Uri};
+use rustls::ServerConfig;
 
 use super::super::decode::{Path, Report};
-use super::super::raw;
 use super::super::scalar::OneOrMany;
+use super::super::{Listen, raw};
+use super::secret;
+use crate::proxy::{CallerKey, Callers};
+use crate::server::{Address, UnixAccess};
+use crate::tls::{self, Identity, TlsError};
 
-pub(super) fn proxy_addresses(
+/// The data plane's listeners. `guard` says whether and how callers have to say who they are.
+pub(super) fn proxy_listeners(
     written: Option<OneOrMany>,
-    trusted: bool,
-    path: &Path,
+    tls: raw::ListenerTls,
+    guard: Guard,
+    proxy: &Path,
     report: &mut Report,
-) -> Option<Vec<SocketAddr>> {
+) -> Option<Vec<Listen>> {
+    let path = proxy.key("listen");
     let written = written.map_or_else(|| vec![DEFAULT_PROXY.to_owned()], |listen| listen.0);
     if written.is_empty() {
-        report.add(path, "an empty list", "at least one address");
+        report.add(&path, "an empty list", "at least one address");
     }
-    let addresses: Vec<_> = written
+    let wants_tls = written.iter().any(|text| text.starts_with(TLS));
+    let by_certificate = tls.client_ca_file.is_some();
+    let config = listener_tls(tls, wants_tls, &proxy.key("tls"), report);
+    let listen: Vec<_> = written
         .iter()
-        .filter_map(|text| address(text, path, report))
+        .filter_map(|text| {
+            let (plain, secure) = match text.strip_prefix(TLS) {
+                Some(rest) => (rest, true),
+                None => (text.as_str(), false),
+            };
+            let address = address(plain, &path, report)?;
+            if secure && matches!(address, Address::Unix(_)) {
+                report.add(
+                    &path,
+                    format!("{text:?}"),
+                    "tls: before an IP address and a port",
+                );
+                return None;
+            }
+            let is_guarded = guard.is_enough || (secure && by_certificate);
+            if !address.is_local() && !is_guarded {
+                report.add(
+                    &path,
+                    format!("{text}, which other machines can reach"),
+                    WIDE,
+                );
+            }
+            let tls = match secure {
+                true => Some(config.clone()??),
+                false => None,
+            };
+            Some(Listen {
+                address,
+                tls,
+                is_guarded,
+            })
+        })
         .collect();
-    for address in &addresses {
-        if !address.ip().is_loopback() && !trusted {
-            report.add(
-                path,
-                format!("{address}, which other machines can reach"),
-                "a loopback address, because whoever reaches this port acts with the credentials; \
-                 if only trusted callers can reach it, say so with proxy.trust_network = true",
-            );
-        }
-    }
-    (addresses.len() == written.len()).then_some(addresses)
+    (listen.len() == written.len()).then_some(listen)
 }
 
-pub(super) fn admin_address(raw: raw::Admin, report: &mut Report) -> Option<SocketAddr> {
+/// What keeps strangers from using the credentials through a listener that they can reach.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Guard {
+    /// A key that callers show, or the word that the network is trusted.
+    pub(super) is_enough: bool,
+}
+
+/// `Some(None)` if no listener wants it.
+fn listener_tls(
+    raw: raw::ListenerTls,
+    wanted: bool,
+    path: &Path,
+    report: &mut Report,
+) -> Option<Option<Arc<ServerConfig>>> {
+    let (certificates, key) = match (raw.cert_file, raw.key_file) {
+        (None, None) if !wanted && raw.client_ca_file.is_none() => return Some(None),
+        (Some(certificates), Some(key)) => (certificates, key),
+        (certificates, _) => {
+            let missing = if certificates.is_none() {
+                "cert_file"
+            } else {
+                "key_file"
+            };
+            report.add(
+                &path.key(missing),
+                "nothing",
+                "a PEM file, for the listeners with tls:",
+            );
+            return None;
+        }
+    };
+    if !wanted {
+        report.add(
+            path,
+            "a certificate for no listener",
+            "tls: before an address in proxy.listen, such as \"tls:127.0.0.1:8443\"",
+        );
+        return None;
+    }
+    let key = secret::key_file_path(key, &path.key("key_file"), report);
+    let certificates = secret::key_file_path(certificates, &path.key("cert_file"), report);
+    let identity = Identity {
+        certificates: certificates?,
+        key: key?,
+    };
+    let authorities = raw.client_ca_file.map(PathBuf::from);
+    match tls::server_config(&identity, authorities.as_deref()) {
+        Ok(config) => Some(Some(config)),
+        Err(error) => {
+            let key = match &error {
+                TlsError::CaFile { .. } => "client_ca_file",
+                TlsError::Certificates { .. } | TlsError::Platform(_) => "cert_file",
+                TlsError::Key { .. } => "key_file",
+            };
+            report.add(
+                &path.key(key),
+                error.to_string(),
+                "a PEM file that goes with the others",
+            );
+            None
+        }
+    }
+}
+
+pub(super) fn admin_address(raw: raw::Admin, report: &mut Report) -> Option<Address> {
     let written = raw.listen.unwrap_or_else(|| DEFAULT_ADMIN.to_owned());
     address(&written, &Path::new(["admin", "listen"]), report)
 }
 
-fn address(text: &str, path: &Path, report: &mut Report) -> Option<SocketAddr> {
-    let parsed = text.parse().ok();
+fn address(text: &str, path: &Path, report: &mut Report) -> Option<Address> {
+    if let Some(socket) = text.strip_prefix("unix:") {
+        let socket = PathBuf::from(socket);
+        if socket.file_name().is_none() {
+            report.add(path, format!("{text:?}"), "unix: and the path of a socket");
+            return None;
+        }
+        return Some(Address::Unix(socket));
+    }
+    if text == "systemd" {
+        return Some(Address::Systemd(None));
+    }
+    if let Some(name) = text.strip_prefix("systemd:") {
+        return Some(Address::Systemd(Some(name.to_owned())));
+    }
+    let parsed = text.parse().ok().map(Address::Tcp);
     if parsed.is_none() {
         let port = text.strip_prefix("localhost:").unwrap_or(text);
         let expected = match port.parse::<u16>() {
             Ok(port) => format!("an IP address and a port; did you mean \"127.0.0.1:{port}\"?"),
-            Err(_) => {
-                "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"".into()
-            }
+            Err(_) => "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\", \
+                       or \"unix:/path\""
+                .into(),
         };
         report.add(path, format!("{text:?}"), expected);
     }
     parsed
 }
 
-pub(super) fn distinct(proxy: &[SocketAddr], admin: SocketAddr, report: &mut Report) {
+pub(super) fn distinct(proxy: &[Listen], admin: &Address, report: &mut Report) {
     let mut seen = vec![admin];
-    for address in proxy {
+    for Listen { address, .. } in proxy {
         // Port 0 is another port each time.
-        if address.port() != 0 && seen.contains(address) {
+        let is_fixed = !matches!(address, Address::Tcp(address) if address.port() == 0);
+        if is_fixed && seen.contains(&address) {
             report.add(
                 &Path::new(["proxy", "listen"]),
                 format!("{address}, which is listened on twice"),
                 "an address of its own for each listener",
             );
         }
-        seen.push(*address);
+        seen.push(address);
     }
+}
+
+pub(super) fn unix_access(raw: &raw::Unix) -> UnixAccess {
+    let defaults = UnixAccess::default();
+    UnixAccess {
+        mode: raw.mode.map_or(defaults.mode, |mode| mode.0),
+        owner: raw.owner.map(u32::from),
+        group: raw.group.map(u32::from),
+    }
+}
+
+/// Who may call.
+pub(super) fn callers(raw: raw::Callers, path: &Path, report: &mut Report) -> Option<Callers> {
+    let header = raw.key_header.as_deref().unwrap_or(DEFAULT_KEY_HEADER);
+    let header = HeaderName::try_from(header).ok();
+    let header = header.filter(|name| !super::route::OWN_HEADERS.contains(&name.as_str()));
+    if header.is_none() {
+        let found = "a field that gatepass sets itself, or none at all";
+        report.add(&path.key("key_header"), found, "the name of a header field");
+    }
+    let keys = secret::Keys {
+        name: "key",
+        value: raw.key,
+        file: raw.key_file,
+        variable: raw.key_env,
+    };
+    let key = match keys.resolve(path, report)? {
+        None if raw.key_header.is_some() => {
+            report.add(
+                &path.key("key_file"),
+                "nothing",
+                "the key that callers show in key_header",
+            );
+            return None;
+        }
+        None => None,
+        // Read once: every request is held to it.
+        Some(secret) => match secret.read_blocking() {
+            Ok(value) => Some(CallerKey::new(header?, value)),
+            Err(error) => {
+                report.add(path, error.to_string(), "a key that can be read");
+                return None;
+            }
+        },
+    };
+    let uids = raw
+        .uids
+        .map(|uids| uids.into_iter().map(u32::from).collect());
+    Some(Callers { key, uids })
 }
 
 /// The names that requests may be for. Where only this machine can call, those of this machine and
 /// what is written; where others can, what is written, or any.
 pub(super) fn names(
     written: Vec<String>,
-    listen: Option<&[SocketAddr]>,
+    listen: Option<&[Listen]>,
     path: &Path,
     report: &mut Report,
 ) -> Option<Option<Vec<String>>> {
     let names = hosts(written, path, report)?;
     let listen = listen?;
-    let wide = listen.iter().any(|address| !address.ip().is_loopback());
+    let wide = listen.iter().any(|listen| !listen.address.is_local());
     if wide && names.is_empty() {
         return Some(None);
     }
     let own = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned);
-    let addresses = listen.iter().map(|address| match address {
-        SocketAddr::V4(address) => address.ip().to_string(),
-        SocketAddr::V6(address) => format!("[{}]", address.ip()),
+    let addresses = listen.iter().filter_map(|listen| match listen.address {
+        Address::Tcp(SocketAddr::V4(address)) => Some(address.ip().to_string()),
+        Address::Tcp(SocketAddr::V6(address)) => Some(format!("[{}]", address.ip())),
+        Address::Unix(_) | Address::Systemd(_) => None,
     });
     let mut all: Vec<_> = own.into_iter().chain(addresses).chain(names).collect();
     all.sort();
@@ -147,5 +310,14 @@ fn all_fit(
     wrong.is_empty()
 }
 
+/// Before an address on which TLS is spoken.
+const TLS: &str = "tls:";
+
+const WIDE: &str = "a loopback address or a Unix socket, because whoever reaches this port acts with \
+                    the credentials; or let callers say who they are, with a key \
+                    (proxy.callers.key_file) or a certificate (tls: and proxy.tls.client_ca_file); \
+                    if only trusted callers can reach it, say so with proxy.trust_network = true";
+
+const DEFAULT_KEY_HEADER: &str = "x-gatepass-key";
 const DEFAULT_PROXY: &str = "127.0.0.1:8080";
 const DEFAULT_ADMIN: &str = "127.0.0.1:9090";

@@ -1,18 +1,20 @@
 //! `[[routes]]`
 
+mod fields;
+mod upstream;
+
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use http::header::AUTHORIZATION;
-use http::{HeaderName, HeaderValue, Method};
-use secrecy::ExposeSecret;
-use url::Url;
+use http::{HeaderName, Method};
 
 use super::super::decode::{Path, Report};
-use super::super::raw;
-use super::super::scalar::{OneOrMany, SecretSource, Size, value_or};
-use super::{LEGAL_NAME, TrustedRoots, is_legal_name, listener, one_of, required, secret};
-use crate::proxy::{Origin, PathPrefix, Settings, Timeouts};
+use super::super::scalar::{OneOrMany, Size, value_or};
+use super::super::{Listen, raw};
+use super::{LEGAL_NAME, TrustedRoots, choice, is_legal_name, listener, one_of, required};
+use crate::proxy::{Forwarded, PathPrefix, Protocol, Settings, Timeouts};
+use crate::server::Address;
+pub(super) use fields::OWN_HEADERS;
 
 /// The word of routes that add no token.
 pub(super) const NO_CREDENTIAL: &str = "none";
@@ -58,34 +60,46 @@ fn route(
             .as_ref()
             .map(|prefix| derived_name(hosts.as_deref().unwrap_or_default(), prefix)),
     };
-    let origin = origin(raw.upstream, &raw.tls, path, roots, report);
+    let origin = upstream::origin(raw.upstream, &raw.tls, path, roots, report);
     let credential = credential(raw.credential, credentials, &path.key("credential"), report);
     let token_header = match &credential {
         Some(Some(name)) => credentials.get(name).cloned().flatten(),
         _ => Some(AUTHORIZATION),
     };
-    let request_headers = headers(
+    let request_headers = fields::values(
         raw.headers,
         token_header.as_ref(),
         &path.key("headers"),
         report,
     );
-    let response_headers = headers(
+    let response_headers = fields::values(
         raw.response_headers,
         None,
         &path.key("response_headers"),
         report,
     );
-    let remove_headers = names(
+    let remove_headers = fields::names(
         raw.remove_headers,
         token_header.as_ref(),
         &path.key("remove_headers"),
         report,
     );
-    let remove_response_headers = names(
+    let remove_response_headers = fields::names(
         raw.remove_response_headers,
         None,
         &path.key("remove_response_headers"),
+        report,
+    );
+    let protocol = choice(
+        raw.protocol.as_deref(),
+        &PROTOCOLS,
+        &path.key("protocol"),
+        report,
+    );
+    let forwarded = choice(
+        raw.forwarded.as_deref(),
+        &FORWARDED,
+        &path.key("forwarded"),
         report,
     );
     let replay_limit = replay_limit(raw.replay_limit, &path.key("replay_limit"), report);
@@ -109,9 +123,16 @@ fn route(
             connect: value_or(raw.timeouts.connect, defaults.connect),
             response_head: value_or(raw.timeouts.response_head, defaults.response_head),
             idle: value_or(raw.timeouts.idle, defaults.idle),
+            request: raw.timeouts.request.map(Into::into),
             keep_alive: value_or(raw.timeouts.keep_alive, defaults.keep_alive),
+            connection_age: value_or(raw.timeouts.connection_age, defaults.connection_age),
         },
+        protocol: protocol?.unwrap_or_default(),
+        max_connections: value_or(raw.max_connections, DEFAULT_CONNECTIONS),
         max_idle_connections: value_or(raw.max_idle_connections, DEFAULT_IDLE_CONNECTIONS),
+        max_body: raw.max_body.map(|Size(bytes)| bytes),
+        retries: value_or(raw.retries, DEFAULT_RETRIES),
+        forwarded: forwarded?.unwrap_or_default(),
         replay_limit: replay_limit?,
     })
 }
@@ -153,52 +174,6 @@ fn prefix(written: Option<String>, path: &Path, report: &mut Report) -> Option<P
             None
         }
     }
-}
-
-fn origin(
-    written: Option<String>,
-    tls: &raw::Tls,
-    route: &Path,
-    roots: &mut TrustedRoots,
-    report: &mut Report,
-) -> Option<Origin> {
-    let path = route.key("upstream");
-    let url = required(written, &path, UPSTREAM, report)
-        .and_then(|written| upstream_url(&written, &path, report));
-    let scheme = url.as_ref().map_or("", Url::scheme);
-    let tls = roots.config(scheme, tls, route, report);
-    let url = url?;
-    match Origin::new(&url, &tls?) {
-        Ok(origin) => Some(origin),
-        Err(error) => {
-            let port = url.port().map(|port| format!(":{port}"));
-            let shown = format!(
-                "{}://{}{}{}, without what is not shown of it",
-                url.scheme(),
-                url.host_str().unwrap_or_default(),
-                port.unwrap_or_default(),
-                url.path()
-            );
-            report.add(&path, shown, error.to_string());
-            None
-        }
-    }
-}
-
-fn upstream_url(written: &str, path: &Path, report: &mut Report) -> Option<Url> {
-    let has_scheme = written.starts_with("http://") || written.starts_with("https://");
-    let url = Url::parse(written).ok();
-    match url {
-        Some(url) if has_scheme || url.has_host() => return Some(url),
-        // Shown only where nothing secret can stand in it.
-        _ if !has_scheme && !written.contains(['@', '?']) => report.add(
-            path,
-            format!("{written:?}, which does not begin with http:// or https://"),
-            UPSTREAM,
-        ),
-        _ => report.add(path, "something that is no address", UPSTREAM),
-    }
-    None
 }
 
 fn checked_name(name: String, path: &Path, report: &mut Report) -> Option<String> {
@@ -258,63 +233,6 @@ fn credential(
     None
 }
 
-/// Read once: their values are part of every request's head, ready to be copied.
-fn headers(
-    written: BTreeMap<String, SecretSource>,
-    token_header: Option<&HeaderName>,
-    path: &Path,
-    report: &mut Report,
-) -> Option<Vec<(HeaderName, HeaderValue)>> {
-    let mut reserved = OWN_HEADERS.to_vec();
-    reserved.extend(token_header.map(HeaderName::as_str));
-    let resolved = secret::headers(written, &reserved, path, report);
-    let mut values = Vec::new();
-    for header in &resolved {
-        let Some((name, secret)) = header else {
-            continue;
-        };
-        let value = secret.read_blocking().ok();
-        let value = value.and_then(|value| HeaderValue::from_str(value.expose_secret()).ok());
-        match value {
-            Some(mut value) => {
-                value.set_sensitive(true);
-                values.push((name.clone(), value));
-            }
-            None => report.add(
-                &path.key(name),
-                "a value that cannot stand in a header (not shown)",
-                "a value without line breaks and control characters",
-            ),
-        }
-    }
-    (values.len() == resolved.len()).then_some(values)
-}
-
-/// Names of fields that are taken off.
-fn names(
-    written: Option<OneOrMany>,
-    token_header: Option<&HeaderName>,
-    path: &Path,
-    report: &mut Report,
-) -> Option<Vec<HeaderName>> {
-    let written = written.map_or_else(Vec::new, |names| names.0);
-    let mut names = Vec::new();
-    for text in written {
-        let name = HeaderName::try_from(&text).ok();
-        let own =
-            |name: &HeaderName| OWN_HEADERS.contains(&name.as_str()) || token_header == Some(name);
-        match name.filter(|name| !own(name)) {
-            Some(name) => names.push(name),
-            None => {
-                let expected = "names of header fields that gatepass does not set itself";
-                report.add(path, format!("{text:?}"), expected);
-                return None;
-            }
-        }
-    }
-    Some(names)
-}
-
 /// Two routes for the same requests, or two that metrics could not tell apart.
 fn find_twins(routes: &[Option<Settings>], path: &Path, report: &mut Report) {
     let routes: Vec<_> = routes.iter().enumerate().collect();
@@ -360,12 +278,17 @@ fn are_for_the_same(one: &Settings, other: &Settings) -> bool {
 }
 
 /// A route to gatepass itself would turn one request into as many as there are descriptors.
-pub(super) fn refuse_loops(routes: &[Settings], listen: &[SocketAddr], report: &mut Report) {
+pub(super) fn refuse_loops(routes: &[Settings], listen: &[Listen], report: &mut Report) {
     for (index, route) in routes.iter().enumerate() {
         let (host, port) = route.origin.host_and_port();
-        let itself = listen.iter().any(|address| {
-            let same_host = host == "localhost" || host == address.ip().to_string();
-            address.port() == port && port != 0 && same_host
+        let socket = route.origin.socket();
+        let itself = listen.iter().any(|listen| match &listen.address {
+            Address::Tcp(address) => {
+                let same_host = host == "localhost" || host == address.ip().to_string();
+                socket.is_none() && address.port() == port && port != 0 && same_host
+            }
+            Address::Unix(path) => socket == Some(path.as_path()),
+            Address::Systemd(_) => false,
         });
         if itself {
             report.add(
@@ -390,24 +313,23 @@ pub(super) fn tokens_in_the_clear(routes: &[Settings]) -> impl Iterator<Item = S
     })
 }
 
-/// Fields that gatepass sets itself or that belong to one connection.
-pub(super) const OWN_HEADERS: [&str; 10] = [
-    "connection",
-    "content-length",
-    "host",
-    "keep-alive",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
 const PATH: &str = "the path prefix to match, such as \"/connect\"; \"/\" matches everything";
-const UPSTREAM: &str = "where to send matched requests, such as \"https://api.example\"";
 const CREDENTIAL: &str = "the name of one of the credentials, or \"none\" to add no token";
 
+const PROTOCOLS: [(&str, Protocol); 3] = [
+    ("auto", Protocol::AsCalled),
+    ("http1", Protocol::Http1),
+    ("http2", Protocol::Http2),
+];
+
+const FORWARDED: [(&str, Forwarded); 3] = [
+    ("none", Forwarded::Nothing),
+    ("forwarded", Forwarded::Standard),
+    ("x-forwarded", Forwarded::XForwarded),
+];
+
+const DEFAULT_RETRIES: u32 = 1;
+const DEFAULT_CONNECTIONS: usize = 10_000;
 const DEFAULT_IDLE_CONNECTIONS: usize = 128;
 const DEFAULT_REPLAY_LIMIT: Size = Size(64 * 1024);
 const MOST_REPLAYED: usize = 16 * 1024 * 1024;

@@ -153,6 +153,11 @@ pub(super) fn key_file(file: String, path: &Path, report: &mut Report) -> Option
     from_file(file, path, "goes into a file of its own", report)
 }
 
+/// The same, as the path.
+pub(super) fn key_file_path(file: String, path: &Path, report: &mut Report) -> Option<PathBuf> {
+    key_file(file.clone(), path, report).map(|_| PathBuf::from(file))
+}
+
 fn from_file(file: String, path: &Path, plainly: &str, report: &mut Report) -> Option<Secret> {
     let secret = Secret::File(PathBuf::from(&file));
     let Err(error) = secret.read_blocking() else {

@@ -2,43 +2,74 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http::HeaderValue;
-use http::uri::Authority;
+use http::uri::{Authority, Scheme};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use url::{Host, Url};
+
+use crate::tls::{HTTP1, HTTP2};
 
 /// An upstream's address, with all that can be worked out before the first request.
 #[derive(Clone)]
 pub struct Origin {
     pub(super) host: String,
     pub(super) port: u16,
+    /// The Unix socket that is connected to instead.
+    pub(super) socket: Option<PathBuf>,
     pub(super) tls: Option<Tls>,
+    speaks_http2: bool,
     shown: String,
+    authority: Authority,
     host_field: HeaderValue,
     base_path: String,
 }
 
 #[derive(Clone)]
 pub(super) struct Tls {
-    pub(super) config: Arc<ClientConfig>,
+    /// For connections that have to speak HTTP/1.1.
+    pub(super) http1: Arc<ClientConfig>,
+    /// For those that may as well speak HTTP/2.
+    pub(super) either: Arc<ClientConfig>,
     pub(super) server_name: ServerName<'static>,
 }
 
+impl Tls {
+    /// The server chooses among the protocols that are offered to it (RFC 7301).
+    fn new(config: &ClientConfig, server_name: ServerName<'static>) -> Self {
+        let offering = |protocols: &[&[u8]]| {
+            let mut config = config.clone();
+            config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+            Arc::new(config)
+        };
+        Self {
+            http1: offering(&[HTTP1]),
+            either: offering(&[HTTP2, HTTP1]),
+            server_name,
+        }
+    }
+}
+
 impl Origin {
-    /// Takes an address such as `https://api.example/base`. `tls` is used if it is `https`.
+    /// Takes an address such as `https://api.example/base`. If it is `https`, `tls` is used, and the
+    /// certificate has to be for `server_name`, or else for the address's host.
     ///
     /// # Errors
     ///
     /// The address is not one that requests could be sent to.
-    pub fn new(url: &Url, tls: &Arc<ClientConfig>) -> Result<Self, InvalidUpstream> {
+    pub fn new(
+        url: &Url,
+        tls: &ClientConfig,
+        server_name: Option<ServerName<'static>>,
+    ) -> Result<Self, InvalidUpstream> {
         let invalid = |why| InvalidUpstream(why);
         let secure = match url.scheme() {
             "http" => false,
             "https" => true,
-            _ => return Err(invalid("that begins with http:// or https://")),
+            _ => return Err(invalid("that begins with http://, https:// or h2c://")),
         };
         if !url.username().is_empty() || url.password().is_some() {
             return Err(invalid("without user name and password"));
@@ -57,22 +88,78 @@ impl Origin {
         let authority = authority(url).ok_or(invalid("that names a host"))?;
         let host_field = HeaderValue::try_from(&authority)
             .map_err(|_| invalid("whose host can stand in a header"))?;
-        let tls = match secure {
-            true => Some(Tls {
-                config: Arc::clone(tls),
-                server_name: ServerName::try_from(host.clone())
-                    .map_err(|_| invalid("whose host a certificate can name"))?,
-            }),
-            false => None,
+        let tls = match (secure, server_name) {
+            (false, _) => None,
+            (true, Some(server_name)) => Some(Tls::new(tls, server_name)),
+            (true, None) => {
+                let server_name = ServerName::try_from(host.clone())
+                    .map_err(|_| invalid("whose host a certificate can name"))?;
+                Some(Tls::new(tls, server_name))
+            }
         };
         Ok(Self {
             host,
             port,
+            socket: None,
             tls,
+            speaks_http2: false,
             shown: format!("{}://{authority}", url.scheme()),
+            authority: authority
+                .parse()
+                .map_err(|_| invalid("whose host can stand in an address"))?,
             host_field,
             base_path: url.path().trim_end_matches('/').to_owned(),
         })
+    }
+
+    /// The same host and port, where HTTP/2 is known to be spoken without TLS (RFC 9113 §3.3).
+    #[must_use]
+    pub fn over_http2(self) -> Self {
+        let rest = self.shown.trim_start_matches("http");
+        Self {
+            shown: format!("h2c{rest}"),
+            speaks_http2: true,
+            ..self
+        }
+    }
+
+    /// A server that listens on a Unix socket. It is called by the name `localhost`, as it has none
+    /// of its own.
+    pub fn unix(path: PathBuf) -> Self {
+        Self {
+            host: "localhost".into(),
+            port: 80,
+            shown: format!("unix:{}", path.display()),
+            socket: Some(path),
+            tls: None,
+            speaks_http2: false,
+            authority: Authority::from_static("localhost"),
+            host_field: HeaderValue::from_static("localhost"),
+            base_path: String::new(),
+        }
+    }
+
+    /// Whether it speaks HTTP/2 and nothing else.
+    pub fn speaks_http2(&self) -> bool {
+        self.speaks_http2
+    }
+
+    /// The Unix socket that it listens on.
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
+    }
+
+    /// What stands for it in an address: the host, with the port if it is not the scheme's own.
+    pub(in crate::proxy) fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The scheme of its addresses.
+    pub(in crate::proxy) fn scheme(&self) -> Scheme {
+        match self.tls {
+            Some(_) => Scheme::HTTPS,
+            None => Scheme::HTTP,
+        }
     }
 
     /// Where connections go.
@@ -149,7 +236,7 @@ mod tests {
 
     fn origin(url: &str) -> Result<Origin, String> {
         let tls = client_config(&Trust::Platform, None).unwrap();
-        Origin::new(&url.parse().unwrap(), &tls).map_err(|error| error.to_string())
+        Origin::new(&url.parse().unwrap(), &tls, None).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -165,6 +252,15 @@ mod tests {
         }
         let origin = origin("http://[::1]:8080/base/").unwrap();
         assert_eq!((origin.host.as_str(), origin.base_path()), ("::1", "/base"));
+    }
+
+    #[test]
+    fn upstreams_are_shown_as_they_are_written() {
+        let origin = origin("http://api.example:8080/base").unwrap();
+        assert_eq!(origin.to_string(), "http://api.example:8080");
+        assert_eq!(origin.over_http2().to_string(), "h2c://api.example:8080");
+        let socket = Origin::unix("/run/app.sock".into());
+        assert_eq!(socket.to_string(), "unix:/run/app.sock");
     }
 
     #[test]

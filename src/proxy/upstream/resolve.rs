@@ -81,7 +81,7 @@ mod tests {
 
     fn resolver(url: &str) -> Resolver {
         let tls = client_config(&Trust::Nobody, None).unwrap();
-        Resolver::new(&Origin::new(&url.parse().unwrap(), &tls).unwrap())
+        Resolver::new(&Origin::new(&url.parse().unwrap(), &tls, None).unwrap())
     }
 
     #[tokio::test(flavor = "local")]

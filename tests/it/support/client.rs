@@ -9,7 +9,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -26,6 +27,15 @@ where
 {
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
+    connect_over(stream).await
+}
+
+/// The same over whatever is connected already.
+pub async fn connect_over<B, T>(stream: T) -> SendRequest<B>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
     let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     sender
@@ -47,6 +57,19 @@ pub async fn read<B: Body<Data = Bytes, Error: std::fmt::Debug>>(response: Respo
     let (head, body) = response.into_parts();
     let body = body.collect().await.expect("a whole body").to_bytes();
     Response::from_parts(head, String::from_utf8(body.to_vec()).unwrap())
+}
+
+/// The problem document of an answer that gatepass has made itself, without what is another each
+/// time: the request's identifier, which the answer's head has as well.
+pub fn problem(answer: &Answer) -> Value {
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    let mut problem: Value = serde_json::from_str(answer.body()).unwrap();
+    let id = problem.as_object_mut().unwrap().remove("request_id");
+    assert_eq!(
+        id.unwrap(),
+        answer.headers()["x-request-id"].to_str().unwrap()
+    );
+    problem
 }
 
 /// GET of a path.

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -78,7 +79,13 @@ impl Gatepass {
             _directory: directory,
         };
         let listening = gatepass.wait_for_event("listening");
-        let address = |name: &str| listening[name].as_str().unwrap().parse().unwrap();
+        // Some listen on what has no address of TCP.
+        let address = |name: &str| {
+            let all = listening[name].as_str().unwrap();
+            all.split(", ")
+                .find_map(|one| one.parse().ok())
+                .unwrap_or(unknown)
+        };
         (gatepass.proxy, gatepass.admin) = (address("proxy"), address("admin"));
         gatepass
     }
@@ -96,6 +103,24 @@ impl Gatepass {
             .arg(env!("CARGO_BIN_EXE_gatepass"))
             .arg(&file);
         Self::spawn(run, &[], directory)
+    }
+
+    /// The same with a socket that it gets as systemd would hand it over, under the name `proxy`.
+    pub fn start_activated(config: &str, socket: OwnedFd) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("gatepass.toml");
+        std::fs::write(&file, config).unwrap();
+        let mut run = Command::new("sh");
+        run.arg("-c")
+            .arg(
+                "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_FDNAMES=proxy LISTEN_PID=$$; \
+                 exec \"$0\" run --config \"$1\"",
+            )
+            .arg(env!("CARGO_BIN_EXE_gatepass"))
+            .arg(&file)
+            .stdin(socket);
+        let environment = [("GATEPASS__PROXY__LISTEN", "systemd:proxy")];
+        Self::spawn(run, &environment, directory)
     }
 
     pub fn proxy(&self) -> SocketAddr {

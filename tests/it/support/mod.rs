@@ -2,14 +2,19 @@
 //! they saw, a client, and gatepass itself as a process.
 
 pub mod authorization_server;
+pub mod certificates;
 pub mod client;
+pub mod frames;
 pub mod gatepass;
+pub mod http2;
 pub mod load;
+pub mod strict;
+pub mod strict_upstream;
 pub mod upstream;
 pub mod wire;
 
 pub use authorization_server::{AuthorizationServer, Reply};
-pub use client::{get, raw, request};
+pub use client::{get, problem, raw, request};
 pub use gatepass::Gatepass;
 pub use load::Load;
 pub use upstream::Upstream;

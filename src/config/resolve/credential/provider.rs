@@ -54,6 +54,11 @@ pub(super) fn provider(
         .chain(proxied)
         .all(|url| url.scheme() == "http");
     let scheme = if all_plain { "http" } else { "https" };
+    if raw.tls.server_name.is_some() {
+        let path = path.key("tls").key("server_name");
+        let expected = "nothing: a provider's certificate has the name of its address";
+        report.add(&path, "another name", expected);
+    }
     let tls = roots.config(scheme, &raw.tls, path, report);
     if let (Some(EndpointSettings::At(url)), Some(Grant::IdentityToolkit { .. })) =
         (&endpoint, &grant)

@@ -1,0 +1,91 @@
+//! HTTP/1.1 connections that wait for their next request.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+
+use hyper::client::conn::http1::SendRequest;
+use tokio::time::{Instant, sleep_until};
+
+use super::Counted;
+use crate::proxy::body::OutgoingBody;
+use crate::proxy::route::Timeouts;
+
+/// A connection that carries one request at a time.
+pub(super) struct Kept {
+    pub(super) sender: SendRequest<OutgoingBody>,
+    pub(super) opened_at: Instant,
+    pub(super) _counted: Counted,
+}
+
+/// Those that wait.
+pub(super) struct IdleConnections {
+    most: usize,
+    timeouts: Timeouts,
+    /// The most recently used at the end. It is taken first, so that the others can grow old.
+    waiting: RefCell<Vec<(Kept, Instant)>>,
+    reaping: Cell<bool>,
+}
+
+impl IdleConnections {
+    pub(super) fn new(most: usize, timeouts: Timeouts) -> Self {
+        Self {
+            most,
+            timeouts,
+            waiting: RefCell::default(),
+            reaping: Cell::new(false),
+        }
+    }
+
+    /// One that still looks alive.
+    pub(super) fn take(&self, now: Instant) -> Option<Kept> {
+        let mut waiting = self.waiting.borrow_mut();
+        while let Some((kept, since)) = waiting.pop() {
+            if self.is_fresh(&kept, since, now) && kept.sender.is_ready() {
+                return Some(kept);
+            }
+        }
+        None
+    }
+
+    /// Leaves one to later requests.
+    pub(super) fn keep(self: &Rc<Self>, kept: Kept) {
+        let now = Instant::now();
+        let mut waiting = self.waiting.borrow_mut();
+        let is_wanted = waiting.len() < self.most && self.is_fresh(&kept, now, now);
+        if !is_wanted || kept.sender.is_closed() {
+            return;
+        }
+        waiting.push((kept, now));
+        if !self.reaping.replace(true) {
+            tokio::task::spawn_local(reap(Rc::downgrade(self)));
+        }
+    }
+
+    fn is_fresh(&self, kept: &Kept, since: Instant, now: Instant) -> bool {
+        since + self.timeouts.keep_alive > now
+            && kept.opened_at + self.timeouts.connection_age > now
+    }
+}
+
+/// Closes idle connections when their time is over, and ends when none are left.
+async fn reap(connections: Weak<IdleConnections>) {
+    loop {
+        let Some(due) = connections.upgrade().and_then(|connections| {
+            let waiting = connections.waiting.borrow();
+            let oldest = waiting.first().map(|(_, since)| *since);
+            connections.reaping.set(oldest.is_some());
+            oldest.map(|oldest| oldest + connections.timeouts.keep_alive)
+        }) else {
+            return;
+        };
+        sleep_until(due).await;
+        let Some(connections) = connections.upgrade() else {
+            return;
+        };
+        let now = Instant::now();
+        let mut waiting = connections.waiting.borrow_mut();
+        waiting.retain(|(kept, since)| {
+            connections.is_fresh(kept, *since, now) && !kept.sender.is_closed()
+        });
+    }
+}

@@ -1,0 +1,279 @@
+//! One request over one connection.
+
+use std::error::Error;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::either::Either;
+
+use super::connect::ConnectError;
+use super::idle::Kept;
+use super::shared::Place;
+use super::{Upstream, http2};
+use crate::proxy::body::{OutgoingBody, Progress, Sending};
+use crate::proxy::route::Timeouts;
+
+/// A connection that can take a request.
+pub(in crate::proxy) struct Connection {
+    carrier: Carrier,
+    /// Whether it has been open for a while, and may have been closed meanwhile.
+    was_open: bool,
+    upstream: Rc<Upstream>,
+}
+
+/// What carries the request.
+pub(super) enum Carrier {
+    /// An HTTP/1.1 connection, by itself.
+    Alone(Kept),
+    /// An HTTP/2 connection, with others.
+    Shared(Place),
+}
+
+/// The head of an upstream's answer, its body to come, and the connection that it comes from.
+pub(in crate::proxy) struct Answer {
+    pub(in crate::proxy) response: Response<Incoming>,
+    pub(in crate::proxy) lease: Lease,
+}
+
+impl Connection {
+    pub(super) fn new(carrier: Carrier, was_open: bool, upstream: Rc<Upstream>) -> Self {
+        Self {
+            carrier,
+            was_open,
+            upstream,
+        }
+    }
+
+    /// Sends a request and waits for the head of the answer. The body is sent meanwhile and may go
+    /// on being sent after it.
+    pub(in crate::proxy) async fn send(
+        mut self,
+        mut request: Request<OutgoingBody>,
+        progress: Option<&Progress>,
+    ) -> Result<Answer, SendError> {
+        let timeouts = self.upstream.timeouts;
+        let started = Instant::now();
+        let answer = match &mut self.carrier {
+            Carrier::Alone(kept) => Either::Left(kept.sender.try_send_request(request)),
+            Carrier::Shared(place) => {
+                http2::dress(&mut request, &self.upstream.origin);
+                Either::Right(place.sender().try_send_request(request))
+            }
+        };
+        let mut answer = std::pin::pin!(answer);
+        let outcome = loop {
+            let (deadline, too_late) = deadline(started, progress, timeouts);
+            match timeout_at(deadline, answer.as_mut()).await {
+                Ok(outcome) => break outcome,
+                Err(_) => {
+                    if deadline >= self::deadline(started, progress, timeouts).0 {
+                        self.retire();
+                        return Err(SendError::Failed(too_late));
+                    }
+                }
+            }
+        };
+        match outcome {
+            Ok(response) => Ok(Answer {
+                lease: Lease {
+                    // hyper speaks HTTP/1.0 on a connection once that was answered on it, and then
+                    // has no way to send a body whose length is not known.
+                    reusable: response.version() >= Version::HTTP_11,
+                    carrier: self.carrier,
+                    upstream: self.upstream,
+                },
+                response,
+            }),
+            Err(mut error) => {
+                let unsent = error.take_message();
+                Err(self.failure(error.into_error(), unsent, progress))
+            }
+        }
+    }
+
+    /// Lets no other request follow this one: the upstream may have vanished, or has taken its
+    /// leave.
+    fn retire(&self) {
+        if let Carrier::Shared(place) = &self.carrier {
+            place.retire();
+        }
+    }
+
+    fn failure(
+        &self,
+        error: hyper::Error,
+        unsent: Option<Request<OutgoingBody>>,
+        progress: Option<&Progress>,
+    ) -> SendError {
+        if let Some(mut request) = unsent {
+            self.retire();
+            if matches!(self.carrier, Carrier::Shared(_)) {
+                http2::undress(&mut request);
+            }
+            return SendError::Unsent {
+                request: Box::new(request),
+                was_open: self.was_open,
+                error: UpstreamError::Broken(error),
+            };
+        }
+        match progress.map(Progress::state) {
+            Some(Sending::Broken) => return SendError::Failed(UpstreamError::RequestBroken),
+            Some(Sending::TooLarge) => return SendError::Failed(UpstreamError::RequestTooLarge),
+            Some(Sending::UnderWay | Sending::Done) | None => {}
+        }
+        match how_it_ended(&error) {
+            End::NotProcessed => {
+                self.retire();
+                SendError::Refused(UpstreamError::Broken(error))
+            }
+            End::Closed => {
+                self.retire();
+                SendError::Closed(UpstreamError::Broken(error))
+            }
+            End::Otherwise => SendError::Failed(UpstreamError::Broken(error)),
+        }
+    }
+}
+
+/// When the head of the answer is due as things are now, and what it means if it is not there. It
+/// is not due while the request is still being sent; that has a deadline of its own.
+fn deadline(
+    started: Instant,
+    progress: Option<&Progress>,
+    timeouts: Timeouts,
+) -> (Instant, UpstreamError) {
+    match progress {
+        Some(progress) if progress.state() == Sending::UnderWay => (
+            progress.moved_at() + timeouts.idle,
+            UpstreamError::RequestStalled(timeouts.idle),
+        ),
+        _ => (
+            progress.map_or(started, |progress| progress.moved_at().max(started))
+                + timeouts.response_head,
+            UpstreamError::HeadTimeout(timeouts.response_head),
+        ),
+    }
+}
+
+enum End {
+    /// RFC 9113 §8.7: "The REFUSED_STREAM error code can be included in a RST_STREAM frame to
+    /// indicate that the stream is being closed prior to any processing having occurred. Any
+    /// request that was sent on the reset stream can be safely retried."
+    NotProcessed,
+    /// Closed or reset, as against something that is no HTTP.
+    Closed,
+    Otherwise,
+}
+
+fn how_it_ended(error: &hyper::Error) -> End {
+    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        return End::Closed;
+    }
+    let Some(source) = error.source() else {
+        return End::Otherwise;
+    };
+    if source.is::<std::io::Error>() {
+        return End::Closed;
+    }
+    match source.downcast_ref::<h2::Error>() {
+        Some(error) if error.reason() == Some(h2::Reason::REFUSED_STREAM) => End::NotProcessed,
+        Some(error) if error.is_io() || error.is_go_away() => End::Closed,
+        _ => End::Otherwise,
+    }
+}
+
+/// The claim of a response's body to the connection that it comes from.
+pub(in crate::proxy) struct Lease {
+    reusable: bool,
+    carrier: Carrier,
+    upstream: Rc<Upstream>,
+}
+
+impl Lease {
+    /// Leaves the connection to later requests. The answer must have been read to its end.
+    pub(in crate::proxy) fn give_back(self) {
+        let Self {
+            reusable,
+            carrier,
+            upstream,
+        } = self;
+        // Of a connection with others on it, only the place is given back.
+        let Carrier::Alone(mut kept) = carrier else {
+            return;
+        };
+        if !reusable {
+            return;
+        }
+        if kept.sender.is_ready() {
+            return upstream.idle.keep(kept);
+        }
+        // The connection's own task has yet to see that the answer is over, or the request is
+        // still being sent.
+        tokio::task::spawn_local(async move {
+            if let Ok(Ok(())) = timeout(SETTLING, kept.sender.ready()).await {
+                upstream.idle.keep(kept);
+            }
+        });
+    }
+}
+
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lease").finish_non_exhaustive()
+    }
+}
+
+/// A request that got no answer.
+pub(in crate::proxy) enum SendError {
+    /// Nothing of it was sent, because the connection was closed.
+    Unsent {
+        request: Box<Request<OutgoingBody>>,
+        /// Whether the connection had been open for a while.
+        was_open: bool,
+        error: UpstreamError,
+    },
+    /// The upstream says that it has not looked at it.
+    Refused(UpstreamError),
+    /// The connection was closed before an answer came, and what became of it nobody knows.
+    Closed(UpstreamError),
+    /// Anything else.
+    Failed(UpstreamError),
+}
+
+/// Why there is no answer from an upstream, as the rest of a sentence that begins with the upstream
+/// or, where it is at fault, the request.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::proxy) enum UpstreamError {
+    /// No connection could be made.
+    #[error("cannot be reached: {0}")]
+    Connect(#[source] ConnectError),
+    /// The answer did not begin in time.
+    #[error("took the request and did not begin to answer within {0:?}")]
+    HeadTimeout(Duration),
+    /// The caller stopped sending, or the upstream stopped taking.
+    #[error("did not go on: its body did not move for {0:?}")]
+    RequestStalled(Duration),
+    /// The caller broke off, or its body is not HTTP.
+    #[error("broke off or is not HTTP in its body")]
+    RequestBroken,
+    /// The body is larger than the route takes.
+    #[error("has a larger body than max_body allows")]
+    RequestTooLarge,
+    /// The connection failed or what came was not HTTP.
+    #[error("gave no usable answer: {}", with_cause(.0))]
+    Broken(#[source] hyper::Error),
+}
+
+/// hyper's own words say in which layer it happened; those of its source say what.
+fn with_cause(error: &hyper::Error) -> String {
+    match Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// How long a connection whose answer is over may take to become ready for the next request.
+const SETTLING: Duration = Duration::from_secs(1);

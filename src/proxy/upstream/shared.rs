@@ -1,0 +1,123 @@
+//! HTTP/2 connections, each of which carries many requests at once.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+
+use hyper::client::conn::http2::SendRequest;
+use tokio::time::{Instant, sleep_until};
+
+use super::Counted;
+use super::connect::Http2;
+use crate::proxy::body::OutgoingBody;
+use crate::proxy::route::Timeouts;
+
+/// Those that are open. A request goes to the first that has room, so that there are few.
+pub(super) struct SharedConnections {
+    timeouts: Timeouts,
+    open: RefCell<Vec<Rc<Shared>>>,
+    reaping: Cell<bool>,
+}
+
+struct Shared {
+    http2: Http2,
+    opened_at: Instant,
+    used_at: Cell<Instant>,
+    under_way: Cell<usize>,
+    /// Takes no further request.
+    is_retired: Cell<bool>,
+    _counted: Counted,
+}
+
+/// A request's place on a connection.
+pub(super) struct Place(Rc<Shared>);
+
+impl SharedConnections {
+    pub(super) fn new(timeouts: Timeouts) -> Self {
+        Self {
+            timeouts,
+            open: RefCell::default(),
+            reaping: Cell::new(false),
+        }
+    }
+
+    /// A place on a connection that still looks alive.
+    pub(super) fn take(&self, now: Instant) -> Option<Place> {
+        let open = self.open.borrow();
+        let with_room = open.iter().find(|shared| {
+            shared.takes_requests(&self.timeouts, now)
+                && shared.under_way.get() < (shared.http2.streams)()
+        })?;
+        with_room.under_way.set(with_room.under_way.get() + 1);
+        Some(Place(Rc::clone(with_room)))
+    }
+
+    /// Says when to look again, if any are left.
+    fn close_unused(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut open = self.open.borrow_mut();
+        open.retain(|connection| connection.is_wanted(&self.timeouts, now));
+        self.reaping.set(!open.is_empty());
+        (!open.is_empty()).then(|| now + self.timeouts.keep_alive / 2)
+    }
+
+    /// Adds one to which requests may go from now on.
+    pub(super) fn add(self: &Rc<Self>, http2: Http2, counted: Counted) {
+        let now = Instant::now();
+        self.open.borrow_mut().push(Rc::new(Shared {
+            http2,
+            opened_at: now,
+            used_at: Cell::new(now),
+            under_way: Cell::new(0),
+            is_retired: Cell::new(false),
+            _counted: counted,
+        }));
+        if !self.reaping.replace(true) {
+            tokio::task::spawn_local(reap(Rc::downgrade(self)));
+        }
+    }
+}
+
+impl Shared {
+    fn takes_requests(&self, timeouts: &Timeouts, now: Instant) -> bool {
+        !self.is_retired.get()
+            && !self.http2.sender.is_closed()
+            && self.opened_at + timeouts.connection_age > now
+    }
+
+    fn is_wanted(&self, timeouts: &Timeouts, now: Instant) -> bool {
+        let is_used = self.under_way.get() > 0;
+        let is_fresh = self.used_at.get() + timeouts.keep_alive > now;
+        is_used || (is_fresh && self.takes_requests(timeouts, now))
+    }
+}
+
+impl Place {
+    /// The connection's sending half.
+    pub(super) fn sender(&self) -> SendRequest<OutgoingBody> {
+        self.0.http2.sender.clone()
+    }
+
+    /// Lets the connection take no further request.
+    pub(super) fn retire(&self) {
+        self.0.is_retired.set(true);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0
+            .under_way
+            .set(self.0.under_way.get().saturating_sub(1));
+        self.0.used_at.set(Instant::now());
+    }
+}
+
+/// Closes what nobody uses any more, and ends when none are left.
+async fn reap(connections: Weak<SharedConnections>) {
+    while let Some(due) = connections
+        .upgrade()
+        .and_then(|shared| shared.close_unused())
+    {
+        sleep_until(due).await;
+    }
+}

@@ -1,0 +1,300 @@
+//! One caller's connection, from its first byte to its last.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response, StatusCode};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::{http1, http2};
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::either::Either;
+use tracing::debug;
+
+use super::Settings;
+use super::activity::{Activity, Overdue, Phase};
+use super::bodies::{AnswerBody, CallerBody, Tunnels};
+use super::exchange::{Exchange, Streams};
+use super::intake::AcceptedFrom;
+use super::stream::{Caller, Socket, Stream, read_some, send_at_once, something_arrived};
+use super::watched::{Refuse, WatchedStream};
+use crate::drain::DrainWatch;
+use crate::runtime::LocalExecutor;
+use crate::tls::HTTP2;
+
+/// What a connection is served with.
+pub(super) struct Serving<S> {
+    pub(super) service: S,
+    pub(super) refuse: Refuse,
+    pub(super) settings: Settings,
+    pub(super) drain: DrainWatch,
+}
+
+/// Serves HTTP on a connection until it is over, overdue, or the drain has let it finish.
+pub(super) async fn serve<S, B>(socket: Socket, origin: AcceptedFrom, serving: Serving<S>)
+where
+    S: Service<Request<CallerBody>, Response = Response<B>, Error = Infallible> + 'static,
+    B: Body + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let activity = Arc::new(Activity::new());
+    let is_tls = origin.tls.is_some();
+    let opened = tokio::select! {
+        opened = open(socket, origin.tls, &activity, &serving.drain) => opened,
+        why = activity.overdue(&serving.settings) => {
+            return debug!(?why, "a connection is not waited for any longer");
+        }
+    };
+    let opened = match opened {
+        Ok(Some(opened)) => opened,
+        Ok(None) => return,
+        Err(error) => return debug!(%error, "a connection could not be opened"),
+    };
+    let connection = Connection {
+        io: TokioIo::new(WatchedStream::new(
+            opened.stream,
+            opened.prefix,
+            Arc::clone(&activity),
+            serving.refuse,
+        )),
+        caller: Caller {
+            peer: origin.peer,
+            tls: is_tls,
+        },
+        activity,
+        service: serving.service,
+        settings: serving.settings,
+        drain: serving.drain,
+    };
+    match opened.protocol {
+        Protocol::Http1 => connection.http1().await,
+        Protocol::Http2 => connection.http2().await,
+    }
+}
+
+struct Opened {
+    stream: Stream,
+    /// What has been read to find the protocol.
+    prefix: Bytes,
+    protocol: Protocol,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// Waits for the first bytes and finds out what they are; nothing if the drain begins before.
+async fn open(
+    socket: Socket,
+    tls: Option<Arc<ServerConfig>>,
+    activity: &Activity,
+    drain: &DrainWatch,
+) -> io::Result<Option<Opened>> {
+    send_at_once(&socket)?;
+    let Some(config) = tls else {
+        return find_protocol(socket, activity, drain).await;
+    };
+    if !has_begun(something_arrived(&socket), drain).await? {
+        return Ok(None);
+    }
+    activity.enter(Phase::Head);
+    let stream = TlsAcceptor::from(config).accept(socket).await?;
+    let protocol = match stream.get_ref().1.alpn_protocol() {
+        Some(HTTP2) => Protocol::Http2,
+        _ => Protocol::Http1,
+    };
+    activity.enter(Phase::Idle);
+    Ok(Some(Opened {
+        stream: Either::Right(Box::new(stream)),
+        prefix: Bytes::new(),
+        protocol,
+    }))
+}
+
+/// Whether the caller says something before the drain begins. What has been accepted and has begun
+/// to speak is served.
+async fn has_begun<T>(
+    first: impl Future<Output = io::Result<T>>,
+    drain: &DrainWatch,
+) -> io::Result<bool> {
+    tokio::select! {
+        biased;
+        arrived = first => arrived.map(|_| true),
+        () = drain.begun() => Ok(false),
+    }
+}
+
+/// RFC 9113 §3.3: "A client that knows that a server supports HTTP/2 can establish a TCP connection
+/// and send the connection preface followed by HTTP/2 frames. Servers can identify these
+/// connections by the presence of the connection preface."
+async fn find_protocol(
+    socket: Socket,
+    activity: &Activity,
+    drain: &DrainWatch,
+) -> io::Result<Option<Opened>> {
+    let mut read = BytesMut::new();
+    if !has_begun(read_some(&socket, &mut read), drain).await? {
+        return Ok(None);
+    }
+    activity.received();
+    let protocol = loop {
+        let is_like_preface = read.iter().zip(PREFACE).all(|(read, of)| read == of);
+        if !is_like_preface {
+            break Protocol::Http1;
+        }
+        if read.len() >= PREFACE.len() {
+            break Protocol::Http2;
+        }
+        if read_some(&socket, &mut read).await? == 0 {
+            break Protocol::Http1;
+        }
+    };
+    Ok(Some(Opened {
+        stream: Either::Left(socket),
+        prefix: read.freeze(),
+        protocol,
+    }))
+}
+
+struct Connection<S> {
+    io: TokioIo<WatchedStream>,
+    caller: Caller,
+    activity: Arc<Activity>,
+    service: S,
+    settings: Settings,
+    drain: DrainWatch,
+}
+
+impl<S, B> Connection<S>
+where
+    S: Service<Request<CallerBody>, Response = Response<B>, Error = Infallible> + 'static,
+    B: Body + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    async fn http1(self) {
+        let Self {
+            io,
+            caller,
+            activity,
+            service,
+            settings,
+            drain,
+        } = self;
+        let tunnels = Tunnels::new(Arc::clone(&activity));
+        let service = service_fn(|request: Request<Incoming>| {
+            let exchange = Exchange::alone(&activity);
+            let body = |body| CallerBody::new(body, caller, tunnels.clone(), exchange.clone());
+            let answer = service.call(request.map(body));
+            async move { Ok::<_, Infallible>(answer.await?.map(|body| AnswerBody::new(body, exchange))) }
+        });
+        let mut connection = http1::Builder::new()
+            // hyper's own deadline covers the idle time before a head as well; `Activity` tells
+            // the two apart.
+            .header_read_timeout(None)
+            .max_headers(settings.max_headers)
+            .max_buf_size(settings.max_header_bytes)
+            .serve_connection(io, service)
+            .with_upgrades();
+        let mut overdue = pin!(activity.overdue(&settings));
+        let mut draining = false;
+        loop {
+            tokio::select! {
+                outcome = &mut connection => {
+                    if let Err(error) = outcome {
+                        debug!(%error, "a connection ended early");
+                    }
+                    break;
+                }
+                why = overdue.as_mut() => {
+                    debug!(?why, "a connection is not waited for any longer");
+                    let parts = connection.into_parts().filter(|_| why == Overdue::Head);
+                    if let Some(parts) = parts {
+                        let mut io = parts.io.into_inner();
+                        let _ = timeout(PARTING, io.refuse(StatusCode::REQUEST_TIMEOUT)).await;
+                    }
+                    return;
+                }
+                () = drain.begun(), if !draining => {
+                    draining = true;
+                    std::pin::Pin::new(&mut connection).graceful_shutdown();
+                }
+            }
+        }
+        if let Some(tunnel) = tunnels.take() {
+            tunnel.await;
+        }
+    }
+
+    async fn http2(self) {
+        let Self {
+            io,
+            caller,
+            activity,
+            service,
+            settings,
+            drain,
+        } = self;
+        let streams = Streams::new(Arc::clone(&activity));
+        let tunnels = Tunnels::new(Arc::clone(&activity));
+        let service = service_fn(|request: Request<Incoming>| {
+            let exchange = streams.begin();
+            let body = |body| CallerBody::new(body, caller, tunnels.clone(), exchange.clone());
+            let answer = service.call(request.map(body));
+            async move { Ok::<_, Infallible>(answer.await?.map(|body| AnswerBody::new(body, exchange))) }
+        });
+        let connection = http2::Builder::new(LocalExecutor)
+            .max_concurrent_streams(settings.max_streams)
+            .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
+            .max_send_buf_size(settings.max_header_bytes)
+            .serve_connection(io, service);
+        let mut connection = pin!(connection);
+        let mut overdue = pin!(async {
+            tokio::select! {
+                why = activity.overdue(&settings) => why,
+                () = streams.stalled(settings.stalled) => Overdue::Stalled,
+            }
+        });
+        let mut draining = false;
+        let outcome = loop {
+            tokio::select! {
+                outcome = connection.as_mut() => break outcome,
+                why = overdue.as_mut() => {
+                    debug!(?why, "a connection is not waited for any longer");
+                    if why != Overdue::Idle {
+                        return;
+                    }
+                    // RFC 9113 §6.8: by GOAWAY a caller knows that a request that it sends just
+                    // now has not been looked at.
+                    connection.as_mut().graceful_shutdown();
+                    match timeout(PARTING, connection.as_mut()).await {
+                        Ok(outcome) => break outcome,
+                        Err(_) => return,
+                    }
+                }
+                () = drain.begun(), if !draining => {
+                    draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        };
+        if let Err(error) = outcome {
+            debug!(%error, "a connection ended early");
+        }
+    }
+}
+
+/// RFC 9113 §3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long a caller may take to be told that its connection ends.
+const PARTING: Duration = Duration::from_secs(1);

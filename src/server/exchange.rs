@@ -1,0 +1,226 @@
+//! A request and its answer: two bodies, each of which may wait for the caller.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::activity::{Activity, Phase};
+
+/// A request and its answer. Clones are the same.
+#[derive(Debug, Clone)]
+pub(super) enum Exchange {
+    /// The only one on its connection.
+    Alone(Rc<Alone>),
+    /// One of several on an HTTP/2 connection.
+    Stream(Rc<Stream>),
+}
+
+#[derive(Debug)]
+pub(super) struct Alone {
+    activity: Arc<Activity>,
+    /// How many of the two bodies are not over yet.
+    open: Cell<u8>,
+}
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    streams: Rc<Streams>,
+    number: u64,
+    answer_is_over: Cell<bool>,
+    /// Since when the caller has let one of the bodies wait.
+    waiting_since: Cell<Option<Instant>>,
+}
+
+impl Exchange {
+    /// The head of a request has arrived on a connection that carries one at a time.
+    pub(super) fn alone(activity: &Arc<Activity>) -> Self {
+        activity.begin();
+        Self::Alone(Rc::new(Alone {
+            activity: Arc::clone(activity),
+            open: Cell::new(2),
+        }))
+    }
+
+    pub(super) fn answer_is_over(&self) {
+        match self {
+            Self::Alone(alone) => alone.one_is_over(Phase::Leftover),
+            Self::Stream(stream) => {
+                stream.answer_is_over.set(true);
+                stream.waiting_since.set(Some(Instant::now()));
+            }
+        }
+    }
+
+    pub(super) fn request_is_over(&self) {
+        match self {
+            Self::Alone(alone) => alone.one_is_over(Phase::Busy),
+            Self::Stream(_) => {}
+        }
+    }
+
+    /// The caller has sent a piece of the request's body.
+    pub(super) fn request_moved(&self) {
+        if let Self::Stream(stream) = self
+            && stream.answer_is_over.get()
+        {
+            stream.waiting_since.set(Some(Instant::now()));
+        }
+    }
+
+    /// A piece of the answer waits for the caller to take it. What one stream waits for does not
+    /// show on the socket: each has a window of its own.
+    pub(super) fn answer_waits(&self) {
+        if let Self::Stream(stream) = self {
+            stream.waiting_since.set(Some(Instant::now()));
+        }
+    }
+
+    /// The caller has taken it, and there is room for the next one.
+    pub(super) fn answer_moved(&self) {
+        if let Self::Stream(stream) = self {
+            stream.waiting_since.set(None);
+        }
+    }
+}
+
+impl Alone {
+    /// `otherwise` is where the connection is while the other body goes on.
+    fn one_is_over(&self, otherwise: Phase) {
+        let open = self.open.get().saturating_sub(1);
+        self.open.set(open);
+        let phase = if open == 0 { Phase::Idle } else { otherwise };
+        if self.activity.phase() != phase {
+            self.activity.enter(phase);
+        }
+    }
+}
+
+/// The streams of an HTTP/2 connection.
+#[derive(Debug)]
+pub(super) struct Streams {
+    activity: Arc<Activity>,
+    open: RefCell<BTreeMap<u64, Weak<Stream>>>,
+    next: Cell<u64>,
+}
+
+impl Streams {
+    pub(super) fn new(activity: Arc<Activity>) -> Rc<Self> {
+        activity.leave_http1();
+        activity.enter(Phase::Idle);
+        Rc::new(Self {
+            activity,
+            open: RefCell::default(),
+            next: Cell::new(0),
+        })
+    }
+
+    /// The head of a request has arrived. It is over when the last clone is dropped, whatever
+    /// becomes of it.
+    pub(super) fn begin(self: &Rc<Self>) -> Exchange {
+        let number = self.next.get();
+        self.next.set(number.wrapping_add(1));
+        self.activity.begin();
+        let stream = Rc::new(Stream {
+            streams: Rc::clone(self),
+            number,
+            answer_is_over: Cell::new(false),
+            waiting_since: Cell::new(None),
+        });
+        self.open
+            .borrow_mut()
+            .insert(number, Rc::downgrade(&stream));
+        Exchange::Stream(stream)
+    }
+
+    /// Resolves when the caller has let one of them wait for longer than it may.
+    pub(super) async fn stalled(&self, limit: Duration) {
+        loop {
+            sleep(limit / 4).await;
+            let now = Instant::now();
+            let is_stalled = |stream: &Weak<Stream>| {
+                let since = stream.upgrade().and_then(|it| it.waiting_since.get());
+                since.is_some_and(|since| since + limit <= now)
+            };
+            if self.open.borrow().values().any(is_stalled) {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let mut open = self.streams.open.borrow_mut();
+        open.remove(&self.number);
+        if open.is_empty() {
+            self.streams.activity.enter(Phase::Idle);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn seconds(seconds: u64) {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    }
+
+    /// Seconds after which one of the streams was found stalled, while `story` happened to them.
+    async fn stalled_after(story: impl AsyncFnOnce(&Rc<Streams>)) -> u64 {
+        let streams = Streams::new(Arc::new(Activity::new()));
+        let start = Instant::now();
+        tokio::select! {
+            () = streams.stalled(Duration::from_secs(100)) => {}
+            () = async {
+                story(&streams).await;
+                std::future::pending::<()>().await;
+            } => {}
+        }
+        start.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_waits_for_the_upstream_does_not_stall() {
+        let waiting_for_upstream = async |streams: &Rc<Streams>| {
+            let event_stream = streams.begin();
+            event_stream.answer_waits();
+            event_stream.answer_moved();
+            seconds(1000).await;
+            event_stream.answer_waits();
+            seconds(1000).await;
+        };
+        assert_eq!(stalled_after(waiting_for_upstream).await, 1100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_may_go_on_after_its_answer_as_long_as_it_moves() {
+        let early_answer = async |streams: &Rc<Streams>| {
+            let upload = streams.begin();
+            upload.answer_is_over();
+            for _ in 0..10 {
+                seconds(90).await;
+                upload.request_moved();
+            }
+            seconds(1000).await;
+        };
+        assert_eq!(stalled_after(early_answer).await, 1000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_busy_until_its_last_stream_is_over() {
+        let activity = Arc::new(Activity::new());
+        let streams = Streams::new(Arc::clone(&activity));
+        let (first, second) = (streams.begin(), streams.begin());
+        assert_eq!(activity.phase(), Phase::Busy);
+        drop(first);
+        assert_eq!(activity.phase(), Phase::Busy);
+        // Reset by the caller before there was an answer.
+        drop(second);
+        assert_eq!(activity.phase(), Phase::Idle);
+    }
+}

@@ -1,0 +1,102 @@
+//! A caller's connection, whichever way it came.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream as HandedTcpStream};
+use std::os::unix::net::UnixStream as HandedUnixStream;
+
+use bytes::BytesMut;
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// Somebody at this address.
+    Ip(SocketAddr),
+    /// A process of this machine.
+    Unix {
+        /// The number of its user, if the kernel says.
+        uid: Option<u32>,
+    },
+}
+
+/// What is known of whoever sends a request, before the request says anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// Who is at the other end.
+    pub peer: Peer,
+    /// Whether TLS is spoken with it.
+    pub tls: bool,
+}
+
+/// A connection as it was accepted.
+pub(super) type Socket = Either<TcpStream, UnixStream>;
+
+/// A connection with the bytes of HTTP on it. Boxed, because what TLS needs is larger than all else
+/// by far.
+pub(super) type Stream = Either<Socket, Box<TlsStream<Socket>>>;
+
+/// A connection on its way to another thread.
+#[derive(Debug)]
+pub(super) enum HandedSocket {
+    Tcp(HandedTcpStream),
+    Unix(HandedUnixStream),
+}
+
+impl HandedSocket {
+    pub(super) fn hand(socket: Socket) -> io::Result<Self> {
+        Ok(match socket {
+            Either::Left(stream) => Self::Tcp(stream.into_std()?),
+            Either::Right(stream) => Self::Unix(stream.into_std()?),
+        })
+    }
+
+    pub(super) fn take(self) -> io::Result<Socket> {
+        Ok(match self {
+            Self::Tcp(stream) => Either::Left(TcpStream::from_std(stream)?),
+            Self::Unix(stream) => Either::Right(UnixStream::from_std(stream)?),
+        })
+    }
+}
+
+/// Reads what has arrived, when something has; nothing at the end.
+pub(super) async fn read_some(socket: &Socket, into: &mut BytesMut) -> io::Result<usize> {
+    loop {
+        let ready = match socket {
+            Either::Left(stream) => stream.readable().await,
+            Either::Right(stream) => stream.readable().await,
+        };
+        ready?;
+        // Only now: a connection on which nothing has happened yet has no buffer.
+        into.reserve(FIRST_READ);
+        let read = match socket {
+            Either::Left(stream) => stream.try_read_buf(into),
+            Either::Right(stream) => stream.try_read_buf(into),
+        };
+        match read {
+            // The kernel is asked before it is sure of anything.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+    }
+}
+
+/// Waits until something has arrived, which may be the end, and leaves it there.
+pub(super) async fn something_arrived(socket: &Socket) -> io::Result<()> {
+    match socket {
+        Either::Left(stream) => stream.peek(&mut [0]).await.map(drop),
+        Either::Right(stream) => stream.readable().await,
+    }
+}
+
+/// As much as hyper reads at first, so that finding the protocol costs no reading of its own.
+const FIRST_READ: usize = 8 * 1024;
+
+/// Answers are written whole; waiting to fill a segment would only delay them.
+pub(super) fn send_at_once(socket: &Socket) -> io::Result<()> {
+    match socket {
+        Either::Left(stream) => stream.set_nodelay(true),
+        Either::Right(_) => Ok(()),
+    }
+}

@@ -1,0 +1,216 @@
+//! Where applications call: Unix sockets, sockets of systemd, TLS.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
+
+use crate::support::certificates::{Authority, Identity};
+use crate::support::client::{self, Answer, connect_over, read};
+use crate::support::{AuthorizationServer, Gatepass, Upstream, get, http2, problem, simple_config};
+
+async fn ask_over_unix(path: &Path) -> Answer {
+    let mut caller = connect_over(UnixStream::connect(path).await.unwrap()).await;
+    // Whatever it is called: nobody can lead it there by a name.
+    let request = Request::get("/x").header("host", "anything.example");
+    let request = request.body(Full::<Bytes>::default()).unwrap();
+    read(caller.send_request(request).await.unwrap()).await
+}
+
+async fn at_unix_socket(path: &Path, keys: &str) -> (Gatepass, Upstream) {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = format!("{keys}\n{}", simple_config(&provider, &upstream));
+    let listen = format!("unix:{}", path.display());
+    let environment = [("GATEPASS__PROXY__LISTEN", listen.as_str())];
+    let gatepass = Gatepass::start_with(&config, &environment).ready().await;
+    (gatepass, upstream)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unix_socket_is_for_its_owner_unless_told_otherwise() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proxy.sock");
+    for (keys, mode) in [("", 0o600), ("proxy.unix.mode = \"0660\"", 0o660)] {
+        // The second one finds the file that the first has left behind.
+        let (_gatepass, upstream) = at_unix_socket(&path, keys).await;
+        let permissions = std::fs::metadata(&path).unwrap().permissions();
+        assert_eq!(permissions.mode() & 0o777, mode);
+        assert_eq!(ask_over_unix(&path).await.status(), 200);
+        assert_eq!(upstream.last().all("host"), [upstream.authority()]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_unix_socket_the_kernel_says_who_calls() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proxy.sock");
+    let own = rustix::process::getuid().as_raw();
+    let (gatepass, upstream) =
+        at_unix_socket(&path, &format!("proxy.callers.uids = [{}]", own + 1)).await;
+    let answer = ask_over_unix(&path).await;
+    assert_eq!(answer.status(), 403);
+    let problem = problem(&answer);
+    assert_eq!(problem["reason"], "unknown_caller");
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .contains(&format!("user {own} ")),
+        "{problem}"
+    );
+    let counted = r#"gatepass_rejections_total{reason="unknown_caller",route="(none)"}"#;
+    assert_eq!(gatepass.metric(counted).await, 1.0);
+    assert_eq!(upstream.requests(), 0);
+    drop(gatepass);
+    let (_gatepass, _upstream) =
+        at_unix_socket(&path, &format!("proxy.callers.uids = [{own}]")).await;
+    assert_eq!(ask_over_unix(&path).await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sockets_that_systemd_hands_over_are_served() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream);
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let gatepass = Gatepass::start_activated(&config, socket.into())
+        .ready()
+        .await;
+    assert_eq!(gatepass.proxy(), address);
+    assert_eq!(get(address, "/").await.status(), 200);
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("handed.sock");
+    let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let _gatepass = Gatepass::start_activated(&config, socket.into())
+        .ready()
+        .await;
+    assert_eq!(ask_over_unix(&path).await.status(), 200);
+}
+
+/// gatepass with a certificate of this authority.
+async fn with_tls(authority: &Authority, directory: &Path, keys: &str) -> (Gatepass, Upstream) {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    authority.server().write(directory, "tls");
+    std::fs::write(directory.join("ca.pem"), authority.pem()).unwrap();
+    let directory = directory.display();
+    let config = format!(
+        "proxy.tls.cert_file = \"{directory}/tls.crt\"\nproxy.tls.key_file = \"{directory}/tls.key\"\n\
+         {keys}\n{}",
+        simple_config(&provider, &upstream)
+    );
+    let environment = [("GATEPASS__PROXY__LISTEN", "tls:127.0.0.1:0")];
+    let gatepass = Gatepass::start_with(&config, &environment).ready().await;
+    (gatepass, upstream)
+}
+
+async fn connect(
+    gatepass: &Gatepass,
+    authority: &Authority,
+    identity: Option<&Identity>,
+    protocols: &[&str],
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(gatepass.proxy()).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    authority
+        .client_tls(identity, protocols)
+        .connect(name, stream)
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_is_spoken_where_it_is_asked_for_and_http2_agreed_on() {
+    let authority = Authority::new();
+    let directory = tempfile::tempdir().unwrap();
+    let keys = "proxy.timeouts.header_read = \"2s\"";
+    let (gatepass, upstream) = with_tls(&authority, directory.path(), keys).await;
+    let stream = connect(&gatepass, &authority, None, &["h2", "http/1.1"])
+        .await
+        .unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let mut caller = http2::connect_over::<Full<Bytes>, _>(stream).await;
+    let request = Request::get("https://localhost/")
+        .body(Full::default())
+        .unwrap();
+    assert_eq!(caller.send_request(request).await.unwrap().status(), 200);
+    assert_eq!(upstream.last().all("via"), ["2.0 gatepass"]);
+
+    for protocols in [&["http/1.1"] as &[&str], &[]] {
+        let stream = connect(&gatepass, &authority, None, protocols)
+            .await
+            .unwrap();
+        let mut caller = connect_over(stream).await;
+        let answer = caller.send_request(client::get_request("/")).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(upstream.last().all("via"), ["1.1 gatepass"]);
+    }
+    let requests = upstream.requests();
+    // Whoever does not speak it, or says nothing at all, is let go.
+    for spoken in ["GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "\u{16}"] {
+        let answer = client::raw(gatepass.proxy(), spoken, |_| false).await;
+        assert!(!answer.contains("HTTP"), "{answer}");
+    }
+    assert_eq!(upstream.requests(), requests);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_without_a_certificate_of_the_authority_are_not_served() {
+    let (ours, others) = (Authority::new(), Authority::new());
+    let directory = tempfile::tempdir().unwrap();
+    let ca_file = directory.path().join("ca.pem");
+    let keys = format!("proxy.tls.client_ca_file = \"{}\"", ca_file.display());
+    let (gatepass, upstream) = with_tls(&ours, directory.path(), &keys).await;
+    let strangers = others.client("gatepass tests", "stranger");
+    for identity in [None, Some(&strangers)] {
+        // In TLS 1.3 a client is told only after it has begun to speak.
+        if let Ok(stream) = connect(&gatepass, &ours, identity, &[]).await {
+            let mut caller = connect_over(stream).await;
+            caller
+                .send_request(client::get_request("/"))
+                .await
+                .unwrap_err();
+        }
+    }
+    assert_eq!(upstream.requests(), 0);
+    let known = ours.client("gatepass tests", "tms");
+    let stream = connect(&gatepass, &ours, Some(&known), &[]).await.unwrap();
+    let mut caller = connect_over(stream).await;
+    let answer = caller.send_request(client::get_request("/")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_opens_a_listener_that_others_can_reach_and_goes_no_further() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let keys = "proxy.callers.key = \"canary caller key\"";
+    let config = format!("{keys}\n{}", simple_config(&provider, &upstream));
+    let environment = [("GATEPASS__PROXY__LISTEN", "0.0.0.0:0")];
+    let gatepass = Gatepass::start_with(&config, &environment).ready().await;
+    let address = ([127, 0, 0, 1], gatepass.proxy().port()).into();
+    for wrong in [None, Some("canary caller kez")] {
+        let mut request = client::get_request("/");
+        if let Some(key) = wrong {
+            request
+                .headers_mut()
+                .insert("x-gatepass-key", key.parse().unwrap());
+        }
+        let answer = client::request(address, request).await;
+        assert_eq!(answer.status(), 403);
+        assert_eq!(problem(&answer)["reason"], "unknown_caller");
+    }
+    assert_eq!(upstream.requests(), 0);
+    let mut request = client::get_request("/");
+    let key = "canary caller key".parse().unwrap();
+    request.headers_mut().insert("x-gatepass-key", key);
+    assert_eq!(client::request(address, request).await.status(), 200);
+    assert!(upstream.last().all("x-gatepass-key").is_empty());
+}
