@@ -36,6 +36,8 @@ pub struct Settings {
     pub header_read: Duration,
     /// How long a connection may lie idle before and between requests.
     pub keep_alive: Duration,
+    /// How long an answer may pause for a caller that has ended its side of the connection.
+    pub half_closed: Duration,
     /// How long a caller may pause in taking an answer, or in sending what is left of a request
     /// that has been answered already.
     pub stalled: Duration,
@@ -55,6 +57,7 @@ impl Default for Settings {
         Self {
             header_read: Duration::from_secs(10),
             keep_alive: Duration::from_secs(60),
+            half_closed: Duration::from_secs(5),
             stalled: Duration::from_secs(300),
             max_connections: 10_000,
             max_streams: 100,

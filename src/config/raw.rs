@@ -66,6 +66,7 @@ pub(super) struct Unix {
 pub(super) struct ProxyTimeouts {
     pub(super) header_read: Option<Span>,
     pub(super) keep_alive: Option<Span>,
+    pub(super) half_closed: Option<Span>,
     pub(super) stalled: Option<Span>,
 }
 

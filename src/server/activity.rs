@@ -34,6 +34,11 @@ pub(super) struct Activity {
     one_at_a_time: AtomicBool,
     /// Whether something of an answer may not be written yet.
     owing: AtomicBool,
+    /// Whether the caller has sent all of its request and waits for the answer alone.
+    asked_all: AtomicBool,
+    /// Since when the caller's side of the connection is over while it is still being answered;
+    /// never, if zero.
+    half_closed_since: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +61,8 @@ pub(super) enum Overdue {
     Idle,
     /// A head was not complete in time.
     Head,
+    /// The caller has ended its side, and nothing came that it could be told.
+    HalfClosed,
     /// The caller took nothing more of an answer, or sent nothing more of a request's leftovers.
     Stalled,
 }
@@ -69,6 +76,8 @@ impl Activity {
             blocked_since: AtomicU64::new(0),
             one_at_a_time: AtomicBool::new(true),
             owing: AtomicBool::new(false),
+            asked_all: AtomicBool::new(false),
+            half_closed_since: AtomicU64::new(0),
         }
     }
 
@@ -85,8 +94,8 @@ impl Activity {
         self.opened_at + Duration::from_nanos(self.since.load(Relaxed))
     }
 
-    fn blocked_since(&self) -> Option<Instant> {
-        let nanos = self.blocked_since.load(Relaxed);
+    fn time(&self, cell: &AtomicU64) -> Option<Instant> {
+        let nanos = cell.load(Relaxed);
         (nanos > 0).then(|| self.opened_at + Duration::from_nanos(nanos))
     }
 
@@ -103,15 +112,19 @@ impl Activity {
         let shortest = limits
             .header_read
             .min(limits.keep_alive)
+            .min(limits.half_closed)
             .min(limits.stalled);
         loop {
             let now = Instant::now();
-            let (due, why) = match (self.phase(), self.blocked_since()) {
-                (_, Some(blocked_since)) => (blocked_since + limits.stalled, Overdue::Stalled),
-                (Phase::Idle, None) => (self.since() + limits.keep_alive, Overdue::Idle),
-                (Phase::Head, None) => (self.since() + limits.header_read, Overdue::Head),
-                (Phase::Leftover, None) => (self.since() + limits.stalled, Overdue::Stalled),
-                (Phase::Busy, None) => (now + shortest, Overdue::Idle),
+            let blocked_since = self.time(&self.blocked_since);
+            let half_closed_since = self.time(&self.half_closed_since);
+            let (due, why) = match (self.phase(), blocked_since, half_closed_since) {
+                (_, Some(since), _) => (since + limits.stalled, Overdue::Stalled),
+                (Phase::Busy, _, Some(since)) => (since + limits.half_closed, Overdue::HalfClosed),
+                (Phase::Busy, _, None) => (now + shortest, Overdue::Idle),
+                (Phase::Idle, ..) => (self.since() + limits.keep_alive, Overdue::Idle),
+                (Phase::Head, ..) => (self.since() + limits.header_read, Overdue::Head),
+                (Phase::Leftover, ..) => (self.since() + limits.stalled, Overdue::Stalled),
             };
             if due <= now {
                 return why;
@@ -133,7 +146,25 @@ impl Activity {
     /// A request's head is complete, and an answer is owed.
     pub(super) fn begin(&self) {
         self.owing.store(true, Relaxed);
+        self.asked_all.store(false, Relaxed);
         self.enter(Phase::Busy);
+    }
+
+    /// All of the request has arrived.
+    pub(super) fn asked_all(&self) {
+        self.asked_all.store(true, Relaxed);
+    }
+
+    /// The caller's side is over. Whether it only waits for its answer now or has gone altogether
+    /// does not show; says whether it is to be answered all the same.
+    pub(super) fn half_closed(&self) -> bool {
+        let waits = self.one_at_a_time.load(Relaxed)
+            && self.asked_all.load(Relaxed)
+            && self.phase() == Phase::Busy;
+        if waits && self.half_closed_since.load(Relaxed) == 0 {
+            self.half_closed_since.store(self.now(), Relaxed);
+        }
+        waits
     }
 
     /// All that was there to be written has been.
@@ -166,6 +197,10 @@ impl Activity {
             (Poll::Ready(_), 1..) => self.blocked_since.store(0, Relaxed),
             _ => {}
         }
+        if outcome.is_ready() && self.half_closed_since.load(Relaxed) > 0 {
+            // One that has gone refuses what is sent, and the next piece fails.
+            self.half_closed_since.store(self.now(), Relaxed);
+        }
     }
 }
 
@@ -182,6 +217,7 @@ mod tests {
             header_read: Duration::from_secs(10),
             keep_alive: Duration::from_secs(60),
             stalled: Duration::from_secs(300),
+            half_closed: Duration::from_secs(5),
             ..Settings::default()
         };
         let activity = Arc::new(Activity::new());
@@ -254,5 +290,28 @@ mod tests {
             seconds(1000).await;
         };
         assert_eq!(overdue_after(stalled).await, 600_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_has_ended_its_side_is_answered_if_it_is_soon() {
+        let waiting = async |activity: &Arc<Activity>| {
+            let exchange = Exchange::alone(activity);
+            assert!(!activity.half_closed(), "in the midst of its request");
+            exchange.request_is_over();
+            seconds(100).await;
+            assert!(activity.half_closed());
+            seconds(1000).await;
+        };
+        assert_eq!(overdue_after(waiting).await, 105_000);
+        let answered = async |activity: &Arc<Activity>| {
+            let exchange = Exchange::alone(activity);
+            exchange.request_is_over();
+            assert!(activity.half_closed());
+            exchange.answer_is_over();
+            assert!(!activity.half_closed(), "it is over now");
+        };
+        // Timers count in whole milliseconds, and more than one have run by then.
+        let after = overdue_after(answered).await;
+        assert!((60_000..=60_010).contains(&after), "{after}");
     }
 }

@@ -57,7 +57,10 @@ impl Exchange {
 
     pub(super) fn request_is_over(&self) {
         match self {
-            Self::Alone(alone) => alone.one_is_over(Phase::Busy),
+            Self::Alone(alone) => {
+                alone.activity.asked_all();
+                alone.one_is_over(Phase::Busy);
+            }
             Self::Stream(_) => {}
         }
     }

@@ -18,6 +18,7 @@ mod support;
 mod adaptation;
 mod admin;
 mod admission;
+mod bounds;
 mod cli;
 mod client_assertions;
 mod closing_upstream;

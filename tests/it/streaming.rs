@@ -49,6 +49,23 @@ async fn pieces_of_an_answer_arrive_before_the_rest_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_has_nothing_more_to_say_is_answered() {
+    let wire = Wire::start("").await;
+    let (mut caller, mut upstream) = wire.exchange(GET).await;
+    caller.shutdown().await.unwrap();
+    upstream
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwh")
+        .await
+        .unwrap();
+    read_until(&mut caller, "\r\n\r\nwh").await;
+    upstream.write_all(b"ole").await.unwrap();
+    read_until(&mut caller, "ole").await;
+    // And then it is over.
+    let end = timeout(PATIENCE, caller.read(&mut [0])).await.unwrap();
+    assert_eq!(end.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_caller_who_leaves_ends_the_upstream_request() {
     let wire = Wire::start("").await;
     let (caller, mut upstream) = wire.exchange(GET).await;
