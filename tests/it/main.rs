@@ -24,6 +24,7 @@ mod client_assertions;
 mod closing_upstream;
 mod config_mistakes;
 mod config_mistakes_of_grants;
+mod config_mistakes_of_listeners;
 mod demo;
 mod discovery;
 mod documentation;

@@ -150,7 +150,10 @@ fn address(text: &str, path: &Path, report: &mut Report) -> Option<Address> {
     if text == "systemd" {
         return Some(Address::Systemd(None));
     }
-    if let Some(name) = text.strip_prefix("systemd:") {
+    if let Some(name) = text
+        .strip_prefix("systemd:")
+        .filter(|name| !name.is_empty())
+    {
         return Some(Address::Systemd(Some(name.to_owned())));
     }
     let parsed = text.parse().ok().map(Address::Tcp);

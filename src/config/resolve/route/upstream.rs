@@ -51,9 +51,9 @@ pub(super) fn origin(
         Ok(origin) => Some(origin),
         Err(error) => {
             let port = url.port().map(|port| format!(":{port}"));
+            let scheme = if over_http2 { "h2c" } else { url.scheme() };
             let shown = format!(
-                "{}://{}{}{}, without what is not shown of it",
-                url.scheme(),
+                "{scheme}://{}{}{}, without what is not shown of it",
                 url.host_str().unwrap_or_default(),
                 port.unwrap_or_default(),
                 url.path()

@@ -1,0 +1,111 @@
+//! Mistakes in what says where and how applications call, and in what an upstream speaks.
+
+use crate::config_mistakes::mistakes;
+use crate::support::gatepass::run;
+
+const ROUTE: &str = r#"
+[[routes]]
+path = "/"
+upstream = "https://api.example"
+credential = "none"
+"#;
+
+#[test]
+fn listeners_and_callers() {
+    let config = format!(
+        r#"
+        [proxy]
+        listen = [
+            "unix:", "tls:unix:/run/x.sock", "tls:127.0.0.1:8443", "unix:/run/x.sock",
+            "unix:/run/x.sock", "systemd:", "tls:0.0.0.0:1",
+        ]
+        [proxy.tls]
+        cert_file = "no-such.crt"
+        [proxy.unix]
+        mode = 660
+        owner = "root"
+        group = -1
+        [proxy.callers]
+        key = "canary"
+        key_env = "CANARY"
+        key_header = "Host"
+        uids = ["root"]
+        [proxy.limits]
+        streams = 0
+        requests = "many"
+        {ROUTE}"#
+    );
+    insta::assert_snapshot!("of_listeners", mistakes(&config));
+}
+
+#[test]
+fn certificates_for_nobody_and_keys_for_nothing() {
+    let config = format!(
+        "proxy.tls = {{ cert_file = \"gatepass.toml\", key_file = \"gatepass.toml\" }}\n\
+         proxy.callers.key_header = \"x-key\"\n{ROUTE}"
+    );
+    insta::assert_snapshot!("of_unused_listener_keys", mistakes(&config));
+    let config = format!(
+        "[proxy]\nlisten = \"tls:127.0.0.1:1\"\n\
+         tls = {{ cert_file = \"gatepass.toml\", key_file = \"gatepass.toml\" }}\n{ROUTE}"
+    );
+    insta::assert_snapshot!("of_listener_certificates", mistakes(&config));
+}
+
+#[test]
+fn upstreams_and_what_is_spoken_with_them() {
+    let config = r#"
+        [proxy]
+        listen = "unix:/run/x.sock"
+        [[routes]]
+        path = "/a"
+        upstream = "unix:relative.sock"
+        credential = "none"
+        [[routes]]
+        path = "/b"
+        upstream = "unix:/run/x.sock"
+        credential = "none"
+        [[routes]]
+        path = "/c"
+        upstream = "h2c://"
+        credential = "none"
+        protocol = "http3"
+        forwarded = "x-forwarded-for"
+        retries = -1
+        max_body = "much"
+        max_connections = 0
+        tls.server_name = "not a name"
+        timeouts = { request = "0s", connection_age = "never" }
+        [[routes]]
+        path = "/d"
+        upstream = "h2c://user:canary@api.example"
+        credential = "none"
+    "#;
+    insta::assert_snapshot!("of_upstreams", mistakes(config));
+}
+
+#[test]
+fn a_socket_that_leads_back() {
+    let config = format!(
+        "proxy.listen = \"unix:/run/x.sock\"\n{}",
+        ROUTE.replace("https://api.example", "unix:/run/x.sock")
+    );
+    let said = mistakes(&config);
+    assert!(
+        said.contains("unix:/run/x.sock, which is where gatepass itself listens"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_is_reached_from_outside_needs_a_key_a_certificate_or_a_word() {
+    let wide = "[proxy]\nlisten = \"0.0.0.0:8080\"\n";
+    mistakes(&format!("{wide}{ROUTE}"));
+    for enough in ["callers.key = \"k\"", "trust_network = true"] {
+        let config = format!("{wide}{enough}\n{ROUTE}");
+        let checked = run(&["check"], &[("gatepass.toml", &config)]);
+        assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    }
+    // Whose process calls says nothing about who is on the network.
+    mistakes(&format!("{wide}callers.uids = [0]\n{ROUTE}"));
+}
