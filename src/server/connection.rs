@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -191,11 +191,9 @@ where
             drain,
         } = self;
         let tunnels = Tunnels::new(Arc::clone(&activity));
-        let service = service_fn(|request: Request<Incoming>| {
+        let service = service_fn(|request| {
             let exchange = Exchange::alone(&activity);
-            let body = |body| CallerBody::new(body, caller, tunnels.clone(), exchange.clone());
-            let answer = service.call(request.map(body));
-            async move { Ok::<_, Infallible>(answer.await?.map(|body| AnswerBody::new(body, exchange))) }
+            answer(&service, request, caller, &tunnels, exchange)
         });
         let mut connection = http1::Builder::new()
             // hyper's own deadline covers the idle time before a head as well; `Activity` tells
@@ -226,7 +224,7 @@ where
                 }
                 () = drain.begun(), if !draining => {
                     draining = true;
-                    std::pin::Pin::new(&mut connection).graceful_shutdown();
+                    Pin::new(&mut connection).graceful_shutdown();
                 }
             }
         }
@@ -246,12 +244,8 @@ where
         } = self;
         let streams = Streams::new(Arc::clone(&activity));
         let tunnels = Tunnels::new(Arc::clone(&activity));
-        let service = service_fn(|request: Request<Incoming>| {
-            let exchange = streams.begin();
-            let body = |body| CallerBody::new(body, caller, tunnels.clone(), exchange.clone());
-            let answer = service.call(request.map(body));
-            async move { Ok::<_, Infallible>(answer.await?.map(|body| AnswerBody::new(body, exchange))) }
-        });
+        let service =
+            service_fn(|request| answer(&service, request, caller, &tunnels, streams.begin()));
         let connection = http2::Builder::new(LocalExecutor)
             .max_concurrent_streams(settings.max_streams)
             .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
@@ -291,6 +285,22 @@ where
             debug!(%error, "a connection ended early");
         }
     }
+}
+
+/// Has the service answer a request, and notes how far either body has come.
+fn answer<S, B>(
+    service: &S,
+    request: Request<Incoming>,
+    caller: Caller,
+    tunnels: &Tunnels,
+    exchange: Exchange,
+) -> impl Future<Output = Result<Response<AnswerBody<B>>, Infallible>> + use<S, B>
+where
+    S: Service<Request<CallerBody>, Response = Response<B>, Error = Infallible>,
+{
+    let body = |body| CallerBody::new(body, caller, tunnels.clone(), exchange.clone());
+    let answer = service.call(request.map(body));
+    async move { Ok(answer.await?.map(|body| AnswerBody::new(body, exchange))) }
 }
 
 /// RFC 9113 §3.4.
