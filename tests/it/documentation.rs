@@ -225,3 +225,24 @@ fn every_command_of_the_readme_is_run() {
         );
     }
 }
+
+#[test]
+fn every_alert_has_its_runbook() {
+    let (rules, runbooks) = (
+        read("deploy/prometheus/gatepass.rules.yml"),
+        read("docs/runbooks.md"),
+    );
+    let alerts: Vec<_> = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect();
+    let written: Vec<_> = runbooks
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "))
+        .collect();
+    assert_eq!(alerts, written);
+    for alert in alerts {
+        let link = format!("runbook: docs/runbooks.md#{}", alert.to_lowercase());
+        assert!(rules.contains(&link), "{link}");
+    }
+}

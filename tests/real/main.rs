@@ -1,5 +1,5 @@
 //! gatepass with servers that others wrote (npm's oidc-provider and Firebase's Auth emulator, PyPI's
-//! django-oauth-toolkit, Debian's nginx) and with clients that others wrote, see `clients.rs`.
+//! django-oauth-toolkit, Debian's nginx), Debian's Prometheus, and with clients that others wrote, see `clients.rs`.
 //!
 //! Run with `tests/real/run`, which installs them. What is missing fails the test that needs it,
 //! and that says what to install.
@@ -37,6 +37,7 @@ mod clients;
 mod identity_toolkit;
 mod json_body;
 mod password;
+mod prometheus;
 mod rollover;
 mod rotation;
 mod verification;
