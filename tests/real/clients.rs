@@ -1,5 +1,5 @@
-//! gatepass with callers that others wrote: curl, wget, Python's requests and httpx, Node's fetch,
-//! Java's HttpURLConnection and HttpClient.
+//! gatepass with callers that others wrote: curl, wget, Python's requests, httpx and grpcio, Node's
+//! fetch, Java's HttpURLConnection and HttpClient; and WebSocket by libraries of Python and Node.
 //!
 //! Each does the same twice: with the upstream itself, and through gatepass. What it gets must be
 //! the same, and what the upstream sees must be the same but for what gatepass says that it changes.
@@ -7,6 +7,7 @@
 
 mod bench;
 mod command_lines;
+mod grpc;
 mod libraries;
 mod upstream;
 mod websocket;
