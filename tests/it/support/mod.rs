@@ -2,6 +2,7 @@
 //! they saw, a client, and gatepass itself as a process.
 
 pub mod authorization_server;
+pub mod between;
 pub mod certificates;
 pub mod client;
 pub mod frames;
