@@ -209,8 +209,11 @@ impl Body for OutgoingBody {
         }
     }
 
+    /// Over HTTP/2 hyper makes a `Content-Length` of it where there is none. The lack of a body is
+    /// seen by the end of the stream; whether its length is told is for the caller to say.
     fn size_hint(&self) -> SizeHint {
         match self {
+            _ if self.is_end_stream() => SizeHint::default(),
             Self::Streamed { body, .. } => body.size_hint(),
             Self::Kept(pieces) => {
                 let length: usize = pieces.iter().map(Bytes::len).sum();

@@ -1,6 +1,7 @@
 //! HTTP/2 from callers and to upstreams.
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Frame;
@@ -91,6 +92,26 @@ async fn a_caller_that_does_not_reaches_an_upstream_that_speaks_nothing_else() {
         caller.ready().await.unwrap();
     }
     assert_eq!(upstream.connections(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_length_is_told_that_the_caller_did_not_tell() {
+    let (gatepass, upstream) = before_http2(100).await;
+    let mut caller = client::connect::<Full<Bytes>>(gatepass.proxy()).await;
+    for length in [None, Some("0")] {
+        let mut request = client::get_request("/");
+        *request.method_mut() = Method::OPTIONS;
+        let told = length.map(HeaderValue::from_static);
+        request
+            .headers_mut()
+            .extend(told.map(|told| (CONTENT_LENGTH, told)));
+        let answer = caller.send_request(request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let seen = upstream.last().headers;
+        let seen = seen.get(CONTENT_LENGTH).map(|seen| seen.to_str().unwrap());
+        assert_eq!(seen, length);
+        caller.ready().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
