@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::upstream::{Seen, Upstream};
 use crate::server::directory;
+use crate::support::certificates::Authority;
 use crate::support::{AuthorizationServer, CLIENT_SECRET, Gatepass};
 
 /// Where a client is to send its requests.
@@ -23,26 +24,77 @@ pub struct Destination {
     pub base: String,
     /// The proxy that it is told to use.
     pub proxy: Option<String>,
+    /// The Unix socket that it is told to use.
+    pub socket: Option<String>,
+}
+
+/// How a client speaks to the upstream and to gatepass, and gatepass to the upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carriage {
+    Http1,
+    /// On a Unix socket where gatepass listens; the upstream has an address all the same.
+    Http1OnUnixSocket,
+    /// Because each knows it beforehand.
+    Http2,
+    /// Agreed on by ALPN.
+    Http2OverTls,
+}
+
+impl Carriage {
+    fn version(self) -> Version {
+        match self {
+            Self::Http1 | Self::Http1OnUnixSocket => Version::HTTP_11,
+            Self::Http2 | Self::Http2OverTls => Version::HTTP_2,
+        }
+    }
 }
 
 /// gatepass before an upstream, and a file that clients may send.
 pub struct Bench {
-    pub upstream: Upstream,
-    pub gatepass: Gatepass,
+    carriage: Carriage,
+    upstream: Upstream,
+    gatepass: Gatepass,
     _provider: AuthorizationServer,
     scratch: TempDir,
 }
 
 impl Bench {
-    pub async fn start() -> Self {
-        let upstream = Upstream::start().await;
-        let provider = AuthorizationServer::start();
-        let config = config(&provider, &format!("http://{}", upstream.authority()));
+    pub async fn start(carriage: Carriage) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         std::fs::write(scratch.path().join(FILE), megabyte()).unwrap();
+        let authority = Authority::new();
+        std::fs::write(scratch.path().join(CA), authority.pem()).unwrap();
+        let identity = authority.server();
+        identity.write(scratch.path(), "server");
+        let tls = (carriage == Carriage::Http2OverTls).then(|| identity.server_tls(&["h2"]));
+        let upstream = Upstream::start(carriage.version(), tls).await;
+        let scheme = match carriage {
+            Carriage::Http1 | Carriage::Http1OnUnixSocket => "http",
+            Carriage::Http2 => "h2c",
+            Carriage::Http2OverTls => "https",
+        };
+        let provider = AuthorizationServer::start();
+        let config = config(&provider, &format!("{scheme}://{}", upstream.authority()));
+        let path = |name| path(&scratch, name);
+        let (listen, config) = match carriage {
+            Carriage::Http1 | Carriage::Http2 => ("127.0.0.1:0".to_owned(), config),
+            Carriage::Http1OnUnixSocket => (format!("unix:{}", path(SOCKET)), config),
+            Carriage::Http2OverTls => {
+                let trusted = format!("tls.ca_file = \"{}\"\ncredential =", path(CA));
+                let config = format!(
+                    "proxy.tls.cert_file = \"{}\"\nproxy.tls.key_file = \"{}\"\n{}",
+                    path("server.crt"),
+                    path("server.key"),
+                    config.replace("credential =", &trusted)
+                );
+                ("tls:127.0.0.1:0".to_owned(), config)
+            }
+        };
+        let environment = [("GATEPASS__PROXY__LISTEN", listen.as_str())];
         Self {
+            carriage,
             upstream,
-            gatepass: Gatepass::start(&config).ready().await,
+            gatepass: Gatepass::start_with(&config, &environment).ready().await,
             _provider: provider,
             scratch,
         }
@@ -50,27 +102,48 @@ impl Bench {
 
     /// Where the megabyte stands that clients may send.
     pub fn file(&self) -> String {
-        let file = self.scratch.path().join(FILE);
-        file.to_str().unwrap().to_owned()
+        path(&self.scratch, FILE)
+    }
+
+    /// Where the certificate of the authority stands that a client has to trust for TLS.
+    pub fn ca(&self) -> String {
+        path(&self.scratch, CA)
+    }
+
+    /// The ways in which an application can be led to gatepass, each with how it would be led to
+    /// the upstream.
+    fn ways(&self) -> Vec<(&'static str, Destination, Destination)> {
+        let (scheme, host) = match self.carriage {
+            Carriage::Http2OverTls => ("https", "localhost"),
+            _ => ("http", "127.0.0.1"),
+        };
+        let upstream = format!("{scheme}://{}", self.upstream.authority());
+        let gatepass = format!("{scheme}://{host}:{}", self.gatepass.proxy().port());
+        let led_to = |path: &str| match self.carriage {
+            // The name is for nobody to look up.
+            Carriage::Http1OnUnixSocket => Destination {
+                socket: Some(self::path(&self.scratch, SOCKET)),
+                ..at(&format!("http://anything.example{path}"))
+            },
+            _ => at(&format!("{gatepass}{path}")),
+        };
+        let mut ways = vec![
+            ("at the root", at(&upstream), led_to("")),
+            // Its route takes the path off, so that the upstream sees what it sees otherwise.
+            ("below a path", at(&upstream), led_to("/connect")),
+        ];
+        if self.carriage == Carriage::Http1 {
+            ways.push(("as a proxy", behind(&upstream), behind(&gatepass)));
+        }
+        ways
     }
 
     /// Has a client do its work with the upstream itself and through gatepass, in every way in
     /// which an application can be led to gatepass. Returns what the client told and what the
     /// upstream saw, which was the same each time.
     pub async fn compare(&self, client: impl AsyncFn(&Destination) -> Value) -> (Value, Vec<Seen>) {
-        let upstream = format!("http://{}", self.upstream.authority());
-        let gatepass = format!("http://{}", self.gatepass.proxy());
         let mut first = None;
-        for (way, straight, through) in [
-            ("at the root", at(&upstream), at(&gatepass)),
-            // Its route takes the path off, so that the upstream sees what it sees otherwise.
-            (
-                "below a path",
-                at(&upstream),
-                at(&format!("{gatepass}/connect")),
-            ),
-            ("as a proxy", behind(&upstream), behind(&gatepass)),
-        ] {
+        for (way, straight, through) in self.ways() {
             let told = client(&straight).await;
             let expected = self.upstream.take_seen();
             let told_through = client(&through).await;
@@ -91,7 +164,7 @@ impl Bench {
             let tokens: Vec<_> = seen.headers.get_all(AUTHORIZATION).iter().collect();
             assert_eq!(tokens, ["Bearer canary-token-1"], "{what}");
             assert_eq!(seen.method, expected.method, "{what}");
-            assert_eq!(seen.version, Version::HTTP_11, "{what}");
+            assert_eq!(seen.version, self.carriage.version(), "{what}");
             let headers = forwarded(expected, &self.upstream.authority());
             assert_eq!(seen.headers, headers, "{what}");
             assert!(seen.body == expected.body, "{what}: another body");
@@ -118,6 +191,7 @@ fn forwarded(request: &Seen, authority: &str) -> HeaderMap {
     }
     let via = match request.version {
         Version::HTTP_10 => "1.0 gatepass",
+        Version::HTTP_2 => "2.0 gatepass",
         _ => "1.1 gatepass",
     };
     headers.insert(VIA, HeaderValue::from_static(via));
@@ -141,6 +215,7 @@ fn at(origin: &str) -> Destination {
     Destination {
         base: origin.to_owned(),
         proxy: None,
+        socket: None,
     }
 }
 
@@ -148,6 +223,7 @@ fn behind(proxy: &str) -> Destination {
     Destination {
         base: "http://api.example".to_owned(),
         proxy: Some(proxy.to_owned()),
+        socket: None,
     }
 }
 
@@ -173,7 +249,13 @@ pub fn config(provider: &AuthorizationServer, upstream: &str) -> String {
     config
 }
 
+fn path(directory: &TempDir, name: &str) -> String {
+    directory.path().join(name).to_str().unwrap().to_owned()
+}
+
 const FILE: &str = "megabyte";
+const CA: &str = "ca.pem";
+const SOCKET: &str = "proxy.sock";
 
 /// Without a pattern that a piece in the wrong place could hide in.
 pub fn megabyte() -> Vec<u8> {

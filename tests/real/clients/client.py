@@ -1,5 +1,6 @@
 # requests or httpx: every step in turn, and in JSON what each yielded.
 import json
+import ssl
 import sys
 from pathlib import Path
 
@@ -37,7 +38,16 @@ if settings["library"] == "requests":
 else:
     import httpx
 
-    client = httpx.Client(proxy=proxy, follow_redirects=True, timeout=20)
+    http2 = settings["http2"]
+    client = httpx.Client(
+        # Without TLS it has to be told that there is nothing else.
+        http1=not http2 or base.startswith("https:"),
+        http2=http2,
+        verify=ssl.create_default_context(cafile=settings["ca"]),
+        proxy=proxy,
+        follow_redirects=True,
+        timeout=20,
+    )
 
     def call(method, path, *, body=None, fields=None, auth=None):
         options = {"content": body, "headers": fields, "auth": auth}

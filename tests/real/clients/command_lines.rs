@@ -1,15 +1,17 @@
 //! Debian's curl and wget.
 
-use http::header::EXPECT;
+use http::header::{EXPECT, TRANSFER_ENCODING};
 use serde_json::{Map, Value, json};
 
-use super::bench::{Bench, Destination, megabyte, run};
-use super::libraries::{ODD, assert_reused, is_chunked};
+use super::bench::{Bench, Carriage, Destination, megabyte, run};
+use super::libraries::{ODD, assert_reused};
+use super::upstream::Seen;
 
 /// Paths, and the options with which a client asks for them. `FILE` stands for the file.
 type Step = (&'static str, &'static [&'static str]);
 
 const CURL: &[&str] = &["-q", "-sS", "-i", "--max-time", "20"];
+/// What it does alike in every version of HTTP.
 const CURL_STEPS: &[Step] = &[
     (ODD, &[]),
     (
@@ -17,6 +19,24 @@ const CURL_STEPS: &[Step] = &[
         &["--path-as-is", "-H", "X-Note: Grüße", "-H", "X-Empty;"],
     ),
     ("/echo", &["-H", "Expect:", "--data-binary", "@FILE"]),
+    ("/echo", &["-T", "FILE"]),
+    ("/page", &["-I"]),
+    ("/none", &["-X", "DELETE"]),
+    ("/tagged", &["-H", "If-None-Match: \"1\""]),
+    ("/gzip", &["--compressed"]),
+    ("/gzip", &["-H", "Accept-Encoding: gzip", "--output", "-"]),
+    ("/fields", &[]),
+    ("/signed-in", &["-u", "nobody:secret"]),
+    ("/options", &["-X", "OPTIONS"]),
+];
+/// Those that come back to a connection.
+const CURL_STEPS_IN_TURN: &[Step] = &[
+    ("/redirect", &["-L"]),
+    ("/moved", &["-L", "--data", "once more"]),
+    ("/reuse/[1-20]", &["-w", "connections %{num_connects}\n"]),
+];
+/// What there is in HTTP/1 alone.
+const CURL_STEPS_IN_HTTP1: &[Step] = &[
     // It would wait for half a minute if nobody asked it for the body.
     (
         "/echo",
@@ -29,7 +49,6 @@ const CURL_STEPS: &[Step] = &[
             "30",
         ],
     ),
-    ("/echo", &["-T", "FILE"]),
     (
         "/echo",
         &[
@@ -55,24 +74,13 @@ const CURL_STEPS: &[Step] = &[
             "sent %{size_upload}",
         ],
     ),
-    ("/page", &["-I"]),
     ("/page", &["-0"]),
     ("/echo", &["-0", "--data", "old"]),
-    ("/none", &["-X", "DELETE"]),
-    ("/tagged", &["-H", "If-None-Match: \"1\""]),
-    ("/gzip", &["--compressed"]),
-    ("/gzip", &["-H", "Accept-Encoding: gzip", "--output", "-"]),
     ("/gzip", &["--tr-encoding"]),
-    ("/fields", &[]),
-    ("/redirect", &["-L"]),
-    ("/moved", &["-L", "--data", "once more"]),
-    ("/signed-in", &["-u", "nobody:secret"]),
     (
         "/signed-in",
         &["-u", "nobody:secret", "--proxy-user", "nobody:secret"],
     ),
-    ("/options", &["-X", "OPTIONS"]),
-    ("/reuse/[1-20]", &["-w", "connections %{num_connects}\n"]),
 ];
 
 const WGET: &[&str] = &[
@@ -109,33 +117,83 @@ const TWENTY: &str = "/reuse/1 /reuse/2 /reuse/3 /reuse/4 /reuse/5 /reuse/6 /reu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn curl() {
-    let bench = Bench::start().await;
-    let client = async |to: &Destination| tell("curl", CURL, CURL_STEPS, &bench, to).await;
-    let (told, seen) = bench.compare(client).await;
+    compare_in_http1(Carriage::Http1).await;
+}
 
-    assert_eq!(seen.len(), CURL_STEPS.len() + 2 + 19, "two were led on");
-    assert_eq!(seen[0].target, ODD);
-    assert_eq!(seen[1].headers["x-note"].as_bytes(), "Grüße".as_bytes());
-    for of_a_megabyte in &seen[2..6] {
-        assert_eq!(of_a_megabyte.target, "/echo");
-        assert!(of_a_megabyte.body == megabyte());
-    }
-    assert_eq!(seen[3].headers[EXPECT], "100-continue");
-    assert!(is_chunked(&seen[5]));
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_on_a_unix_socket() {
+    compare_in_http1(Carriage::Http1OnUnixSocket).await;
+}
+
+/// Version 7.88 cannot come back to a connection of which it knew the protocol beforehand.
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_in_http2() {
+    let bench = Bench::start(Carriage::Http2).await;
+    let options = ["--http2-prior-knowledge"];
+    let (told, seen) = compare(&bench, &options, CURL_STEPS).await;
+    assert_eq!(seen.len(), CURL_STEPS.len());
+    assert_in_http2(&told, &seen);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_in_http2_over_tls() {
+    let bench = Bench::start(Carriage::Http2OverTls).await;
+    let options = ["--http2", "--cacert", &bench.ca()];
+    let steps = [CURL_STEPS, CURL_STEPS_IN_TURN].concat();
+    let (told, seen) = compare(&bench, &options, &steps).await;
+    assert_in_turn(&told, &seen, &steps);
+    assert_in_http2(&told, &seen);
+}
+
+async fn compare_in_http1(carriage: Carriage) {
+    let bench = Bench::start(carriage).await;
+    let steps = [CURL_STEPS_IN_HTTP1, CURL_STEPS, CURL_STEPS_IN_TURN].concat();
+    let (told, seen) = compare(&bench, &[], &steps).await;
+
+    assert_in_turn(&told, &seen, &steps);
+    let posted: Vec<_> = posted(&seen).collect();
+    assert_eq!(posted.len(), 4);
+    assert_eq!(posted[0].headers[EXPECT], "100-continue");
+    assert_eq!(posted[1].headers[TRANSFER_ENCODING], "chunked");
     let refused = answered(&told, "/refuse");
     assert!(refused.starts_with("HTTP/1.1 413 "), "{refused}");
     assert!(refused.ends_with("sent 0"), "{refused}");
     let unchanged = answered(&told, "/tagged");
     assert!(unchanged.starts_with("HTTP/1.1 304 "), "{unchanged}");
-    assert_reused(&seen);
-    let reused = answered(&told, "/reuse/[1-20]");
+}
+
+async fn compare(bench: &Bench, options: &[&str], steps: &[Step]) -> (Value, Vec<Seen>) {
+    let always = [CURL, options].concat();
+    let client = async |to: &Destination| tell("curl", &always, steps, bench, to).await;
+    let (told, seen) = bench.compare(client).await;
+
+    let odd: Vec<_> = seen.iter().filter(|seen| seen.target == ODD).collect();
+    assert_eq!(odd[1].headers["x-note"].as_bytes(), "Grüße".as_bytes());
+    (told, seen)
+}
+
+fn assert_in_http2(told: &Value, seen: &[Seen]) {
+    assert_eq!(posted(seen).count(), 2);
+    let unchanged = answered(told, "/tagged");
+    assert!(unchanged.starts_with("HTTP/2 304 "), "{unchanged}");
+}
+
+fn assert_in_turn(told: &Value, seen: &[Seen], steps: &[Step]) {
+    assert_eq!(seen.len(), steps.len() + 2 + 19, "two were led on");
+    assert_reused(seen);
+    let reused = answered(told, "/reuse/[1-20]");
     assert_eq!(reused.matches("connections 1").count(), 1, "{reused}");
     assert_eq!(reused.matches("connections 0").count(), 19, "{reused}");
 }
 
+/// The requests whose body was the file.
+fn posted(seen: &[Seen]) -> impl Iterator<Item = &Seen> {
+    seen.iter().filter(|seen| seen.body == megabyte())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn wget() {
-    let bench = Bench::start().await;
+    let bench = Bench::start(Carriage::Http1).await;
     let client = async |to: &Destination| tell("wget", WGET, WGET_STEPS, &bench, to).await;
     let (_, seen) = bench.compare(client).await;
 
@@ -161,7 +219,9 @@ async fn tell(
             .split(' ')
             .map(|path| format!("{}{path}", destination.base));
         let always = always.iter().map(|&option| option.to_owned());
-        let arguments: Vec<_> = always.chain(options).chain(urls).collect();
+        let socket = destination.socket.iter();
+        let socket = socket.flat_map(|path| ["--unix-socket".to_owned(), path.clone()]);
+        let arguments: Vec<_> = always.chain(socket).chain(options).chain(urls).collect();
         // The way in which both are told about a proxy as a rule.
         let proxy = destination.proxy.as_deref();
         let proxy = proxy.map(|proxy| ("http_proxy", proxy));

@@ -8,17 +8,19 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH, LOCATION,
-    SET_COOKIE, TRANSFER_ENCODING, VARY,
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH,
+    LOCATION, SET_COOKIE, TRANSFER_ENCODING, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
@@ -27,8 +29,10 @@ pub struct Seen {
     pub connection: usize,
     pub version: Version,
     pub method: Method,
+    pub scheme: String,
     /// Path and query: whoever takes this server for a proxy asks for a whole address.
     pub target: String,
+    /// Where HTTP/2 has an authority, it stands here as `Host`.
     pub headers: HeaderMap,
     pub body: Bytes,
 }
@@ -36,25 +40,33 @@ pub struct Seen {
 /// The server. It ends when it is dropped.
 pub struct Upstream {
     address: SocketAddr,
+    has_tls: bool,
     seen: Arc<Mutex<Vec<Seen>>>,
     task: JoinHandle<()>,
 }
 
 impl Upstream {
-    pub async fn start() -> Self {
+    /// It speaks this version of HTTP and no other.
+    pub async fn start(version: Version, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let has_tls = tls.is_some();
         let seen = Arc::default();
-        let task = tokio::spawn(serve(listener, Arc::clone(&seen)));
+        let task = tokio::spawn(accept(listener, version, tls, Arc::clone(&seen)));
         Self {
             address,
+            has_tls,
             seen,
             task,
         }
     }
 
+    /// With TLS by the name that its certificate has.
     pub fn authority(&self) -> String {
-        self.address.to_string()
+        match self.has_tls {
+            true => format!("localhost:{}", self.address.port()),
+            false => self.address.to_string(),
+        }
     }
 
     /// The requests that came since this was asked last, oldest first.
@@ -69,19 +81,45 @@ impl Drop for Upstream {
     }
 }
 
-async fn serve(listener: TcpListener, seen: Arc<Mutex<Vec<Seen>>>) {
+async fn accept(
+    listener: TcpListener,
+    version: Version,
+    tls: Option<TlsAcceptor>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+) {
     for connection in 1.. {
         let (stream, _) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
-        let seen = Arc::clone(&seen);
+        let (tls, seen) = (tls.clone(), Arc::clone(&seen));
         tokio::spawn(async move {
-            let service = service_fn(|request| answer(request, connection, Arc::clone(&seen)));
-            // A client that has what it wants may hang up as it likes.
-            let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            match tls {
+                None => serve(stream, version, connection, seen).await,
+                Some(tls) => {
+                    let stream = tls.accept(stream).await.unwrap();
+                    serve(stream, version, connection, seen).await;
+                }
+            }
         });
     }
+}
+
+async fn serve<T>(stream: T, version: Version, connection: usize, seen: Arc<Mutex<Vec<Seen>>>)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|request| answer(request, connection, Arc::clone(&seen)));
+    let io = TokioIo::new(stream);
+    // A client that has what it wants may hang up as it likes.
+    let _ = match version {
+        Version::HTTP_2 => {
+            let server = http2::Builder::new(TokioExecutor::new());
+            server.serve_connection(io, service).await
+        }
+        _ => {
+            let server = http1::Builder::new();
+            server.serve_connection(io, service).await
+        }
+    };
 }
 
 async fn answer(
@@ -89,7 +127,11 @@ async fn answer(
     connection: usize,
     seen: Arc<Mutex<Vec<Seen>>>,
 ) -> Result<Response<Content>, Infallible> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    if head.version == Version::HTTP_2 {
+        let authority = head.uri.authority().unwrap().as_str();
+        head.headers.append(HOST, authority.try_into().unwrap());
+    }
     let path = head.uri.path().to_owned();
     // Whoever waits to be asked for the body is not asked for this one.
     let body = match path.as_str() {
@@ -101,10 +143,17 @@ async fn answer(
         version: head.version,
         method: head.method,
         target: head.uri.path_and_query().unwrap().to_string(),
+        scheme: head.uri.scheme_str().unwrap_or("http").to_owned(),
         headers: head.headers,
         body,
     };
-    let response = respond(&path, &request);
+    let mut response = respond(&path, &request);
+    if request.method == Method::HEAD {
+        // In HTTP/2 hyper would send it.
+        let content = std::mem::replace(response.body_mut(), Content::known(""));
+        let length = content.bytes.as_ref().map_or(0, Bytes::len);
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
     seen.lock().unwrap().push(request);
     Ok(response)
 }
@@ -157,7 +206,7 @@ fn respond(path: &str, request: &Seen) -> Response<Content> {
         // By the name by which the request came, as most servers do it.
         "/redirect" => {
             let host = field(HOST).unwrap().to_str().unwrap();
-            let location = format!("http://{host}/landed?from=here");
+            let location = format!("{}://{host}/landed?from=here", request.scheme);
             headers.insert(LOCATION, location.try_into().unwrap());
             *response.status_mut() = StatusCode::FOUND;
         }
