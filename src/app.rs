@@ -21,6 +21,7 @@ use crate::readiness::{Readiness, StartupGuard};
 use crate::runtime::{self, WorkerPanicked, Workers};
 use crate::server::{self, Activated, Address, Intake, Listener, UnixAccess};
 use crate::signal::Signals;
+use crate::store::{Stores, StoresMetrics};
 use crate::token::metrics::TokenMetrics;
 use crate::token::refresher::Refresher;
 use crate::token::{TokenReader, cell, heartbeat};
@@ -55,6 +56,7 @@ pub fn build(settings: Settings) -> Result<Bound, BuildError> {
     let registry = Registry::new();
     admin::register_process_metrics(&registry)?;
     let token_metrics = TokenMetrics::register(&registry)?;
+    let stores = Stores::new(settings.stores, StoresMetrics::register(&registry)?);
     let proxy_metrics = ProxyMetrics::register(&registry)?;
     let readiness = Readiness::default();
 
@@ -64,7 +66,7 @@ pub fn build(settings: Settings) -> Result<Bound, BuildError> {
     for credential in settings.credentials {
         let at_work = Rc::clone(&at_work);
         let (refresher, reader) =
-            credential_parts(credential, &token_metrics, &readiness, at_work)?;
+            credential_parts(credential, &stores, &token_metrics, &readiness, at_work)?;
         readers.insert(reader.credential().to_owned(), reader);
         refreshers.push(refresher);
     }
@@ -122,6 +124,7 @@ pub fn build(settings: Settings) -> Result<Bound, BuildError> {
 /// A credential's loop, and where the routes find its token.
 fn credential_parts(
     settings: oauth::Settings,
+    stores: &Stores,
     metrics: &TokenMetrics,
     readiness: &Readiness,
     at_work: Rc<RwLock<()>>,
@@ -129,13 +132,15 @@ fn credential_parts(
     let name = settings.credential.clone();
     let subject = format!("credential \"{name}\"");
     let (writer, reader) = cell::channel(&name, settings.refusals, metrics.refusals(&name));
+    let spread = settings.spread;
     let refresher = Refresher::new(
-        oauth::source(settings)?,
+        oauth::source(settings, stores)?,
         writer,
         metrics.for_credential(&name),
         fastrand::Rng::new(),
         readiness.startup(&format!("{subject}: first attempt to get a token")),
         at_work,
+        spread,
     );
     let state = reader.clone();
     readiness.require(subject, move || match state.load().why_unusable() {

@@ -12,6 +12,7 @@ mod raw;
 mod resolve;
 mod scalar;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use rustls::ServerConfig;
 pub use layers::{Flags, Layers};
 pub use problem::{Problem, Problems};
 
-use crate::{oauth, proxy, server, telemetry};
+use crate::{oauth, proxy, server, store, telemetry};
 
 /// All that a configuration says, checked.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub struct Settings {
     pub proxy: Proxy,
     /// Where operators are served.
     pub admin: server::Address,
+    /// The stores that credentials share their tokens in, by name.
+    pub stores: BTreeMap<String, store::Settings>,
     /// The credentials that routes need.
     pub credentials: Vec<oauth::Settings>,
     /// The routes.

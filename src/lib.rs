@@ -38,11 +38,12 @@
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | 5 | [`cli`] and the command's `main` |
-//! | 4 | [`app`]: the composition root, where the rooms meet |
-//! | 3 | [`config`], [`admin`] |
-//! | 2 | [`oauth`], [`proxy`] |
-//! | 1 | [`token`], [`server`], [`store`] |
+//! | 6 | [`cli`] and the command's `main` |
+//! | 5 | [`app`]: the composition root, where the rooms meet |
+//! | 4 | [`config`], [`admin`] |
+//! | 3 | [`oauth`] |
+//! | 2 | [`proxy`], [`store`] |
+//! | 1 | [`token`], [`server`] |
 //! | 0 | [`readiness`], [`drain`], [`signal`], [`telemetry`], [`tls`], [`runtime`] |
 
 pub mod admin;

@@ -17,6 +17,7 @@ mod refusal;
 pub mod retry_after;
 pub mod secret;
 mod session;
+mod sharing;
 mod token_file;
 pub mod token_request;
 pub mod token_response;
@@ -31,7 +32,9 @@ use std::time::Duration;
 use http::HeaderName;
 use url::Url;
 
+use crate::store::{SharedSource, SharingSettings, Stores};
 use crate::token::RefusalSettings;
+use crate::token::schedule::Spread;
 use crate::token::source::TokenSource;
 use client::Client;
 pub use client_authentication::ClientAuthentication;
@@ -58,6 +61,12 @@ pub struct Settings {
     pub scheme: String,
     /// What a 401 of an upstream does to the token.
     pub refusals: RefusalSettings,
+    /// The store that it shares its tokens in, if it does.
+    pub store: Option<String>,
+    /// How far replicas spread their refreshes.
+    pub spread: Spread,
+    /// How many token requests an hour there may be, unless the token would die.
+    pub token_requests_per_hour: Option<u32>,
 }
 
 /// Where tokens come from.
@@ -157,16 +166,35 @@ pub struct RequestSettings {
 /// # Errors
 ///
 /// The HTTP client could not be set up.
-pub fn source(settings: Settings) -> Result<Box<dyn TokenSource>, reqwest::Error> {
+pub fn source(settings: Settings, stores: &Stores) -> Result<Box<dyn TokenSource>, reqwest::Error> {
     let Settings {
         credential,
         origin,
         answer,
         scheme,
+        store,
+        token_requests_per_hour: per_hour,
         ..
     } = settings;
-    Ok(match origin {
-        Origin::Provider(provider) => Box::new(Client::new(credential, *provider, answer, scheme)?),
-        Origin::File(path) => Box::new(TokenFile::new(path, answer, scheme)),
-    })
+    let provider = match origin {
+        Origin::Provider(provider) => *provider,
+        Origin::File(path) => return Ok(Box::new(TokenFile::new(path, answer, scheme))),
+    };
+    if store.is_none() && per_hour.is_none() {
+        let client = Client::new(credential, provider, answer, scheme, None)?;
+        return Ok(Box::new(client));
+    }
+    let metrics = stores.metrics(&credential, per_hour);
+    let entry = store.and_then(|store| {
+        let identity = sharing::identity(&provider, &answer, &scheme);
+        stores.entry(&store, credential.clone(), &identity, metrics.clone())
+    });
+    let settings = SharingSettings {
+        timeout: provider.transport.timeout,
+        per_hour,
+    };
+    let client = Client::new(credential.clone(), provider, answer, scheme, entry.clone())?;
+    let client = Box::new(client);
+    let shared = SharedSource::new(client, credential, entry, settings, metrics);
+    Ok(Box::new(shared))
 }

@@ -1,12 +1,38 @@
-//! Where a refresh token outlives the process.
+//! Where a token is shared by several processes, and where a refresh token outlives its own.
+//!
+//! A [`Backend`] keeps bytes under names: a [`Directory`] of one machine, a [`Redis`] of a fleet, or
+//! [`Memory`]. [`Entry`] is what one credential has there, sealed ([`Seal`]) and changed by the rules
+//! of `record`: whose turn it is to ask the provider, what came of it, and until when all wait after
+//! a failure. [`SharedSource`] is the source that lives by it. A [`SessionFile`] is for a refresh
+//! token of one process.
 
-mod file;
+mod backend;
+mod directory;
+mod entry;
+mod memory;
+mod metrics;
+mod private_file;
+mod record;
+pub mod redis;
+mod seal;
+mod session_file;
+mod shared;
+mod stores;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
-pub use file::{SessionFile, StoreError};
-
+pub use backend::{Answer, Backend, Reading, StoreError, Swap};
+pub use directory::Directory;
+pub use entry::Entry;
+pub use memory::Memory;
+pub use metrics::{StoreMetrics, StoresMetrics};
+pub use record::MOST_PER_HOUR;
+pub use redis::{Redis, RedisSettings};
+pub use seal::Seal;
+pub use session_file::{SessionFile, SessionFileError};
+pub use shared::{SharedSource, SharingSettings};
+pub use stores::{Place, Settings, Stores};
 /// What is kept of a session with a provider.
 #[derive(Debug, Clone, Deserialize)]
 pub struct SavedSession {
@@ -25,7 +51,7 @@ impl SavedSession {
     }
 }
 
-/// The one place where a secret is written out on purpose.
+/// One of the two places where a secret is written out on purpose.
 impl Serialize for SavedSession {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]

@@ -3,7 +3,7 @@
 //! [`source::TokenSource`] says where a token comes from, [`refresher::Refresher`] is the loop that
 //! asks it, [`schedule`] says when, and [`cell`] is where the data plane finds the result.
 
-mod budget;
+pub(crate) mod budget;
 pub mod cell;
 pub(crate) mod clock;
 pub mod demand;
@@ -40,7 +40,7 @@ pub struct AccessToken {
 impl AccessToken {
     /// Prepares a token that was asked for at a moment.
     ///
-    /// `jitter` between 0 and 1 moves the refresh earlier, see [`schedule::refresh_after`].
+    /// `early` moves the refresh by a part of the life, see [`schedule::refresh_after`].
     ///
     /// # Errors
     ///
@@ -48,7 +48,7 @@ impl AccessToken {
     pub fn new(
         fetched: &FetchedToken,
         asked: Moment,
-        jitter: f64,
+        early: f64,
         generation: u64,
     ) -> Result<Self, http::header::InvalidHeaderValue> {
         let token = fetched.secret.expose_secret();
@@ -59,11 +59,14 @@ impl AccessToken {
         // Keeps the value out of `Debug` output and, in HTTP/2, out of the compression table.
         header.set_sensitive(true);
         let lifetime = fetched.lifetime.min(LONGEST_LIFE);
-        let refresh_after = schedule::refresh_after(lifetime, fetched.refresh_in, jitter);
+        let refresh_after = schedule::refresh_after(lifetime, fetched.refresh_in, early);
+        // What is over already cannot be taken off the moment: the machine may be younger than the
+        // token.
+        let from_asked = |after: Duration| asked.at + after.saturating_sub(fetched.age);
         Ok(Self {
             header,
-            retire_at: asked.at + schedule::retire_after(lifetime),
-            refresh_at: asked.at + refresh_after,
+            retire_at: from_asked(schedule::retire_after(lifetime)),
+            refresh_at: from_asked(refresh_after),
             counted_sleep: asked.asleep,
             generation,
         })

@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::scalar::{Count, FileMode, Flag, Number, OneOrMany, SecretSource, Size, Span};
+use super::scalar::{Count, FileMode, Flag, Number, OneOrMany, SecretSource, Share, Size, Span};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Config {
     pub(super) proxy: Proxy,
     pub(super) admin: Admin,
+    pub(super) stores: BTreeMap<String, Store>,
     pub(super) credentials: BTreeMap<String, Credential>,
     pub(super) routes: Vec<Route>,
     pub(super) shutdown: Shutdown,
@@ -88,6 +89,24 @@ pub(super) struct Admin {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+pub(super) struct Store {
+    pub(super) kind: Option<String>,
+    pub(super) directory: Option<String>,
+    pub(super) url: Option<OneOrMany>,
+    pub(super) topology: Option<String>,
+    pub(super) service: Option<String>,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<SecretString>,
+    pub(super) password_file: Option<String>,
+    pub(super) password_env: Option<String>,
+    pub(super) key_file: Option<String>,
+    pub(super) unencrypted: Option<Flag>,
+    pub(super) timeout: Option<Span>,
+    pub(super) tls: Tls,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct Credential {
     pub(super) preset: Option<String>,
     pub(super) environment: Option<String>,
@@ -147,6 +166,9 @@ pub(super) struct Credential {
     pub(super) default_lifetime: Option<Span>,
     pub(super) refresh_on_401: Option<String>,
     pub(super) refreshes_on_401_per_minute: Option<Count>,
+    pub(super) store: Option<String>,
+    pub(super) spread: Option<Share>,
+    pub(super) token_requests_per_hour: Option<Count>,
     pub(super) verify: Option<Verify>,
     pub(super) egress_proxy: Option<SecretString>,
     pub(super) tls: Tls,

@@ -6,6 +6,7 @@ mod listener;
 mod preset;
 mod route;
 mod secret;
+mod store;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,12 +35,14 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
         listener::distinct(&proxy.listen, admin, report);
     }
 
+    let stores = store::resolve(raw.stores, report);
     let headers = raw
         .credentials
         .iter()
         .map(|(name, raw)| (name.clone(), credential::token_header(name, raw, report)))
         .collect();
     credential::distinct_session_files(&raw.credentials, report);
+    credential::known_stores(&raw.credentials, report);
     let routes = route::resolve(raw.routes, &headers, &mut roots, report);
     let (used, unused): (BTreeMap<_, _>, BTreeMap<_, _>) = raw
         .credentials
@@ -61,6 +64,7 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
     Some(Settings {
         proxy: proxy?,
         admin: admin?,
+        stores: stores?,
         credentials: credentials?,
         routes: routes?,
         grace: value_or(raw.shutdown.grace, DEFAULT_GRACE),

@@ -121,6 +121,21 @@ impl Scalar for FileMode {
     }
 }
 
+/// A part of a whole, such as `10%`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Share(pub(super) f64);
+
+impl Scalar for Share {
+    const EXPECTED: &'static str = "a part of a token's life from \"0%\" to \"70%\"";
+
+    fn from_text(text: &str) -> Option<Self> {
+        let percent: f64 = text.strip_suffix('%')?.trim().parse().ok()?;
+        (0.0..=70.0)
+            .contains(&percent)
+            .then_some(Self(percent / 100.0))
+    }
+}
+
 /// Yes or no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Flag(pub(super) bool);
@@ -200,7 +215,7 @@ impl From<Flag> for bool {
     }
 }
 
-deserialize_scalars!(Span, Size, Count, Number, FileMode, Flag);
+deserialize_scalars!(Span, Share, Size, Count, Number, FileMode, Flag);
 
 /// One text or a list of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -312,6 +327,22 @@ mod tests {
         }
         // 660 without quotes is a number, and nobody knows whether it is meant in octal digits.
         assert_eq!(FileMode::from_number(660), None);
+    }
+
+    #[test]
+    fn shares() {
+        for (text, share) in [
+            ("10%", Some(0.1)),
+            ("0 %", Some(0.0)),
+            ("70%", Some(0.7)),
+            ("71%", None),
+            ("-1%", None),
+            ("NaN%", None),
+            ("0.1", None),
+            ("%", None),
+        ] {
+            assert_eq!(Share::from_text(text).map(|share| share.0), share, "{text}");
+        }
     }
 
     #[test]

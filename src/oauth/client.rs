@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::future::pending;
 use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use tokio::time::timeout;
@@ -20,8 +22,9 @@ use super::transport::{Peer, Transport};
 use super::verification::{Publisher, Verifier};
 use super::watch::WatchedFiles;
 use super::{AnswerSettings, EndpointSettings, ProviderSettings, token_request, token_response};
+use crate::store::Entry;
 use crate::token::source::{
-    Changed, FailureKind, FetchError, FetchFuture, FetchedToken, TokenSource,
+    Changed, FailureKind, FetchError, FetchFuture, FetchedToken, Occasion, TokenSource,
 };
 
 /// The client of one provider, for one credential.
@@ -59,6 +62,7 @@ impl Client {
         provider: ProviderSettings,
         answer: AnswerSettings,
         scheme: String,
+        shared: Option<Rc<Entry>>,
     ) -> Result<Self, reqwest::Error> {
         let endpoint = match &provider.endpoint {
             EndpointSettings::At(url) => Endpoint::At(url.clone()),
@@ -69,7 +73,7 @@ impl Client {
         Ok(Self {
             transport: Transport::new(&provider.transport)?,
             endpoint,
-            session: Session::new(credential.clone(), provider.session_file.clone()),
+            session: Session::new(credential.clone(), provider.session_file.clone(), shared),
             credential,
             verifier: provider.verification.clone().map(Verifier::new),
             secrets: WatchedFiles::new(secret_files(&provider)),
@@ -101,6 +105,7 @@ impl Client {
             scheme: self.scheme.clone(),
             lifetime: received.lifetime,
             refresh_in: received.refresh_in,
+            age: Duration::ZERO,
         })
     }
 
@@ -139,7 +144,9 @@ impl Client {
             None => None,
         };
         let identity = identity(&self.provider, secret.as_ref());
-        let kept = match self.session.refresh_token(&identity).await {
+        let is_the_only_way = !grant.can_sign_in_again();
+        let kept = self.session.refresh_token(&identity, is_the_only_way);
+        let kept = match kept.await {
             Err(error) if grant.can_sign_in_again() => {
                 warn!(credential = self.credential, "{error}; signing in anew");
                 None
@@ -149,7 +156,7 @@ impl Client {
         if let Some(kept) = kept {
             let request = token_request::refresh(&self.provider, endpoint, &kept).await?;
             match self.call_in_session(&identity, &request).await {
-                Err(refusal) if self.is_over(&refusal) => self.session.forget(),
+                Err(refusal) if self.is_over(&refusal) => self.session.forget().await,
                 outcome => return outcome.map_err(|refusal| refusal.error),
             }
         }
@@ -217,7 +224,7 @@ fn misconfigured(error: impl std::fmt::Display) -> FetchError {
 }
 
 impl TokenSource for Client {
-    fn fetch(&self) -> FetchFuture<'_> {
+    fn fetch(&self, _: Occasion) -> FetchFuture<'_> {
         Box::pin(async {
             self.transport.begin();
             // The HTTP client has the same limit for each of its calls. This one covers all of

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
@@ -11,27 +12,54 @@ use serde_json::json;
 use tracing::{info, warn};
 
 use super::{EndpointSettings, ProviderSettings};
-use crate::store::{SavedSession, SessionFile, StoreError};
+use crate::store::{Entry, SavedSession, SessionFile, SessionFileError, StoreError};
 
 /// What a credential has of a session with its provider.
 #[derive(Debug)]
 pub(super) struct Session {
     credential: String,
-    file: Option<SessionFile>,
-    /// What the file says has been taken into account.
+    keeper: Keeper,
+    /// What the keeper says has been taken into account.
     loaded: Cell<bool>,
     current: RefCell<Option<SavedSession>>,
-    /// The current one is in the file.
+    /// The current one is with the keeper.
     saved: Cell<bool>,
     /// How often in a row the refresh token was refused for a reason that may pass.
     refusals: Cell<u32>,
 }
 
+/// What has the refresh token beside the memory of this process.
+#[derive(Debug)]
+enum Keeper {
+    Nothing,
+    File(SessionFile),
+    /// Others use it as well, one after the other.
+    Store(Rc<Entry>),
+}
+
+/// Why the refresh token is not to be had, or not to be kept.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SessionError {
+    #[error(transparent)]
+    File(#[from] SessionFileError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 impl Session {
-    pub(super) fn new(credential: String, file: Option<PathBuf>) -> Self {
+    pub(super) fn new(
+        credential: String,
+        file: Option<PathBuf>,
+        shared: Option<Rc<Entry>>,
+    ) -> Self {
+        let keeper = match (shared, file) {
+            (Some(entry), _) => Keeper::Store(entry),
+            (None, Some(file)) => Keeper::File(SessionFile::new(file)),
+            (None, None) => Keeper::Nothing,
+        };
         Self {
             credential,
-            file: file.map(SessionFile::new),
+            keeper,
             loaded: Cell::new(false),
             current: RefCell::default(),
             saved: Cell::new(false),
@@ -39,20 +67,29 @@ impl Session {
         }
     }
 
-    /// The refresh token at hand, if it belongs to this identity.
+    /// The refresh token at hand, if it belongs to this identity. One that another replica may have
+    /// used up is at hand only if it `is_the_only_way`.
     ///
     /// # Errors
     ///
-    /// What the file says cannot be told yet.
+    /// What the keeper says cannot be told yet.
     pub(super) async fn refresh_token(
         &self,
         identity: &str,
-    ) -> Result<Option<SecretString>, StoreError> {
-        if let Some(file) = self.file.as_ref().filter(|_| !self.loaded.get()) {
-            let saved = file.load().await?;
-            self.loaded.set(true);
-            self.saved.set(saved.is_some());
-            self.current.replace(saved);
+        is_the_only_way: bool,
+    ) -> Result<Option<SecretString>, SessionError> {
+        match &self.keeper {
+            // Asked each time: others change it.
+            Keeper::Store(entry) => {
+                return Ok(entry.take_session(identity, is_the_only_way).await?);
+            }
+            Keeper::File(file) if !self.loaded.get() => {
+                let saved = file.load().await?;
+                self.loaded.set(true);
+                self.saved.set(saved.is_some());
+                self.current.replace(saved);
+            }
+            Keeper::File(_) | Keeper::Nothing => {}
         }
         let current = self.current.borrow();
         let own = current.as_ref().filter(|saved| saved.identity == identity);
@@ -73,11 +110,11 @@ impl Session {
         self.loaded.set(true);
         self.refusals.set(0);
         let is_saved = self.saved.get() && known.is_some_and(|known| known.is_same_as(&session));
-        let Some(file) = self.file.as_ref().filter(|_| !is_saved) else {
+        if is_saved {
             return;
-        };
+        }
         self.saved.set(false);
-        match file.save(session).await {
+        match self.save(session).await {
             Ok(()) => self.saved.set(true),
             Err(error) => warn!(
                 credential = self.credential,
@@ -86,15 +123,29 @@ impl Session {
         }
     }
 
-    /// Gives up a refresh token that the provider takes no longer. What is in the file stays until
-    /// there is another: it is refused again at the next start, no more.
-    pub(super) fn forget(&self) {
+    async fn save(&self, session: SavedSession) -> Result<(), SessionError> {
+        match &self.keeper {
+            Keeper::Nothing => Ok(()),
+            Keeper::File(file) => Ok(file.save(session).await?),
+            Keeper::Store(entry) => Ok(entry.keep_session(session).await?),
+        }
+    }
+
+    /// Gives up a refresh token that the provider takes no longer. What is in a file stays until
+    /// there is another: it is refused again at the next start, no more. Of a store, others would
+    /// take it.
+    pub(super) async fn forget(&self) {
         info!(
             credential = self.credential,
             "the provider takes the refresh token no longer: signing in again"
         );
         self.current.replace(None);
         self.refusals.set(0);
+        if let Keeper::Store(entry) = &self.keeper
+            && let Err(error) = entry.forget_session().await
+        {
+            warn!(credential = self.credential, "{error}");
+        }
     }
 
     /// Notes that the refresh token was refused, for a reason that may pass. `true` if that has

@@ -11,7 +11,7 @@ use super::watch::WatchedFiles;
 use super::{AnswerSettings, token_response};
 use crate::token::clock;
 use crate::token::source::{
-    Changed, FailureKind, FetchError, FetchFuture, FetchedToken, TokenSource,
+    Changed, FailureKind, FetchError, FetchFuture, FetchedToken, Occasion, TokenSource,
 };
 
 /// Reads the token from its file, again whenever that changes.
@@ -56,12 +56,13 @@ impl TokenFile {
             scheme: self.scheme.clone(),
             lifetime: received.lifetime,
             refresh_in: received.refresh_in,
+            age: Duration::ZERO,
         })
     }
 }
 
 impl TokenSource for TokenFile {
-    fn fetch(&self) -> FetchFuture<'_> {
+    fn fetch(&self, _: Occasion) -> FetchFuture<'_> {
         Box::pin(async {
             let read = timeout(LONGEST_READ, self.read()).await;
             read.unwrap_or_else(|_| {

@@ -337,6 +337,7 @@ mod tests {
             scheme: "Bearer".into(),
             lifetime: Duration::from_secs(10),
             refresh_in: None,
+            age: Duration::ZERO,
         };
         let token = AccessToken::new(&fetched, Moment::now(), 0.0, 1).unwrap();
         let end = token.retire_at();

@@ -6,14 +6,14 @@ use tokio::time::Instant;
 
 /// So many a minute, and no more than a minute's at once.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     per_minute: f64,
     left: f64,
     counted_at: Option<Instant>,
 }
 
 impl Budget {
-    pub(super) fn full(per_minute: u32) -> Self {
+    pub(crate) fn full(per_minute: u32) -> Self {
         Self {
             per_minute: per_minute.into(),
             left: per_minute.into(),
@@ -22,13 +22,13 @@ impl Budget {
     }
 
     /// When the next one may be had.
-    pub(super) fn due(&self, now: Instant) -> Instant {
+    pub(crate) fn due(&self, now: Instant) -> Instant {
         let earned_at = self.counted_at.unwrap_or(now);
         let missing = (1.0 - self.left).max(0.0) / self.per_minute * 60.0;
         (earned_at + Duration::from_secs_f64(missing)).max(now)
     }
 
-    pub(super) fn take(&mut self, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         let since = self.counted_at.map_or(Duration::ZERO, |at| now - at);
         self.counted_at = Some(now);
         let earned = since.as_secs_f64() / 60.0 * self.per_minute;

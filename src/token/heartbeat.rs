@@ -144,6 +144,7 @@ mod tests {
             scheme: "Bearer".into(),
             lifetime: Duration::from_secs(3_600),
             refresh_in: None,
+            age: Duration::ZERO,
         };
         writer.store(AccessToken::new(&fetched, asked, 0.0, 1).unwrap());
         (writer, reader)

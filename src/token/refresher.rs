@@ -18,8 +18,8 @@ use super::budget::Budget;
 use super::clock::{time_asleep, whole_seconds_until};
 use super::demand::Wish;
 use super::metrics::CredentialMetrics;
-use super::schedule::{self, Pace};
-use super::source::{FailureKind, FetchError, FetchedToken, TokenSource};
+use super::schedule::{self, Pace, Spread};
+use super::source::{FailureKind, FetchError, FetchedToken, Occasion, TokenSource};
 use super::{AccessToken, Moment, Setback, TokenWriter};
 use crate::readiness::StartupGuard;
 use crate::runtime::supervise;
@@ -35,6 +35,10 @@ pub struct Refresher {
     failures: Cell<u32>,
     /// Tokens in a row that lived for a moment only.
     short_lives: Cell<u32>,
+    /// How far refreshes are spread.
+    spread: Spread,
+    /// The last token was got in its turn, so this replica has a place of its own among others.
+    in_turn: Cell<bool>,
     /// How often changes may cause an attempt.
     changes: RefCell<Budget>,
     /// Held for reading during attempts that must finish.
@@ -54,6 +58,7 @@ impl Refresher {
         random: fastrand::Rng,
         first_attempt: StartupGuard,
         at_work: Rc<RwLock<()>>,
+        spread: Spread,
     ) -> Self {
         let changes = Budget::full(source.changes_per_minute());
         Self {
@@ -64,6 +69,8 @@ impl Refresher {
             generation: Cell::new(0),
             failures: Cell::new(0),
             short_lives: Cell::new(0),
+            spread,
+            in_turn: Cell::new(false),
             changes: RefCell::new(changes),
             at_work,
             first_attempt: RefCell::new(Some(first_attempt)),
@@ -96,8 +103,8 @@ impl Refresher {
         loop {
             self.metrics.planned(attempt_at, self.retire_at());
             attempt_at = match self.while_expiring(self.due_or_demanded(attempt_at)).await {
-                Wish::Refresh => self.attempt().await,
-                Wish::LookAgain => self.due(),
+                Some(occasion) => self.attempt(occasion).await,
+                None => self.due(),
             };
         }
     }
@@ -113,18 +120,20 @@ impl Refresher {
     }
 
     /// Demands come at any time; those that follow an attempt too closely wait a little, so that a
-    /// script that asks in a loop is no burden to the provider.
-    async fn due_or_demanded(&self, attempt_at: Instant) -> Wish {
+    /// script that asks in a loop is no burden to the provider. `None` if what is due has to be
+    /// looked at again.
+    async fn due_or_demanded(&self, attempt_at: Instant) -> Option<Occasion> {
         let earliest = Instant::now() + LEAST_DISTANCE;
         let wish = tokio::select! {
-            () = sleep_until(attempt_at) => return Wish::Refresh,
+            () = sleep_until(attempt_at) => return Some(Occasion::Due),
             wish = self.writer.demanded() => wish,
             () = self.changed() => Wish::Refresh,
         };
-        if wish == Wish::Refresh {
-            sleep_until(earliest.min(attempt_at)).await;
+        match wish {
+            Wish::Refresh => sleep_until(earliest.min(attempt_at)).await,
+            Wish::LookAgain => return None,
         }
-        wish
+        Some(Occasion::Demanded)
     }
 
     /// Resolves when something has changed that a token is got with; a few times a minute at most,
@@ -141,7 +150,7 @@ impl Refresher {
     }
 
     /// Asks once and says when to ask again.
-    async fn attempt(&self) -> Instant {
+    async fn attempt(&self, occasion: Occasion) -> Instant {
         // Nothing is begun any more once gatepass stops.
         let _at_work = match self.source.must_finish() {
             true => Some(self.at_work.read().await),
@@ -151,7 +160,7 @@ impl Refresher {
         // Taken before the request is sent: the token's life began at some point after this, so
         // counting from here errs on the safe side however slow the answer was.
         let asked = Moment::now();
-        let outcome = self.while_expiring(self.source.fetch()).await;
+        let outcome = self.while_expiring(self.source.fetch(occasion)).await;
         self.metrics.attempted(asked.at.elapsed());
         let next_attempt = match outcome.and_then(|fetched| self.prepare(&fetched, asked)) {
             Ok(token) => self.publish(token, asked.at),
@@ -162,9 +171,9 @@ impl Refresher {
     }
 
     fn prepare(&self, fetched: &FetchedToken, asked: Moment) -> Result<AccessToken, FetchError> {
-        let jitter = self.random.borrow_mut().f64();
+        let early = self.early();
         let generation = self.generation.get() + 1;
-        let token = AccessToken::new(fetched, asked, jitter, generation).map_err(|_| {
+        let token = AccessToken::new(fetched, asked, early, generation).map_err(|_| {
             FetchError::new(
                 FailureKind::Malformed,
                 "the token holds characters that cannot stand in a header",
@@ -185,6 +194,16 @@ impl Refresher {
         Ok(token)
     }
 
+    /// The part of the next token's life by which it is refreshed early. A token that others have as
+    /// well is renewed by whoever comes first, for all of them: there is nothing to spread.
+    fn early(&self) -> f64 {
+        let jitter = self.random.borrow_mut().f64();
+        match self.source.is_shared() {
+            true => Spread::default().early(true, jitter),
+            false => self.spread.early(!self.in_turn.get(), jitter),
+        }
+    }
+
     fn publish(&self, token: AccessToken, asked_at: Instant) -> Instant {
         let generation = token.generation();
         let refresh_at = self.spaced(&token, asked_at);
@@ -197,6 +216,7 @@ impl Refresher {
         );
         self.generation.set(generation);
         self.failures.set(0);
+        self.in_turn.set(!self.source.is_shared());
         self.metrics.obtained();
         self.writer.store(token);
         refresh_at
@@ -227,6 +247,7 @@ impl Refresher {
     fn endure(&self, error: FetchError) -> Instant {
         let failures = self.failures.get().saturating_add(1);
         self.failures.set(failures);
+        self.in_turn.set(false);
         self.metrics.failed(error.kind, failures);
 
         let jitter = self.random.borrow_mut().f64();

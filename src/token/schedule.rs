@@ -1,25 +1,66 @@
 //! When a token is refreshed, when it is given up, and how failures are paced: pure functions of
-//! durations, with the jitter handed in as a number between 0 and 1.
+//! durations, with the jitter handed in as a number.
 
 use std::time::Duration;
 
 /// How long after it was asked for a token is refreshed.
 ///
-/// At four fifths of its life, and up to a tenth of its life earlier by `jitter`, so that replicas
-/// that started together drift apart: early, never late. Never before half of the life, so that a
-/// life costs no more than two fetches; and from lives of 3 s on, with 1.5 s to go at least.
+/// At four fifths of its life, and earlier by `early`, a part of its life that [`Spread`] draws, so
+/// that replicas that started together drift apart: early, never late. Never before half of the
+/// life, so that a life costs no more than two fetches, unless a wider spread is asked for; and from
+/// lives of 3 s on, with 1.5 s to go at least.
 ///
 /// A fixed margin would break short lives: a peer with a margin of five minutes asked 35,482 times
 /// in two seconds when its tokens lived for five minutes.
 ///
 /// A provider may name an earlier time (`refresh_in`); half of the life is the limit for it, too.
-pub fn refresh_after(lifetime: Duration, refresh_in: Option<Duration>, jitter: f64) -> Duration {
-    let half = lifetime / 2;
+pub fn refresh_after(lifetime: Duration, refresh_in: Option<Duration>, early: f64) -> Duration {
     let latest = (lifetime / 5 * 4)
         .min(lifetime.saturating_sub(RESERVE))
         .min(refresh_in.unwrap_or(Duration::MAX));
-    let early = (lifetime / 10).mul_f64(jitter.clamp(0.0, 1.0));
-    latest.saturating_sub(early).max(half)
+    let early = early.clamp(0.0, Spread::WIDEST);
+    let earliest = lifetime / 2 - lifetime.mul_f64((early - 0.3).max(0.0));
+    latest.saturating_sub(lifetime.mul_f64(early)).max(earliest)
+}
+
+/// How far replicas spread their refreshes: parts of a token's life.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    /// For the first refresh after a start or an outage, when others may have begun in the same
+    /// second.
+    first: f64,
+    /// From then on. One that has a place of its own in a wide spread keeps it: drawn anew each
+    /// time, the places would heap up by chance.
+    later: f64,
+}
+
+impl Spread {
+    /// No wider than leaves a tenth of the life to a token.
+    pub const WIDEST: f64 = 0.7;
+
+    /// Over this part of the life, [`Self::WIDEST`] at most.
+    pub fn over(part: f64) -> Self {
+        Self {
+            first: part.clamp(0.0, Self::WIDEST),
+            later: part.clamp(0.0, KEPT_PLACE),
+        }
+    }
+
+    /// The part of the life by which a refresh is earlier, with `jitter` between 0 and 1.
+    pub fn early(self, is_first: bool, jitter: f64) -> f64 {
+        let part = if is_first { self.first } else { self.later };
+        part * jitter.clamp(0.0, 1.0)
+    }
+}
+
+/// A tenth of the life, drawn anew each time: enough for a handful of replicas.
+impl Default for Spread {
+    fn default() -> Self {
+        Self {
+            first: 0.1,
+            later: 0.1,
+        }
+    }
 }
 
 /// How long after it was asked for a token is no longer sent.
@@ -75,6 +116,9 @@ impl Pace {
 /// What a refresh leaves for its own duration and for [`ROUNDING`] in lives that can afford it.
 const RESERVE: Duration = Duration::from_millis(1_500);
 
+/// What is left of a wide [`Spread`] once a replica has its place.
+const KEPT_PLACE: f64 = 0.01;
+
 /// By how much a provider may have rounded a token's end down.
 const ROUNDING: Duration = Duration::from_secs(1);
 
@@ -88,7 +132,7 @@ mod tests {
     fn an_hour_is_refreshed_after_42_to_48_minutes() {
         let hour = Duration::from_secs(3600);
         assert_eq!(refresh_after(hour, None, 0.0), Duration::from_secs(48 * 60));
-        assert_eq!(refresh_after(hour, None, 1.0), Duration::from_secs(42 * 60));
+        assert_eq!(refresh_after(hour, None, 0.1), Duration::from_secs(42 * 60));
         assert_eq!(retire_after(hour), Duration::from_secs(3599));
     }
 
@@ -130,6 +174,18 @@ mod tests {
         assert_eq!(Pace::PATIENT.delay(1, wish, 1.0), Pace::LONGEST_WISH);
     }
 
+    #[test]
+    fn a_wide_spread_is_for_the_first_refresh() {
+        let spread = Spread::over(0.5);
+        assert_eq!(spread.early(true, 1.0), 0.5);
+        assert_eq!(spread.early(false, 1.0), 0.01);
+        let hour = Duration::from_secs(3600);
+        let earliest = refresh_after(hour, None, spread.early(true, 1.0));
+        assert_eq!(earliest.as_secs(), 18 * 60);
+        assert_eq!(Spread::over(7.0).early(true, 1.0), Spread::WIDEST);
+        assert_eq!(Spread::default().early(false, 1.0), 0.1);
+    }
+
     fn any_lifetime() -> impl Strategy<Value = Duration> {
         prop_oneof![
             (1u64..20_000_000_000).prop_map(Duration::from_nanos),
@@ -143,9 +199,9 @@ mod tests {
         fn a_refresh_comes_before_the_end_and_after_half_of_the_life(
             life in any_lifetime(),
             refresh_in in proptest::option::of(any_lifetime()),
-            jitter in 0.0f64..=1.0,
+            early in 0.0f64..=0.3,
         ) {
-            let refresh = refresh_after(life, refresh_in, jitter);
+            let refresh = refresh_after(life, refresh_in, early);
             prop_assert!(refresh < life);
             prop_assert!(refresh < retire_after(life));
             prop_assert!(retire_after(life) <= life);
@@ -153,8 +209,10 @@ mod tests {
         }
 
         #[test]
-        fn jitter_is_early_never_late(life in any_lifetime(), jitter in 0.0f64..=1.0) {
-            prop_assert!(refresh_after(life, None, jitter) <= refresh_after(life, None, 0.0));
+        fn jitter_is_early_never_late(life in any_lifetime(), early in 0.0f64..=1.0) {
+            let refresh = refresh_after(life, None, early);
+            prop_assert!(refresh <= refresh_after(life, None, 0.0));
+            prop_assert!(refresh >= life / 11);
         }
 
         #[test]

@@ -11,11 +11,16 @@ use super::schedule::Pace;
 /// One way to get a token. What it asks and how is its own affair.
 pub trait TokenSource {
     /// Gets a token, once. An implementation bounds its own duration.
-    fn fetch(&self) -> FetchFuture<'_>;
+    fn fetch(&self, occasion: Occasion) -> FetchFuture<'_>;
 
     /// Whether an attempt that was begun should be let end when gatepass stops: what the provider
     /// has handed out once, it may not hand out again.
     fn must_finish(&self) -> bool {
+        false
+    }
+
+    /// Whether the last token is one that others use as well, and renew as well.
+    fn is_shared(&self) -> bool {
         false
     }
 
@@ -29,6 +34,16 @@ pub trait TokenSource {
     fn changed(&self) -> Changed<'_> {
         Box::pin(std::future::pending())
     }
+}
+
+/// What a token is fetched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// It is time to, by the token at hand or by the pace of failures.
+    Due,
+    /// Somebody wants another token before its time: an upstream refused this one, an operator
+    /// asks, or what tokens are got with has changed.
+    Demanded,
 }
 
 /// The outcome of [`TokenSource::fetch`]; it lives on the control plane's thread, so it need not
@@ -45,10 +60,13 @@ pub struct FetchedToken {
     pub secret: SecretString,
     /// The word that goes before it in the header; empty for none.
     pub scheme: String,
-    /// How long it is good for from the moment at which it was asked for; never zero.
+    /// How long it is good for from the beginning of its life; never zero.
     pub lifetime: Duration,
-    /// When the provider wants it to be refreshed, from the same moment, if it says so.
+    /// When the provider wants it to be refreshed, from the beginning of its life, if it says so.
     pub refresh_in: Option<Duration>,
+    /// How much of its life was over at the moment at which it was asked for: nothing, unless
+    /// somebody else had got it before.
+    pub age: Duration,
 }
 
 /// A failure to get a token: whose doing it was, and what an operator should read.
@@ -99,17 +117,21 @@ pub enum FailureKind {
     Unverified,
     /// gatepass cannot even ask: its secret file is gone, or the address is not a token endpoint.
     Misconfigured,
+    /// gatepass could have asked and did not: the credential's budget is used up, or its fleet
+    /// waits after a failure.
+    HeldBack,
 }
 
 impl FailureKind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Refused,
         Self::Unavailable,
         Self::Throttled,
         Self::Malformed,
         Self::Unverified,
         Self::Misconfigured,
+        Self::HeldBack,
     ];
 
     /// The kind as the value of a metric's label.
@@ -121,6 +143,7 @@ impl FailureKind {
             Self::Malformed => "malformed",
             Self::Unverified => "unverified",
             Self::Misconfigured => "misconfigured",
+            Self::HeldBack => "held_back",
         }
     }
 
@@ -130,6 +153,8 @@ impl FailureKind {
             Self::Unavailable | Self::Malformed => Pace::BRISK,
             // The secret file is on this machine and costs nobody anything to look at again.
             Self::Misconfigured => Pace::BRISK,
+            // It says itself how long.
+            Self::HeldBack => Pace::BRISK,
             Self::Refused | Self::Throttled | Self::Unverified => Pace::PATIENT,
         }
     }

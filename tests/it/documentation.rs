@@ -13,6 +13,9 @@ fn read(path: &str) -> String {
     fs::read_to_string(project().join(path)).unwrap()
 }
 
+/// As `openssl rand -base64 32` prints one.
+const STORE_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n";
+
 /// The fenced blocks of a language in the README.
 fn blocks(language: &str) -> Vec<String> {
     let readme = read("README.md");
@@ -63,6 +66,8 @@ fn check(config: &str) {
             "service_account_file",
             file("account.json", &account.to_string()),
         ),
+        ("key_file", file("store.key", STORE_KEY)),
+        ("directory", directory.path().display().to_string()),
         (
             "session_file",
             directory.path().join("session").display().to_string(),
@@ -84,7 +89,10 @@ fn with_files<'a>(config: &str, stand_in: impl Fn(&str) -> &'a str) -> String {
         let before = parts[index - 1].lines().last().unwrap_or_default();
         let key = before.strip_suffix(" = ").unwrap_or_default();
         let key = key.rsplit([' ', '{']).next().unwrap();
-        if key.ends_with("_file") && !before.starts_with('#') && key != "ca_file" {
+        if (key.ends_with("_file") || key == "directory")
+            && !before.starts_with('#')
+            && key != "ca_file"
+        {
             parts[index] = stand_in(key);
         }
     }
@@ -105,11 +113,15 @@ fn every_example_is_a_good_configuration() {
 #[test]
 fn the_ten_lines_of_the_readme_are_ten_and_good() {
     let blocks = blocks("toml");
-    let [config] = blocks.as_slice() else {
-        panic!("one configuration in the README, not {}", blocks.len());
+    let [config, fleet] = blocks.as_slice() else {
+        panic!("two configurations in the README, not {}", blocks.len());
     };
     assert_eq!(config.lines().count(), 10);
     check(config);
+    // The same credential in a fleet.
+    let (stores, credential) = fleet.split_once("[credentials.envase]\n").unwrap();
+    let first = "[credentials.envase]\n";
+    check(&config.replace(first, &format!("{stores}{first}{credential}")));
 }
 
 /// What `config.example.toml` shows commented out is what gatepass takes for granted, and can be
@@ -127,6 +139,8 @@ fn the_example_with_everything_uncommented_is_good() {
                 "realm",
                 "authorization_server",
                 "issuer",
+                "unencrypted",
+                "service",
             ];
             let alternatives = [
                 "password",
@@ -162,6 +176,7 @@ fn the_reference_lists_the_keys_of_the_example() {
             table = match name {
                 "routes" => "routes[]".into(),
                 name if name.starts_with("credentials.") => "credentials.NAME".into(),
+                name if name.starts_with("stores.") => "stores.NAME".into(),
                 name => name.into(),
             };
         } else if let Some((key, value)) = line.split_once(" = ")

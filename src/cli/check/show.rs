@@ -39,6 +39,10 @@ pub(super) fn credentials(settings: &Settings) -> String {
             "refreshes_on_401_per_minute",
             credential.refusals.per_minute,
         );
+        table.text_if_any("store", credential.store.as_deref());
+        if let Some(per_hour) = credential.token_requests_per_hour {
+            table.word("token_requests_per_hour", per_hour);
+        }
         let _ = write!(
             text,
             "\n[credentials.{}]\n{}",

@@ -14,11 +14,14 @@ use http::header::AUTHORIZATION;
 
 use super::super::decode::{Path, Report};
 use super::super::raw;
-use super::super::scalar::{Count, value_or};
+use super::super::scalar::{Count, Share, value_or};
 use super::{
     LEGAL_NAME, TrustedRoots, at_most, choice, endpoint, is_legal_name, preset, route, secret,
+    store,
 };
 use crate::oauth::{AnswerSettings, Origin, Secret, Settings, TokenLocation};
+use crate::store::MOST_PER_HOUR;
+use crate::token::schedule::Spread;
 use crate::token::{RefusalSettings, RefusedBy};
 use way::Way;
 
@@ -43,6 +46,14 @@ fn credential(
 ) -> Option<Settings> {
     let path = Path::new(["credentials", &name]);
     check_name(&name, &path, report);
+    let store = raw.store.take().filter(|store| store != store::MEMORY);
+    let per_hour = raw.token_requests_per_hour.map(|Count(wanted)| {
+        let key = path.key("token_requests_per_hour");
+        at_most(MOST_PER_HOUR as usize, wanted, &key, report)
+    });
+    let spread = raw
+        .spread
+        .map_or_else(Spread::default, |Share(part)| Spread::over(part));
     let endpoint_is_known = preset::apply(&mut raw, &path, report);
     let way = Way::of(&raw, &path, report);
     let answer = answer(way, &mut raw, &path, report);
@@ -71,7 +82,45 @@ fn credential(
         answer: answer?,
         scheme: scheme?,
         refusals: refusals?,
+        store,
+        spread,
+        token_requests_per_hour: per_hour.and_then(|wanted| u32::try_from(wanted).ok()),
     })
+}
+
+/// A credential names a store that is there, or none.
+pub(super) fn known_stores(credentials: &BTreeMap<String, raw::Credential>, report: &mut Report) {
+    for (name, raw) in credentials {
+        let table = Path::new(["credentials", name]);
+        let store = raw.store.as_deref().filter(|store| *store != store::MEMORY);
+        let Some(store) = store else {
+            continue;
+        };
+        if !report.is_written(&Path::new(["stores", store])) {
+            report.add(
+                &table.key("store"),
+                format!("{store:?}, of which there is no table"),
+                format!("the name of a store, with a table [stores.{store}]; or \"memory\""),
+            );
+        }
+        if raw.session_file.is_some() {
+            report.add(
+                &table.key("session_file"),
+                "a file beside a store, which keeps the refresh token as well",
+                "only one of store and session_file",
+            );
+        }
+        // Whose tokens these are stands in a file, which another replica may have otherwise.
+        for key in ["assertion_file", "subject_token_file"] {
+            if report.is_written(&table.key(key)) {
+                report.add(
+                    &table.key("store"),
+                    format!("a store for tokens that depend on what {key} holds"),
+                    "no store: each replica may act for somebody else",
+                );
+            }
+        }
+    }
 }
 
 /// Two sessions in one file would overwrite each other's refresh tokens.

@@ -15,8 +15,9 @@ use super::*;
 use crate::readiness::Readiness;
 use crate::token::cell;
 use crate::token::metrics::TokenMetrics;
+use crate::token::schedule::{self, Spread};
 use crate::token::source::{Changed, FetchFuture};
-use crate::token::{Refusal, RefusalSettings, TokenReader, TokenState, schedule};
+use crate::token::{Refusal, RefusalSettings, TokenReader, TokenState};
 
 /// What the scripted source does at one attempt.
 enum Answer {
@@ -41,7 +42,7 @@ struct Play {
 }
 
 impl TokenSource for Script {
-    fn fetch(&self) -> FetchFuture<'_> {
+    fn fetch(&self, _: Occasion) -> FetchFuture<'_> {
         let number = {
             let mut play = self.0.borrow_mut();
             play.asked.push(Instant::now());
@@ -61,6 +62,7 @@ impl TokenSource for Script {
                         scheme: "Bearer".into(),
                         lifetime,
                         refresh_in: None,
+                        age: Duration::ZERO,
                     })
                 }
                 Some(Answer::Failure(kind)) => Err(FetchError::new(kind, "as the script says")),
@@ -116,6 +118,7 @@ impl Stage {
             fastrand::Rng::with_seed(7),
             readiness.startup("first token"),
             Rc::default(),
+            Spread::default(),
         );
         let task = tokio::task::spawn_local(refresher.run_supervised());
         Self {
@@ -166,7 +169,7 @@ async fn pass(duration: Duration) {
 
 /// The refresh that the seed above leads to, for the first token.
 fn first_refresh(lifetime: Duration) -> Duration {
-    schedule::refresh_after(lifetime, None, fastrand::Rng::with_seed(7).f64())
+    schedule::refresh_after(lifetime, None, fastrand::Rng::with_seed(7).f64() / 10.0)
 }
 
 const MILLISECOND: Duration = Duration::from_millis(1);

@@ -95,6 +95,8 @@ const KEYS: [(&[&str], &[Way]); 10] = [
             "parameters",
             "headers",
             "verify",
+            "store",
+            "token_requests_per_hour",
         ],
         AT_PROVIDERS,
     ),

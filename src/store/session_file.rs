@@ -1,16 +1,16 @@
 //! A session in a file that only its owner can read.
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use super::SavedSession;
+use super::{SavedSession, private_file};
 
 /// The file of one session. It belongs to one process.
 #[derive(Debug, Clone)]
@@ -38,10 +38,11 @@ impl SessionFile {
     /// # Errors
     ///
     /// There is a file, and it cannot be read or is none of ours.
-    pub async fn load(&self) -> Result<Option<SavedSession>, StoreError> {
+    pub async fn load(&self) -> Result<Option<SavedSession>, SessionFileError> {
         let file = self.clone();
         let load = move || {
-            file.remove_leftovers();
+            // A process that was killed while it saved has left its refresh token behind.
+            private_file::remove_leftovers(&file.path);
             file.make_private()?;
             file.load_blocking()
         };
@@ -54,7 +55,7 @@ impl SessionFile {
     /// # Errors
     ///
     /// It could not be written.
-    pub async fn save(&self, session: SavedSession) -> Result<(), StoreError> {
+    pub async fn save(&self, session: SavedSession) -> Result<(), SessionFileError> {
         let file = self.clone();
         let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
         let save = move || file.save_in_turn(number, &session);
@@ -66,10 +67,10 @@ impl SessionFile {
     /// # Errors
     ///
     /// What is there is none of ours, or there is no such directory.
-    pub fn check_blocking(&self) -> Result<(), StoreError> {
+    pub fn check_blocking(&self) -> Result<(), SessionFileError> {
         let loaded = self.load_blocking();
         loaded.map_err(|error| self.fault("read", error))?;
-        let directory = fs::read_dir(self.directory());
+        let directory = fs::read_dir(private_file::directory(&self.path));
         let there = directory.map(drop);
         there.map_err(|error| self.fault("written", error))
     }
@@ -80,7 +81,7 @@ impl SessionFile {
         &self,
         what: &'static str,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
-    ) -> Result<T, StoreError> {
+    ) -> Result<T, SessionFileError> {
         let done = spawn_blocking(work).await;
         let done = done.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
         done.map_err(|error| self.fault(what, error))
@@ -129,55 +130,11 @@ impl SessionFile {
     }
 
     fn save_blocking(&self, session: &SavedSession) -> io::Result<()> {
-        let text = serde_json::to_vec(session)?;
-        let beside = self.beside(&format!("{:016x}", fastrand::u64(..)));
-        let written = create_private(&beside).and_then(|mut file| {
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&beside, &self.path)
-        });
-        if written.is_err() {
-            let _ = fs::remove_file(&beside);
-        }
-        written?;
-        // The rename itself outlives the machine only when the directory is on the disk. A file
-        // system that cannot say so has it all the same.
-        let _ = File::open(self.directory()).and_then(|directory| directory.sync_all());
-        Ok(())
+        private_file::replace(&self.path, &serde_json::to_vec(session)?)
     }
 
-    /// A process that was killed while it saved has left its refresh token behind.
-    fn remove_leftovers(&self) {
-        let Some(name) = self.path.file_name() else {
-            return;
-        };
-        let prefix = format!("{}{BESIDE}", name.to_string_lossy());
-        let entries = fs::read_dir(self.directory())
-            .into_iter()
-            .flatten()
-            .flatten();
-        for entry in entries {
-            if entry.file_name().to_string_lossy().starts_with(&prefix) {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
-    }
-
-    fn directory(&self) -> &Path {
-        match self.path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        }
-    }
-
-    fn beside(&self, ending: &str) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(format!("{BESIDE}{ending}"));
-        name.into()
-    }
-
-    fn fault(&self, what: &'static str, error: io::Error) -> StoreError {
-        StoreError {
+    fn fault(&self, what: &'static str, error: io::Error) -> SessionFileError {
+        SessionFileError {
             path: self.path.clone(),
             what,
             error,
@@ -185,26 +142,14 @@ impl SessionFile {
     }
 }
 
-/// A fresh file that only its owner can read, from its first moment on.
-fn create_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-}
-
 /// Why a session cannot be kept.
 #[derive(Debug, thiserror::Error)]
 #[error("the session file {} cannot be {what}: {error}", path.display())]
-pub struct StoreError {
+pub struct SessionFileError {
     path: PathBuf,
     what: &'static str,
     error: io::Error,
 }
-
-/// Between the file's name and what tells a new one apart.
-const BESIDE: &str = ".new-";
 
 /// Refresh tokens have a few kilobytes at most.
 const LARGEST_SESSION: u64 = 64 * 1024;
@@ -269,7 +214,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_killed_process_left_behind_is_removed() {
         let (directory, file) = file();
-        fs::write(file.beside("0123"), "canary").unwrap();
+        fs::write(private_file::beside(&file.path, "0123"), "canary").unwrap();
         fs::write(directory.path().join("session-of-another"), "").unwrap();
         assert!(file.load().await.unwrap().is_none());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);

@@ -1,0 +1,91 @@
+//! Which credentials are the same, so that one's token is another's as well.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+use super::{
+    AnswerSettings, Assertion, EndpointSettings, Grant, KeySource, ProviderSettings, Secret,
+    TokenLocation,
+};
+
+/// Tells credentials apart by all that decides what their tokens are good for, and how they are
+/// checked. What only proves who the client is (its secret, its key, a password) is no part of it,
+/// so that it can be replaced on one replica after the other. It is a digest and holds no secret.
+pub(super) fn identity(
+    provider: &ProviderSettings,
+    answer: &AnswerSettings,
+    scheme: &str,
+) -> String {
+    let endpoint = match &provider.endpoint {
+        EndpointSettings::At(url) => json!(["at", url.as_str()]),
+        EndpointSettings::OfIssuer(url) => json!(["of", url.as_str()]),
+    };
+    let request = &provider.request;
+    let named = |(name, secret): (&str, &Secret)| json!([name, value(secret)]);
+    let parameters = request.parameters.iter();
+    let parameters: Vec<_> = parameters.map(|(name, of)| named((name, of))).collect();
+    let headers = request.headers.iter();
+    let headers: Vec<_> = headers
+        .map(|(name, of)| named((name.as_str(), of)))
+        .collect();
+    let verification = provider.verification.as_ref().map(|verification| {
+        let key_set = verification.key_set.as_ref().map(url::Url::as_str);
+        json!([key_set, verification.issuer, verification.audience])
+    });
+    let places: Vec<_> = answer.token.iter().map(place).collect();
+    // JSON keeps the parts apart, whatever they are made of.
+    let whole = json!([
+        endpoint,
+        provider.client_id,
+        provider.client_authentication.name(),
+        provider.grant.name(),
+        provider.grant.user(),
+        on_whose_behalf(&provider.grant),
+        request.scope,
+        request.audience,
+        request.resource,
+        parameters,
+        headers,
+        verification,
+        places,
+        answer.token_type,
+        scheme,
+    ]);
+    BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, whole.to_string().as_bytes()))
+}
+
+fn on_whose_behalf(grant: &Grant) -> Value {
+    let Grant::JwtBearer(Assertion::Signed {
+        key,
+        issuer,
+        subject,
+        audience,
+        claims,
+    }) = grant
+    else {
+        return Value::Null;
+    };
+    // The account stands in the file.
+    let account = match &key.key {
+        KeySource::ServiceAccount(file) => value(file),
+        KeySource::Pem(_) => Value::Null,
+    };
+    json!([account, issuer, subject, audience, claims])
+}
+
+fn value(secret: &Secret) -> Value {
+    match secret {
+        Secret::Value(value) => json!(value.expose_secret()),
+        Secret::File(path) => json!([path]),
+    }
+}
+
+fn place(location: &TokenLocation) -> &str {
+    match location {
+        TokenLocation::WholeBody => ".",
+        TokenLocation::Json(pointer) => pointer,
+    }
+}

@@ -1,0 +1,195 @@
+//! A store in files: for the processes of one machine, and for those that come after them.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::future::pending;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::thread::sleep;
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+
+use super::backend::{Answer, Backend, Reading, StoreError, Swap};
+use super::private_file;
+use crate::token::clock;
+
+/// A directory with a file for each entry. Its clock is that of the machine.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    path: PathBuf,
+}
+
+impl Directory {
+    /// Names the directory; nothing is looked at yet.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Whether entries could be kept there. It blocks, and leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// They could not.
+    pub fn check_blocking(&self) -> Result<(), StoreError> {
+        let probe = self.path.join(format!("probe-{:016x}", fastrand::u64(..)));
+        let written = private_file::replace(&probe, b"");
+        let _ = fs::remove_file(&probe);
+        written.map_err(|error| self.fault(&error))
+    }
+
+    /// Disks can hang. The thread that waits for one is not one that serves.
+    async fn off_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let done = spawn_blocking(work).await;
+        let done = done.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
+        done.map_err(|error| self.fault(&error))
+    }
+
+    fn fault(&self, error: &io::Error) -> StoreError {
+        let path = self.path.display();
+        StoreError::Unavailable(format!("in the directory {path} is no help: {error}"))
+    }
+}
+
+impl Backend for Directory {
+    fn read<'a>(&'a self, name: &'a str) -> Answer<'a, Reading> {
+        let path = self.path.join(name);
+        Box::pin(self.off_thread(move || {
+            Ok(Reading {
+                bytes: read(&path)?,
+                now: clock::unix_now(),
+            })
+        }))
+    }
+
+    fn swap<'a>(&'a self, name: &'a str, swap: Swap<'a>) -> Answer<'a, bool> {
+        let path = self.path.join(name);
+        let (old, new) = (swap.old.to_vec(), swap.new.to_vec());
+        Box::pin(self.off_thread(move || {
+            let _alone = lock(&path)?;
+            if read(&path)? != old {
+                return Ok(false);
+            }
+            // Nobody else writes meanwhile; what is there was left by one that was killed.
+            private_file::remove_leftovers(&path);
+            private_file::replace(&path, &new)?;
+            Ok(true)
+        }))
+    }
+
+    /// Whoever wants to know looks.
+    fn news<'a>(&'a self, _: &'a str) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
+        Box::pin(pending())
+    }
+
+    fn brings_news(&self) -> bool {
+        false
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        file => file?,
+    };
+    let mut bytes = Vec::new();
+    file.take(LARGEST_ENTRY).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Keeps the others out as long as it is there. The kernel takes it away from one that dies; one
+/// that is stopped is not waited for.
+fn lock(path: &Path) -> io::Result<File> {
+    let mut name = path.to_owned().into_os_string();
+    name.push(".lock");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(name)?;
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Err(io::Error::other(
+        "another process has locked it for too long",
+    ))
+}
+
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
+/// A token, a refresh token and the times of a thousand requests.
+const LARGEST_ENTRY: u64 = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn directory() -> (tempfile::TempDir, Directory) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_owned();
+        (directory, Directory::new(path))
+    }
+
+    async fn swap(store: &Directory, old: &[u8], new: &[u8]) -> Result<bool, StoreError> {
+        let swap = Swap {
+            old,
+            new,
+            keep_for: Duration::ZERO,
+            is_news: true,
+        };
+        store.swap("a", swap).await
+    }
+
+    #[tokio::test]
+    async fn an_entry_changes_only_from_what_it_was() {
+        let (directory, store) = directory();
+        store.check_blocking().unwrap();
+        assert!(store.read("a").await.unwrap().bytes.is_empty());
+        assert!(swap(&store, b"", b"one").await.unwrap());
+        assert!(!swap(&store, b"", b"two").await.unwrap());
+        assert!(swap(&store, b"one", b"two").await.unwrap());
+        assert_eq!(store.read("a").await.unwrap().bytes, b"two");
+        for entry in fs::read_dir(directory.path()).unwrap() {
+            let mode = entry.unwrap().metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_is_stopped_with_the_lock_is_not_waited_for() {
+        let (directory, store) = directory();
+        let stopped = lock(&directory.path().join("a")).unwrap();
+        let error = swap(&store, b"", b"one").await.unwrap_err().to_string();
+        assert!(error.contains("locked it for too long"), "{error}");
+        drop(stopped);
+        assert!(swap(&store, b"", b"one").await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_process_left_behind_is_removed() {
+        let (directory, store) = directory();
+        let left = private_file::beside(&directory.path().join("a"), "0123");
+        fs::write(&left, "canary").unwrap();
+        assert!(swap(&store, b"", b"one").await.unwrap());
+        assert!(!left.exists());
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_no_store() {
+        let nowhere = Directory::new("/nonexistent/tokens".into());
+        let error = nowhere.check_blocking().unwrap_err().to_string();
+        assert!(error.contains("/nonexistent/tokens"), "{error}");
+    }
+}

@@ -1,0 +1,258 @@
+//! One credential's entry in a store: read and changed within a time-out, by as many as there are.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+use super::backend::{Backend, StoreError, Swap};
+use super::record::Record;
+use super::seal::{Opened, Seal};
+use super::{SavedSession, StoreMetrics};
+
+/// The entry of one credential.
+pub struct Entry {
+    backend: Rc<dyn Backend>,
+    seal: Seal,
+    /// What it is called in the store.
+    name: String,
+    /// The credential as messages name it.
+    credential: String,
+    /// This replica, as others see it.
+    replica: String,
+    time_out: Duration,
+    /// The generation of the turn that this replica has.
+    turn: Cell<Option<u64>>,
+    /// The last call failed.
+    failing: Cell<bool>,
+    metrics: StoreMetrics,
+}
+
+/// What a change came to.
+pub(super) enum Change<T> {
+    /// The entry is to be written; others are told if `is_news`.
+    Write { outcome: T, is_news: bool },
+    /// It stays as it is.
+    Leave(T),
+}
+
+impl Entry {
+    /// Names an entry; nothing is asked yet.
+    pub fn new(
+        backend: Rc<dyn Backend>,
+        seal: Seal,
+        time_out: Duration,
+        credential: String,
+        identity: &str,
+        metrics: StoreMetrics,
+    ) -> Self {
+        let node = rustix::system::uname();
+        let node = node.nodename().to_string_lossy();
+        Self {
+            backend,
+            seal,
+            name: format!("gatepass:{identity}"),
+            credential,
+            replica: format!("{node}-{:08x}", fastrand::u32(..)),
+            time_out,
+            turn: Cell::new(None),
+            failing: Cell::new(false),
+            metrics,
+        }
+    }
+
+    /// What the store holds at this moment, and what time it is there.
+    pub(super) async fn look(&self) -> Result<(Record, Duration), StoreError> {
+        let look = async {
+            let (record, _, now) = self.read().await?;
+            Ok((record, now))
+        };
+        self.in_time(look).await
+    }
+
+    /// Reads the entry, changes it and writes it back, again if others have changed it meanwhile.
+    pub(super) async fn update<T>(
+        &self,
+        mut change: impl FnMut(&mut Record, Duration) -> Change<T>,
+    ) -> Result<T, StoreError> {
+        let update = async {
+            for round in 0..ROUNDS {
+                let (mut record, old, now) = self.read().await?;
+                let (outcome, is_news) = match change(&mut record, now) {
+                    Change::Leave(outcome) => return Ok(outcome),
+                    Change::Write { outcome, is_news } => (outcome, is_news),
+                };
+                let plain = serde_json::to_vec(&record).unwrap_or_default();
+                let new = self.seal.close(&self.name, plain).await?;
+                let swap = Swap {
+                    old: &old,
+                    new: &new,
+                    keep_for: record.keep_for(),
+                    is_news,
+                };
+                if self.backend.swap(&self.name, swap).await? {
+                    return Ok(outcome);
+                }
+                sleep(Duration::from_millis(fastrand::u64(0..=(4 << round)))).await;
+            }
+            Err(StoreError::Contended)
+        };
+        self.in_time(update).await
+    }
+
+    async fn read(&self) -> Result<(Record, Vec<u8>, Duration), StoreError> {
+        let reading = self.backend.read(&self.name).await?;
+        let record = match self.seal.open(&self.name, &reading.bytes).await? {
+            Opened::Whole(plain) => serde_json::from_slice(&plain).ok(),
+            Opened::Nothing => Some(Record::default()),
+            Opened::Broken => None,
+        };
+        let record = record.unwrap_or_else(|| {
+            warn!(
+                credential = self.credential,
+                "what the store holds for this credential is broken, and is written anew"
+            );
+            Record::default()
+        });
+        Ok((record, reading.bytes, reading.now))
+    }
+
+    /// Never waits for a store that hangs, and says when it begins to fail and when that ends.
+    async fn in_time<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let outcome = timeout(self.time_out, call).await;
+        let outcome = outcome.unwrap_or(Err(StoreError::TooLate(self.time_out)));
+        match &outcome {
+            Ok(_) => {
+                if self.failing.replace(false) {
+                    tracing::info!(credential = self.credential, "the store is there again");
+                }
+            }
+            Err(error) => {
+                self.metrics.failed(error);
+                if !self.failing.replace(true) {
+                    warn!(
+                        credential = self.credential,
+                        "{error}; until that is mended, this replica asks the provider by itself"
+                    );
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Resolves when there may be a newer token.
+    pub(super) async fn news(&self) {
+        self.backend.news(&self.name).await;
+    }
+
+    /// Whether [`Self::news`] can be relied on.
+    pub(super) fn brings_news(&self) -> bool {
+        self.backend.brings_news()
+    }
+
+    /// This replica, as others see it.
+    pub(super) fn replica(&self) -> &str {
+        &self.replica
+    }
+
+    /// Notes whose turn it is: this replica's, with this generation, or not.
+    pub(super) fn has_turn(&self, generation: Option<u64>) {
+        self.turn.set(generation);
+        self.metrics.holds_lease(generation.is_some());
+    }
+
+    /// The refresh token that is there for this replica to use, marked so that no other uses it as
+    /// well. One that another has begun to use, and has not come back from, is left alone unless
+    /// it `is_the_only_way`.
+    ///
+    /// # Errors
+    ///
+    /// The store does not answer, or it is not this replica's turn.
+    pub async fn take_session(
+        &self,
+        identity: &str,
+        is_the_only_way: bool,
+    ) -> Result<Option<SecretString>, StoreError> {
+        let turn = self.turn.get().ok_or(StoreError::NotHeld)?;
+        let taken = self.update(|record, _| {
+            if !record.is_turn(turn) {
+                return Change::Leave(Err(StoreError::NotHeld));
+            }
+            let own = record.session.as_mut();
+            let Some(own) = own.filter(|session| session.saved.identity == identity) else {
+                return Change::Leave(Ok(None));
+            };
+            let doubtful = own.taken_by.as_deref().is_some_and(|by| by != self.replica);
+            if doubtful && !is_the_only_way {
+                return Change::Leave(Ok(None));
+            }
+            own.taken_by = Some(self.replica.clone());
+            Change::Write {
+                outcome: Ok(Some(own.saved.refresh_token.clone())),
+                is_news: false,
+            }
+        });
+        taken.await?
+    }
+
+    /// Keeps a refresh token for whoever comes next.
+    ///
+    /// # Errors
+    ///
+    /// The store does not answer, or another's turn has begun.
+    pub async fn keep_session(&self, session: SavedSession) -> Result<(), StoreError> {
+        let turn = self.turn.get().ok_or(StoreError::NotHeld)?;
+        let kept = self.update(|record, _| {
+            if !record.is_turn(turn) {
+                return Change::Leave(Err(StoreError::NotHeld));
+            }
+            record.session = Some(super::record::StoredSession {
+                saved: session.clone(),
+                taken_by: None,
+            });
+            Change::Write {
+                outcome: Ok(()),
+                is_news: false,
+            }
+        });
+        kept.await?
+    }
+
+    /// Takes away a refresh token that the provider takes no longer.
+    ///
+    /// # Errors
+    ///
+    /// The store does not answer.
+    pub async fn forget_session(&self) -> Result<(), StoreError> {
+        let Some(turn) = self.turn.get() else {
+            return Ok(());
+        };
+        let forgotten = self.update(|record, _| {
+            if !record.is_turn(turn) || record.session.take().is_none() {
+                return Change::Leave(());
+            }
+            Change::Write {
+                outcome: (),
+                is_news: false,
+            }
+        });
+        forgotten.await
+    }
+}
+
+/// Shows what it is called, and nothing that it holds.
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("Entry");
+        shown.field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Who loses in all of them has seen as many others win.
+const ROUNDS: u32 = 8;

@@ -1,0 +1,433 @@
+//! A store in Redis or Valkey, for a fleet: one server, a Sentinel's, or a Cluster.
+//!
+//! An entry is one key, so a Cluster needs no more than one server for it. Scripts make reading and
+//! swapping one step each, by the server's clock. Another connection hears of news.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::cluster::ClusterClientBuilder;
+use ::redis::cluster_async::ClusterConnection;
+use ::redis::sentinel::{SentinelClientBuilder, SentinelServerType};
+use ::redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue,
+    IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError,
+    RedisResult, TlsCertificates, TlsMode, Value, cmd,
+};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::debug;
+
+use super::backend::{Answer, Backend, Reading, StoreError, Swap};
+
+/// Where a Redis is and how it is reached.
+#[derive(Clone)]
+pub struct RedisSettings {
+    /// The server; several of a Cluster; or the Sentinels.
+    pub nodes: Vec<Node>,
+    /// What is behind them.
+    pub topology: Topology,
+    /// Whether they are spoken to over TLS.
+    pub tls: bool,
+    /// The authorities to trust and the certificate to show; those of the machine, and none, if
+    /// nothing stands here.
+    pub certificates: TlsCertificates,
+    /// The name of an ACL user.
+    pub username: Option<String>,
+    /// Its password, or that of all.
+    pub password: Option<SecretString>,
+    /// The number of the database.
+    pub database: i64,
+}
+
+/// One server's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its name or number.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// How servers work together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Topology {
+    /// There is one.
+    Standalone,
+    /// Sentinels say which one writes for the service of this name.
+    Sentinel(String),
+    /// Each has a part of the keys.
+    Cluster,
+}
+
+/// Without secrets.
+impl fmt::Debug for RedisSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisSettings")
+            .field("nodes", &self.nodes)
+            .field("topology", &self.topology)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A Redis, connected to when it is needed.
+pub struct Redis {
+    calls: Rc<Calls>,
+    bells: Rc<Bells>,
+    /// Begins with the first who wants news.
+    listener: RefCell<Option<AbortOnDropHandle<()>>>,
+}
+
+impl Redis {
+    /// Names it; nothing is sent yet. A call takes `time_out` at most.
+    pub fn new(settings: RedisSettings, time_out: Duration) -> Self {
+        Self {
+            calls: Rc::new(Calls {
+                settings,
+                time_out,
+                connection: RefCell::default(),
+            }),
+            bells: Rc::default(),
+            listener: RefCell::default(),
+        }
+    }
+
+    fn listen(&self) {
+        let mut listener = self.listener.borrow_mut();
+        if listener.is_none() {
+            let (calls, bells) = (Rc::clone(&self.calls), Rc::clone(&self.bells));
+            let task = tokio::task::spawn_local(async move { bells.listen(&calls).await });
+            listener.replace(AbortOnDropHandle::new(task));
+        }
+    }
+}
+
+impl Backend for Redis {
+    fn read<'a>(&'a self, name: &'a str) -> Answer<'a, Reading> {
+        Box::pin(async move {
+            let mut read = cmd("EVAL");
+            read.arg(READ).arg(1).arg(name);
+            let (bytes, (seconds, micros)) = self
+                .calls
+                .call::<(Option<Vec<u8>>, (u64, u32))>(&read)
+                .await?;
+            Ok(Reading {
+                bytes: bytes.unwrap_or_default(),
+                now: Duration::new(seconds, micros.min(999_999) * 1_000),
+            })
+        })
+    }
+
+    fn swap<'a>(&'a self, name: &'a str, swap: Swap<'a>) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let keep_for = u64::try_from(swap.keep_for.as_millis()).unwrap_or(u64::MAX);
+            let mut command = cmd("EVAL");
+            command.arg(SWAP).arg(1).arg(name);
+            command.arg(swap.old).arg(swap.new).arg(keep_for.max(1));
+            command.arg(u8::from(swap.is_news)).arg(CHANNEL);
+            self.calls.call(&command).await
+        })
+    }
+
+    fn news<'a>(&'a self, name: &'a str) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
+        self.listen();
+        let bell = self.bells.of(name);
+        Box::pin(async move { bell.notified().await })
+    }
+
+    fn brings_news(&self) -> bool {
+        self.bells.heard.get()
+    }
+}
+
+/// The connection on which entries are read and swapped.
+struct Calls {
+    settings: RedisSettings,
+    time_out: Duration,
+    connection: RefCell<Option<Connection>>,
+}
+
+#[derive(Clone)]
+enum Connection {
+    Single(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl Calls {
+    /// One command, on the connection that is there or a new one.
+    async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+        // One that does not answer is not asked again: it may have been cut off, or be the server of
+        // yesterday. That goes for a call that is given up, too.
+        let mut doubt = Doubt(Some(&self.connection));
+        let known = self.connection.borrow().clone();
+        let mut connection = match known {
+            Some(connection) => connection,
+            None => self.connect().await.map_err(unavailable)?,
+        };
+        let answer = match &mut connection {
+            Connection::Single(single) => command.query_async(single).await,
+            Connection::Cluster(cluster) => command.query_async(cluster).await,
+        };
+        let answer = answer.map_err(unavailable)?;
+        self.connection.replace(Some(connection));
+        doubt.0 = None;
+        Ok(answer)
+    }
+
+    async fn connect(&self) -> RedisResult<Connection> {
+        if self.settings.topology == Topology::Cluster {
+            let cluster = self.settings.cluster(self.time_out)?;
+            let connection = cluster.get_async_connection().await?;
+            return Ok(Connection::Cluster(connection));
+        }
+        let client = self.client(0).await?;
+        let config = self.config();
+        let connection = client.get_multiplexed_async_connection_with_config(&config);
+        Ok(Connection::Single(connection.await?))
+    }
+
+    /// The server that writes; of a Cluster any one, another with each `turn`.
+    async fn client(&self, turn: usize) -> RedisResult<Client> {
+        match &self.settings.topology {
+            Topology::Sentinel(service) => {
+                let mut sentinels = self.settings.sentinels(service)?;
+                sentinels.async_get_client().await
+            }
+            Topology::Standalone | Topology::Cluster => {
+                let nodes = &self.settings.nodes;
+                let node = nodes.get(turn % nodes.len().max(1));
+                self.settings.client(node)
+            }
+        }
+    }
+
+    fn config(&self) -> AsyncConnectionConfig {
+        AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.time_out))
+            .set_response_timeout(Some(self.time_out))
+    }
+}
+
+/// Forgets a connection unless the doubt is taken away.
+struct Doubt<'a>(Option<&'a RefCell<Option<Connection>>>);
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0 {
+            connection.replace(None);
+        }
+    }
+}
+
+impl RedisSettings {
+    fn address(&self, node: &Node) -> ConnectionAddr {
+        let (host, port) = (node.host.clone(), node.port);
+        match self.tls {
+            false => ConnectionAddr::Tcp(host, port),
+            true => ConnectionAddr::TcpTls {
+                host,
+                port,
+                insecure: false,
+                tls_params: None,
+            },
+        }
+    }
+
+    /// RESP3 brings news on a connection that can still be asked whether it is alive.
+    fn login(&self) -> RedisConnectionInfo {
+        let mut login = RedisConnectionInfo::default()
+            .set_db(self.database)
+            .set_protocol(ProtocolVersion::RESP3)
+            .set_skip_set_lib_name();
+        if let Some(username) = &self.username {
+            login = login.set_username(username);
+        }
+        if let Some(password) = &self.password {
+            login = login.set_password(password.expose_secret());
+        }
+        login
+    }
+
+    fn info(&self, node: &Node) -> RedisResult<ConnectionInfo> {
+        let info = self.address(node).into_connection_info()?;
+        Ok(info.set_redis_settings(self.login()))
+    }
+
+    fn client(&self, node: Option<&Node>) -> RedisResult<Client> {
+        let nowhere = Node {
+            host: "localhost".into(),
+            port: DEFAULT_PORT,
+        };
+        let info = self.info(node.unwrap_or(&nowhere))?;
+        match self.tls {
+            false => Client::open(info),
+            true => Client::build_with_tls(info, self.certificates.clone()),
+        }
+    }
+
+    fn cluster(&self, time_out: Duration) -> RedisResult<::redis::cluster::ClusterClient> {
+        let nodes: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|node| self.info(node))
+            .collect::<RedisResult<_>>()?;
+        let mut builder = ClusterClientBuilder::new(nodes)
+            .connection_timeout(time_out)
+            .response_timeout(time_out)
+            .retries(2)
+            .use_protocol(ProtocolVersion::RESP3);
+        if let Some(username) = &self.username {
+            builder = builder.username(username);
+        }
+        if let Some(password) = &self.password {
+            builder = builder.password(password.expose_secret());
+        }
+        if self.tls {
+            builder = builder
+                .tls(TlsMode::Secure)
+                .certs(self.certificates.clone());
+        }
+        builder.build()
+    }
+
+    /// The user and the password are those of the servers; Sentinels are asked without.
+    fn sentinels(&self, service: &str) -> RedisResult<::redis::sentinel::SentinelClient> {
+        let addresses = self.nodes.iter().map(|node| self.address(node));
+        let server = SentinelServerType::Master;
+        let mut builder = SentinelClientBuilder::new(addresses, service, server)?
+            .set_client_to_redis_db(self.database)
+            .set_client_to_redis_protocol(ProtocolVersion::RESP3);
+        if let Some(username) = &self.username {
+            builder = builder.set_client_to_redis_username(username);
+        }
+        if let Some(password) = &self.password {
+            builder = builder.set_client_to_redis_password(password.expose_secret());
+        }
+        if self.tls {
+            builder = builder
+                .set_client_to_redis_tls_mode(TlsMode::Secure)
+                .set_client_to_redis_certificates(self.certificates.clone())
+                .set_client_to_sentinel_tls_mode(TlsMode::Secure)
+                .set_client_to_sentinel_certificates(self.certificates.clone());
+        }
+        builder.build()
+    }
+}
+
+/// Who waits for news of which name.
+#[derive(Default)]
+struct Bells {
+    by_name: RefCell<HashMap<String, Rc<Notify>>>,
+    /// Somebody listens at this moment.
+    heard: Cell<bool>,
+}
+
+impl Bells {
+    fn of(&self, name: &str) -> Rc<Notify> {
+        let mut by_name = self.by_name.borrow_mut();
+        Rc::clone(by_name.entry(name.to_owned()).or_default())
+    }
+
+    fn ring(&self, name: &[u8]) {
+        let by_name = self.by_name.borrow();
+        if let Some(bell) = std::str::from_utf8(name)
+            .ok()
+            .and_then(|name| by_name.get(name))
+        {
+            bell.notify_waiters();
+        }
+    }
+
+    fn ring_all(&self) {
+        for bell in self.by_name.borrow().values() {
+            bell.notify_waiters();
+        }
+    }
+
+    /// Listens for ever, again and again. Whoever waits looks for itself whenever that begins or
+    /// ends, because nobody knows what was missed.
+    async fn listen(&self, calls: &Calls) {
+        for turn in 0.. {
+            if let Err(error) = self.listen_once(calls, turn).await {
+                debug!("news of the store are not heard: {error}");
+            }
+            self.heard.set(false);
+            self.ring_all();
+            sleep(LISTEN_AGAIN.mul_f64(0.5 + fastrand::f64())).await;
+        }
+    }
+
+    async fn listen_once(&self, calls: &Calls, turn: usize) -> RedisResult<()> {
+        // What does not fit is lost, and the connection with it.
+        let (said, mut hears) = mpsc::channel(QUEUE);
+        let config = calls
+            .config()
+            .set_push_sender(move |message: PushInfo| said.try_send(message));
+        let subscribed = timeout(calls.time_out * 2, async {
+            let client = calls.client(turn).await?;
+            let connection = client.get_multiplexed_async_connection_with_config(&config);
+            let mut connection = connection.await?;
+            connection.subscribe(CHANNEL).await?;
+            Ok::<_, RedisError>(connection)
+        });
+        let mut connection = subscribed.await.unwrap_or_else(|_| Err(too_late()))?;
+        self.heard.set(true);
+        self.ring_all();
+        loop {
+            tokio::select! {
+                message = hears.recv() => match message {
+                    Some(PushInfo { kind: PushKind::Message, data }) => {
+                        if let [_, Value::BulkString(name)] = data.as_slice() {
+                            self.ring(name);
+                        }
+                    }
+                    None | Some(PushInfo { kind: PushKind::Disconnection, .. }) => {
+                        return Ok(());
+                    }
+                    Some(_) => {}
+                },
+                // A connection that the network has forgotten brings no news and no error.
+                () = sleep(ALIVE) => {
+                    cmd("PING").query_async::<()>(&mut connection).await?;
+                }
+            }
+        }
+    }
+}
+
+fn too_late() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
+}
+
+fn unavailable(error: RedisError) -> StoreError {
+    StoreError::Unavailable(format!("is no help: {error}"))
+}
+
+/// What stands under a key, and the time of the server that has it.
+const READ: &str = "return {redis.call('GET', KEYS[1]), redis.call('TIME')}";
+
+/// A user that may not publish still shares: the others look from time to time.
+const SWAP: &str = "\
+if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+if ARGV[4] == '1' then redis.pcall('PUBLISH', ARGV[5], KEYS[1]) end
+return 1";
+
+/// Where it is said which entry is new.
+const CHANNEL: &str = "gatepass";
+
+const QUEUE: usize = 64;
+
+/// How often a connection is asked whether it is alive, and how soon another is tried.
+const ALIVE: Duration = Duration::from_secs(10);
+const LISTEN_AGAIN: Duration = Duration::from_secs(2);
+
+/// The one that Redis has registered.
+pub const DEFAULT_PORT: u16 = 6379;

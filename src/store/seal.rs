@@ -1,0 +1,264 @@
+//! What an entry looks like to whoever keeps it: encrypted and authenticated, or, where that was
+//! asked for by name, in the clear.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use tokio::task::spawn_blocking;
+
+use super::backend::StoreError;
+
+/// How entries are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seal {
+    /// With AES-256-GCM and the keys in a file: a line of base64 for each. The first seals, all of
+    /// them open, so that a new one can be made known everywhere before it is used. The file is read
+    /// at each use, as it may be replaced.
+    Keys(PathBuf),
+    /// In the clear.
+    Clear,
+}
+
+/// What was found in the place of an entry.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Opened {
+    /// What somebody with the key has written there.
+    Whole(Vec<u8>),
+    /// Nothing that anybody could use.
+    Nothing,
+    /// Something broken, or an entry of another name.
+    Broken,
+}
+
+impl Seal {
+    /// Whether there are keys that can be used. It blocks.
+    ///
+    /// # Errors
+    ///
+    /// There are none.
+    pub fn check_blocking(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Keys(path) => read_keys(path).map(drop),
+            Self::Clear => Ok(()),
+        }
+    }
+
+    /// Writes an entry. It can only be read again under the same name.
+    pub(super) async fn close(&self, name: &str, plain: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        let keys = self.keys().await?;
+        let Some(key) = keys.first() else {
+            return Ok([CLEAR, &plain].concat());
+        };
+        let mut sealed = plain;
+        let nonce = key
+            .key
+            .seal_in_place_append_tag(bound_to(name), &mut sealed)
+            .map_err(|_| StoreError::Key("holds a key that does not encrypt".into()))?;
+        Ok([SEALED, &key.id, nonce.as_ref(), &sealed].concat())
+    }
+
+    /// Reads an entry.
+    ///
+    /// # Errors
+    ///
+    /// It was written with another key, or without one: it may be good for others.
+    pub(super) async fn open(&self, name: &str, bytes: &[u8]) -> Result<Opened, StoreError> {
+        if bytes.is_empty() {
+            return Ok(Opened::Nothing);
+        }
+        if let Some(plain) = bytes.strip_prefix(CLEAR) {
+            return match self {
+                Self::Clear => Ok(Opened::Whole(plain.to_vec())),
+                Self::Keys(_) => Err(StoreError::Undecipherable(
+                    "it is not encrypted; have all replicas use the same settings",
+                )),
+            };
+        }
+        let sealed = bytes.strip_prefix(SEALED);
+        let Some((id, rest)) = sealed.and_then(<[u8]>::split_first_chunk::<ID>) else {
+            return Ok(Opened::Broken);
+        };
+        let Some((nonce, rest)) = rest.split_first_chunk::<NONCE>() else {
+            return Ok(Opened::Broken);
+        };
+        let keys = self.keys().await?;
+        let Some(key) = keys.iter().find(|key| key.id == *id) else {
+            return Err(StoreError::Undecipherable(
+                "it was encrypted with a key that is not in this replica's key_file; make the new \
+                 key known everywhere before it becomes the first",
+            ));
+        };
+        let mut bytes = rest.to_vec();
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let opened = key.key.open_in_place(nonce, bound_to(name), &mut bytes);
+        Ok(match opened {
+            Ok(plain) => Opened::Whole(plain.to_vec()),
+            Err(_) => Opened::Broken,
+        })
+    }
+
+    /// The keys at this moment; none if entries are in the clear.
+    async fn keys(&self) -> Result<Vec<Key>, StoreError> {
+        let Self::Keys(path) = self else {
+            return Ok(Vec::new());
+        };
+        let path = path.clone();
+        // Disks can hang. The thread that waits for one is not one that serves.
+        let read = spawn_blocking(move || read_keys(&path)).await;
+        read.unwrap_or_else(|panicked| Err(StoreError::Key(format!("was not read: {panicked}"))))
+    }
+}
+
+struct Key {
+    /// The beginning of a digest: tells keys apart and says nothing about them.
+    id: [u8; ID],
+    key: RandomizedNonceKey,
+}
+
+/// Shows all but the key.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+fn read_keys(path: &Path) -> Result<Vec<Key>, StoreError> {
+    let fault = |what: String| StoreError::Key(format!("{} {what}", path.display()));
+    let text = read_bounded(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let keys: Vec<_> = lines.map(key).collect::<Option<_>>().ok_or_else(|| {
+        fault(
+            "holds something else than keys; each is a line of base64 of 32 random bytes, as \
+             `openssl rand -base64 32` prints it"
+                .into(),
+        )
+    })?;
+    if keys.is_empty() {
+        return Err(fault(
+            "holds no key; `openssl rand -base64 32` makes one".into(),
+        ));
+    }
+    Ok(keys)
+}
+
+fn read_bounded(path: &Path) -> io::Result<String> {
+    // Asked before it is opened: whoever opens a pipe waits for somebody to write.
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() || metadata.len() > LARGEST_FILE {
+        return Err(io::Error::other("it is no file of a few lines"));
+    }
+    std::fs::read_to_string(path)
+}
+
+fn key(line: &str) -> Option<Key> {
+    let bytes = BASE64_STANDARD.decode(line).ok()?;
+    let key = RandomizedNonceKey::new(&AES_256_GCM, &bytes).ok()?;
+    let digest = digest(
+        &SHA256,
+        &[b"gatepass store key id", bytes.as_slice()].concat(),
+    );
+    let id = digest.as_ref().first_chunk().copied()?;
+    Some(Key { id, key })
+}
+
+/// An entry that is put under another name does not open.
+fn bound_to(name: &str) -> Aad<Vec<u8>> {
+    Aad::from([SEALED, name.as_bytes()].concat())
+}
+
+/// With which an entry begins: what it is, and the version of what follows.
+const SEALED: &[u8] = b"gatepass-1-sealed:";
+const CLEAR: &[u8] = b"gatepass-1-clear:";
+
+/// The lengths of a key's name and of a nonce (NIST SP 800-38D §5.2.1.1: 96 bits).
+const ID: usize = 4;
+const NONCE: usize = 12;
+
+/// Some hundred keys.
+const LARGEST_FILE: u64 = 8 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const FIRST: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    const SECOND: &str = "HwECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+    fn keys(lines: &[&str]) -> (tempfile::TempDir, Seal) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys");
+        fs::write(&path, lines.join("\n")).unwrap();
+        (directory, Seal::Keys(path))
+    }
+
+    #[tokio::test]
+    async fn what_is_sealed_opens_under_its_name_only() {
+        let (_directory, seal) = keys(&[FIRST]);
+        let sealed = seal.close("a", b"canary".to_vec()).await.unwrap();
+        assert!(!sealed.windows(6).any(|part| part == b"canary"));
+        let again = seal.close("a", b"canary".to_vec()).await.unwrap();
+        assert_ne!(sealed, again, "each time with another nonce");
+        let opened = seal.open("a", &sealed).await.unwrap();
+        assert_eq!(opened, Opened::Whole(b"canary".to_vec()));
+        assert_eq!(seal.open("b", &sealed).await.unwrap(), Opened::Broken);
+        for position in [0, SEALED.len() + ID, sealed.len() - 1] {
+            let mut changed = sealed.clone();
+            changed[position] ^= 1;
+            assert_eq!(seal.open("a", &changed).await.unwrap(), Opened::Broken);
+        }
+        for length in 1..sealed.len() {
+            assert_eq!(
+                seal.open("a", &sealed[..length]).await.unwrap(),
+                Opened::Broken
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_key_is_made_known_before_it_is_used() {
+        let (_old, old) = keys(&[FIRST]);
+        let (_known, known) = keys(&[FIRST, SECOND]);
+        let (_new, new) = keys(&[SECOND, FIRST]);
+        let plain = || b"canary".to_vec();
+        for (writer, reader) in [(&old, &known), (&known, &old), (&old, &new), (&new, &known)] {
+            let sealed = writer.close("a", plain()).await.unwrap();
+            let opened = reader.open("a", &sealed).await.unwrap();
+            assert_eq!(opened, Opened::Whole(plain()));
+        }
+        let sealed = new.close("a", plain()).await.unwrap();
+        let error = old.open("a", &sealed).await.unwrap_err();
+        assert!(error.to_string().contains("key_file"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_in_the_clear_is_no_entry_of_those_who_encrypt() {
+        let (_directory, seal) = keys(&[FIRST]);
+        let clear = Seal::Clear.close("a", b"canary".to_vec()).await.unwrap();
+        let opened = Seal::Clear.open("a", &clear).await.unwrap();
+        assert_eq!(opened, Opened::Whole(b"canary".to_vec()));
+        seal.open("a", &clear).await.unwrap_err();
+        let sealed = seal.close("a", b"canary".to_vec()).await.unwrap();
+        Seal::Clear.open("a", &sealed).await.unwrap_err();
+    }
+
+    #[test]
+    fn a_file_without_a_usable_key_is_refused_without_quoting_it() {
+        for lines in [&[][..], &["canary"], &["Y2FuYXJ5"], &[FIRST, "canary"]] {
+            let (_directory, seal) = keys(lines);
+            let error = seal.check_blocking().unwrap_err().to_string();
+            assert!(error.contains("openssl rand"), "{error}");
+            assert!(!error.contains("canary"), "{error}");
+        }
+        let nowhere = Seal::Keys("/nonexistent/keys".into());
+        nowhere.check_blocking().unwrap_err();
+    }
+}
