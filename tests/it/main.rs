@@ -32,6 +32,7 @@ mod documentation;
 mod events;
 mod expectation;
 mod faults;
+mod fleet;
 mod floors;
 mod forwarding;
 mod http2;

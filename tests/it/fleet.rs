@@ -1,0 +1,310 @@
+//! Several processes that are one client: they share their tokens in files of one machine.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::support::authorization_server::TokenRequest;
+use crate::support::{AuthorizationServer, CANARY, Gatepass, Reply, Upstream, get};
+
+const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const OTHER_KEY: &str = "HwECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+struct Stage {
+    provider: AuthorizationServer,
+    upstream: Upstream,
+    directory: TempDir,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let provider = AuthorizationServer::start();
+        let upstream = Upstream::start().await;
+        upstream.check_tokens(provider.introspection());
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("tokens")).unwrap();
+        fs::write(directory.path().join("key"), KEY).unwrap();
+        Self {
+            provider,
+            upstream,
+            directory,
+        }
+    }
+
+    fn config(&self, credential: &str) -> String {
+        format!(
+            r#"
+            [stores.machine]
+            kind = "file"
+            directory = "{directory}/tokens"
+            key_file = "{directory}/key"
+
+            [credentials.envase]
+            {credential}
+            token_endpoint = "{}"
+            client_id = "tms"
+            client_secret = "canary-secret"
+            store = "machine"
+
+            [[routes]]
+            path = "/"
+            upstream = "{}"
+            credential = "envase"
+            "#,
+            self.provider.token_endpoint(),
+            self.upstream.origin(),
+            directory = self.directory.path().display(),
+        )
+    }
+
+    async fn start(&self) -> Gatepass {
+        Gatepass::start(&self.config("")).ready().await
+    }
+
+    fn entries(&self) -> Vec<std::path::PathBuf> {
+        let entries = fs::read_dir(self.directory.path().join("tokens")).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths
+            .filter(|path| path.extension().is_none_or(|ending| ending != "lock"))
+            .collect()
+    }
+}
+
+const TAKEN_OVER: &str = r#"gatepass_token_origins_total{credential="envase",origin="store"}"#;
+const LEASE: &str = r#"gatepass_store_lease_held{credential="envase"}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_of_one_machine_ask_once_and_so_do_those_after_them() {
+    let stage = Stage::new().await;
+    stage.provider.think_for(Duration::from_millis(300));
+    let config = stage.config("");
+    let mut fleet = Vec::new();
+    for _ in 0..5 {
+        fleet.push(Gatepass::start(&config));
+    }
+    for gatepass in &fleet {
+        gatepass.wait_for_probe("/readyz").await;
+        assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    }
+    assert_eq!(stage.provider.count(), 1);
+    let mut taken_over = 0.0;
+    for gatepass in &fleet {
+        taken_over += gatepass.metric(TAKEN_OVER).await;
+    }
+    assert_eq!(taken_over, 4.0);
+
+    drop(fleet);
+    let gatepass = stage.start().await;
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    assert_eq!(stage.provider.count(), 1);
+    assert_eq!(stage.upstream.bad_tokens(), Vec::<String>::new());
+
+    let entries = stage.entries();
+    let [entry] = entries.as_slice() else {
+        panic!("one file, not {entries:?}");
+    };
+    let mode = fs::metadata(entry).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let content = String::from_utf8_lossy(&fs::read(entry).unwrap()).into_owned();
+    assert!(!content.contains(CANARY), "{content}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_one_of_them_renews_is_all_of_theirs() {
+    let stage = Stage::new().await;
+    let (one, other) = (stage.start().await, stage.start().await);
+    one.order_refresh("envase").await;
+    stage.provider.wait_for_requests(2).await;
+    stage.provider.introspection().revoke_all();
+    one.order_refresh("envase").await;
+    stage.provider.wait_for_requests(3).await;
+    // The other's token is over. It gets a 401 for it, finds a newer one, and asks nobody.
+    stage
+        .upstream
+        .refuse(crate::support::upstream::Refusal::OfBadTokens("Bearer"));
+    assert_eq!(get(other.proxy(), "/").await.status(), 200);
+    assert_eq!(stage.provider.count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_that_is_killed_holds_the_others_up_for_its_turn_only() {
+    let stage = Stage::new().await;
+    stage.provider.plan([Reply::Silence]);
+    let holder = Gatepass::start(&stage.config(""));
+    stage.provider.wait_for_requests(1).await;
+    assert_eq!(holder.metric(LEASE).await, 1.0);
+    drop(holder);
+    let gatepass = stage.start().await;
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    assert_eq!(
+        stage.provider.count(),
+        2,
+        "one for the life, one for the dead"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_that_is_stopped_changes_nothing_when_it_wakes() {
+    let stage = Stage::new().await;
+    stage.provider.think_for(Duration::from_millis(500));
+    let holder = Gatepass::start(&stage.config(""));
+    stage.provider.wait_for_requests(1).await;
+    holder.signal(Signal::STOP);
+    let others = [stage.start().await, stage.start().await];
+    assert_eq!(stage.provider.count(), 2);
+    let before = fs::read(&stage.entries()[0]).unwrap();
+    holder.signal(Signal::CONT);
+    let holder = holder.ready().await;
+    holder.output_with("another replica has got one meanwhile");
+    assert_eq!(fs::read(&stage.entries()[0]).unwrap(), before);
+    for gatepass in others.iter().chain([&holder]) {
+        assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    }
+    assert_eq!(stage.upstream.bad_tokens(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_no_help_costs_no_request() {
+    let stage = Stage::new().await;
+    let gatepass = stage.start().await;
+    fs::remove_dir_all(stage.directory.path().join("tokens")).unwrap();
+    gatepass.order_refresh("envase").await;
+    stage.provider.wait_for_requests(2).await;
+    gatepass.output_with("this replica asks the provider by itself");
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    fs::create_dir(stage.directory.path().join("tokens")).unwrap();
+    gatepass.order_refresh("envase").await;
+    gatepass.output_with("the store is there again");
+    stage.provider.wait_for_requests(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_broken_is_replaced_and_what_another_key_has_sealed_is_not() {
+    let stage = Stage::new().await;
+    drop(stage.start().await);
+    let entry = stage.entries().remove(0);
+    fs::write(&entry, "garbage").unwrap();
+    let gatepass = stage.start().await;
+    gatepass.output_with("is broken, and is written anew");
+    drop(gatepass);
+    assert_eq!(stage.provider.count(), 2);
+
+    let sealed = fs::read(&entry).unwrap();
+    fs::write(stage.directory.path().join("key"), OTHER_KEY).unwrap();
+    let gatepass = stage.start().await;
+    gatepass.output_with("a key that is not in this replica's key_file");
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    assert_eq!(stage.provider.count(), 3);
+    assert_eq!(fs::read(&entry).unwrap(), sealed);
+
+    // The old key comes back as the second.
+    let both = format!("{OTHER_KEY}\n{KEY}\n");
+    fs::write(stage.directory.path().join("key"), both).unwrap();
+    let again = stage.start().await;
+    assert_eq!(get(again.proxy(), "/").await.status(), 200);
+    assert_eq!(stage.provider.count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_with_other_settings_share_nothing() {
+    let stage = Stage::new().await;
+    drop(stage.start().await);
+    let other = stage.config("scope = \"other\"");
+    drop(Gatepass::start(&other).ready().await);
+    // A new secret is still the same client.
+    let same = stage.config("").replace("canary-secret", "canary-new");
+    drop(Gatepass::start(&same).ready().await);
+    assert_eq!(stage.provider.count(), 2);
+    assert_eq!(stage.entries().len(), 2);
+}
+
+const ROTATING: &str =
+    r#"{"access_token":"TOKEN","token_type":"Bearer","expires_in":3600,"refresh_token":"REFRESH"}"#;
+
+const PASSWORD: &str = r#"
+    grant_type = "password"
+    username = "clerk"
+    password = "canary-password""#;
+
+fn asked(request: &TokenRequest) -> String {
+    let refresh_token = request.parameter("refresh_token");
+    refresh_token.unwrap_or_else(|| request.parameter("grant_type").unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_refresh_token_is_used_twice_whoever_uses_it() {
+    let stage = Stage::new().await;
+    stage
+        .provider
+        .otherwise(Reply::Words(3_600.0, ROTATING.into()));
+    let config = stage.config(PASSWORD);
+    let mut fleet = Vec::new();
+    for _ in 0..3 {
+        fleet.push(Gatepass::start(&config).ready().await);
+    }
+    for round in 0..4 {
+        let gatepass = &fleet[round % 3];
+        let before = stage.provider.count();
+        gatepass.order_refresh("envase").await;
+        // The first finds what another has got, and the second asks.
+        while stage.provider.count() == before {
+            gatepass.order_refresh("envase").await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        gatepass.wait_for_metric(LEASE, 0.0).await;
+    }
+    let asked: Vec<_> = stage.provider.requests().iter().map(asked).collect();
+    assert_eq!(asked[0], "password");
+    let used: BTreeSet<_> = asked[1..].iter().collect();
+    assert_eq!(used.len(), asked.len() - 1, "{asked:?}");
+    assert!(
+        asked[1..]
+            .iter()
+            .all(|asked| asked.starts_with("canary-refresh-")),
+        "{asked:?}"
+    );
+}
+
+/// One that was taken and not come back with may be used up: there is a password for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_token_of_a_holder_that_was_killed_is_not_used_again() {
+    let stage = Stage::new().await;
+    stage
+        .provider
+        .otherwise(Reply::Words(3_600.0, ROTATING.into()));
+    let config = stage.config(&format!("{PASSWORD}\ntimeout = \"1s\""));
+    let holder = Gatepass::start(&config).ready().await;
+    stage.provider.plan([Reply::Silence]);
+    holder.order_refresh("envase").await;
+    stage.provider.wait_for_requests(2).await;
+    drop(holder);
+    let gatepass = Gatepass::start(&config).ready().await;
+    gatepass.order_refresh("envase").await;
+    stage.provider.wait_for_requests(3).await;
+    let asked: Vec<_> = stage.provider.requests().iter().map(asked).collect();
+    assert_eq!(asked, ["password", "canary-refresh-1", "password"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_table_of_a_fleet_lists_what_is_served() {
+    let stage = Stage::new().await;
+    let gatepass = stage.start().await;
+    let metrics = get(gatepass.admin(), "/metrics").await.into_body();
+    let readme = fs::read_to_string(crate::support::gatepass::project().join("README.md")).unwrap();
+    let table = readme.split("\n| fleet metric |").nth(1).unwrap();
+    let rows = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    let mut names = 0;
+    for row in rows {
+        let name = row.split('`').nth(1).unwrap();
+        assert!(metrics.contains(&format!("\n{name}{{")), "{name}");
+        names += 1;
+    }
+    assert_eq!(names, 5);
+}
