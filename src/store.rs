@@ -29,7 +29,7 @@ pub use memory::Memory;
 pub use metrics::{StoreMetrics, StoresMetrics};
 pub use record::MOST_PER_HOUR;
 pub use redis::{Redis, RedisSettings};
-pub use seal::Seal;
+pub use seal::{KeyFile, Seal};
 pub use session_file::{SessionFile, SessionFileError};
 pub use shared::{SharedSource, SharingSettings};
 pub use stores::{Place, Settings, Stores};

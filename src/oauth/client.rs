@@ -15,7 +15,7 @@ use super::client_authentication::ClientAuthentication;
 use super::discovery::Discovery;
 use super::refusal::Refusal;
 use super::secret::Secret;
-use super::session::{Session, identity};
+use super::session::{Session, SessionError, identity};
 use super::token_request::TokenRequest;
 use super::token_response::ReceivedToken;
 use super::transport::{Peer, Transport};
@@ -151,7 +151,7 @@ impl Client {
                 warn!(credential = self.credential, "{error}; signing in anew");
                 None
             }
-            kept => kept.map_err(misconfigured)?,
+            kept => kept.map_err(no_session)?,
         };
         if let Some(kept) = kept {
             let request = token_request::refresh(&self.provider, endpoint, &kept).await?;
@@ -216,6 +216,17 @@ impl Client {
     }
 }
 
+/// A file can be mended here; a store comes back by itself.
+fn no_session(error: SessionError) -> FetchError {
+    match error {
+        SessionError::File(error) => misconfigured(error),
+        SessionError::Store(error) => FetchError::new(
+            FailureKind::Unavailable,
+            format!("cannot ask for a token: {error}"),
+        ),
+    }
+}
+
 fn misconfigured(error: impl std::fmt::Display) -> FetchError {
     FetchError::new(
         FailureKind::Misconfigured,
@@ -249,7 +260,10 @@ impl TokenSource for Client {
 
     fn changed(&self) -> Changed<'_> {
         match self.awaits_secrets.get() {
-            true => Box::pin(self.secrets.change()),
+            true => Box::pin(async {
+                self.secrets.change().await;
+                "a file has changed that a token is got with"
+            }),
             false => Box::pin(pending()),
         }
     }

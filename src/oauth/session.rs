@@ -24,6 +24,9 @@ pub(super) struct Session {
     current: RefCell<Option<SavedSession>>,
     /// The current one is with the keeper.
     saved: Cell<bool>,
+    /// The refresh token that was taken from the store last. While it still stands there, the one
+    /// that followed it has not been stored.
+    taken: RefCell<Option<SecretString>>,
     /// How often in a row the refresh token was refused for a reason that may pass.
     refusals: Cell<u32>,
 }
@@ -63,6 +66,7 @@ impl Session {
             loaded: Cell::new(false),
             current: RefCell::default(),
             saved: Cell::new(false),
+            taken: RefCell::default(),
             refusals: Cell::new(0),
         }
     }
@@ -81,7 +85,8 @@ impl Session {
         match &self.keeper {
             // Asked each time: others change it.
             Keeper::Store(entry) => {
-                return Ok(entry.take_session(identity, is_the_only_way).await?);
+                let taken = entry.take_session(identity, is_the_only_way).await?;
+                return Ok(taken.map(|taken| self.follower_of(identity, taken)));
             }
             Keeper::File(file) if !self.loaded.get() => {
                 let saved = file.load().await?;
@@ -94,6 +99,18 @@ impl Session {
         let current = self.current.borrow();
         let own = current.as_ref().filter(|saved| saved.identity == identity);
         Ok(own.map(|saved| saved.refresh_token.clone()))
+    }
+
+    /// What followed the refresh token that stands in the store, if this replica has used it already
+    /// and could not say so.
+    fn follower_of(&self, identity: &str, taken: SecretString) -> SecretString {
+        let known = self.taken.replace(Some(taken.clone()));
+        let is_known = known.is_some_and(|known| known.expose_secret() == taken.expose_secret());
+        let current = self.current.borrow();
+        let follower = current
+            .as_ref()
+            .filter(|saved| is_known && !self.saved.get() && saved.identity == identity);
+        follower.map_or(taken, |saved| saved.refresh_token.clone())
     }
 
     /// Keeps a refresh token, before the access token that came with it is used: the provider may
@@ -116,19 +133,31 @@ impl Session {
         self.saved.set(false);
         match self.save(session).await {
             Ok(()) => self.saved.set(true),
-            Err(error) => warn!(
+            Err(error @ SessionError::File(_)) => warn!(
                 credential = self.credential,
                 "{error}; the session goes on, and ends with this process"
+            ),
+            Err(error @ SessionError::Store(_)) => warn!(
+                credential = self.credential,
+                "{error}; no other replica can go on with this session"
             ),
         }
     }
 
     async fn save(&self, session: SavedSession) -> Result<(), SessionError> {
-        match &self.keeper {
-            Keeper::Nothing => Ok(()),
-            Keeper::File(file) => Ok(file.save(session).await?),
-            Keeper::Store(entry) => Ok(entry.keep_session(session).await?),
+        let entry = match &self.keeper {
+            Keeper::Nothing => return Ok(()),
+            Keeper::File(file) => return Ok(file.save(session).await?),
+            Keeper::Store(entry) => entry,
+        };
+        // The one before may be used up, and the others know no other.
+        for _ in 1..STORE_TRIES {
+            match entry.keep_session(session.clone()).await {
+                Err(StoreError::TooLate(_) | StoreError::Unavailable(_)) => {}
+                kept => return Ok(kept?),
+            }
         }
+        Ok(entry.keep_session(session).await?)
     }
 
     /// Gives up a refresh token that the provider takes no longer. What is in a file stays until
@@ -176,6 +205,9 @@ pub(super) fn identity(provider: &ProviderSettings, secret: Option<&SecretString
     ]);
     BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, whole.to_string().as_bytes()))
 }
+
+/// How often a store is asked to keep what would be lost.
+const STORE_TRIES: u32 = 3;
 
 /// How many refusals without a clear word are taken for a clear one.
 const PATIENCE: u32 = 3;

@@ -84,7 +84,10 @@ impl TokenSource for TokenFile {
     }
 
     fn changed(&self) -> Changed<'_> {
-        Box::pin(self.watched.change())
+        Box::pin(async {
+            self.watched.change().await;
+            "the token file has changed"
+        })
     }
 }
 

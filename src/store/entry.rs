@@ -56,7 +56,7 @@ impl Entry {
             seal,
             name: format!("gatepass:{identity}"),
             credential,
-            replica: format!("{node}-{:08x}", fastrand::u32(..)),
+            replica: format!("{node}-{:016x}", fastrand::u64(..)),
             time_out,
             turn: Cell::new(None),
             failing: Cell::new(false),

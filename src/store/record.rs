@@ -20,7 +20,7 @@ pub(super) struct Record {
     rest: Option<Rest>,
     pub(super) token: Option<StoredToken>,
     pub(super) session: Option<StoredSession>,
-    /// When the provider was asked, within the last hour.
+    /// When the provider was asked within the last hour, as far as a budget needs to know.
     asked: Vec<Duration>,
 }
 
@@ -73,8 +73,10 @@ pub(super) struct Claimant<'a> {
     pub(super) lease: Duration,
     /// It asks although the fleet waits after a failure.
     pub(super) overrides_rest: bool,
-    /// How many requests an hour there may be, unless this one cannot wait.
+    /// How many requests an hour there may be.
     pub(super) per_hour: Option<u32>,
+    /// The budget does not matter any more: the token would die.
+    pub(super) cannot_wait: bool,
 }
 
 /// What a claimant is told.
@@ -121,7 +123,7 @@ impl Record {
             };
         }
         self.asked.retain(|at| *at <= now && now - *at < HOUR);
-        if let Some(per_hour) = claimant.per_hour
+        if let Some(per_hour) = claimant.per_hour.filter(|_| !claimant.cannot_wait)
             && let Some(left) = until_affordable(&self.asked, per_hour, now)
         {
             return Claim::Spent(left);
@@ -133,10 +135,11 @@ impl Record {
             generation: self.generation,
             until: now + claimant.lease,
         });
-        // Kept without a budget as well: others may have one.
-        self.asked.push(now);
-        let surplus = self.asked.len().saturating_sub(MOST_PER_HOUR as usize);
-        self.asked.drain(..surplus);
+        if let Some(per_hour) = claimant.per_hour {
+            self.asked.push(now);
+            let surplus = self.asked.len().saturating_sub(per_hour as usize);
+            self.asked.drain(..surplus);
+        }
         Claim::Granted(Turn {
             generation: self.generation,
             began: now,
@@ -331,6 +334,7 @@ mod tests {
             lease: seconds(20),
             overrides_rest: false,
             per_hour: None,
+            cannot_wait: false,
         }
     }
 
@@ -441,7 +445,11 @@ mod tests {
             matches!(record.claim(&frugal, seconds(900)), Claim::Spent(left) if left == seconds(2_700))
         );
         assert_eq!(record.asked_lately(seconds(900)), 2);
-        let turn = granted(record.claim(&claimant("b", 0), seconds(901)));
+        let urgent = Claimant {
+            cannot_wait: true,
+            ..frugal.clone()
+        };
+        let turn = granted(record.claim(&urgent, seconds(901)));
         record.fail(
             turn,
             "b",

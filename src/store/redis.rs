@@ -169,13 +169,13 @@ impl Calls {
         let known = self.connection.borrow().clone();
         let mut connection = match known {
             Some(connection) => connection,
-            None => self.connect().await.map_err(unavailable)?,
+            None => self.connect().await.map_err(|error| self.fault(&error))?,
         };
         let answer = match &mut connection {
             Connection::Single(single) => command.query_async(single).await,
             Connection::Cluster(cluster) => command.query_async(cluster).await,
         };
-        let answer = answer.map_err(unavailable)?;
+        let answer = answer.map_err(|error| self.fault(&error))?;
         self.connection.replace(Some(connection));
         doubt.0 = None;
         Ok(answer)
@@ -205,6 +205,13 @@ impl Calls {
                 let node = nodes.get(turn % nodes.len().max(1));
                 self.settings.client(node)
             }
+        }
+    }
+
+    fn fault(&self, error: &RedisError) -> StoreError {
+        match error.is_timeout() {
+            true => StoreError::TooLate(self.time_out),
+            false => StoreError::Unavailable(format!("is no help: {error}")),
         }
     }
 
@@ -299,7 +306,9 @@ impl RedisSettings {
 
     /// The user and the password are those of the servers; Sentinels are asked without.
     fn sentinels(&self, service: &str) -> RedisResult<::redis::sentinel::SentinelClient> {
-        let addresses = self.nodes.iter().map(|node| self.address(node));
+        let mut addresses: Vec<_> = self.nodes.iter().map(|node| self.address(node)).collect();
+        // One that swallows everything takes all the time there is. Another comes first next time.
+        fastrand::shuffle(&mut addresses);
         let server = SentinelServerType::Master;
         let mut builder = SentinelClientBuilder::new(addresses, service, server)?
             .set_client_to_redis_db(self.database)
@@ -404,10 +413,6 @@ impl Bells {
 
 fn too_late() -> RedisError {
     std::io::Error::from(std::io::ErrorKind::TimedOut).into()
-}
-
-fn unavailable(error: RedisError) -> StoreError {
-    StoreError::Unavailable(format!("is no help: {error}"))
 }
 
 /// What stands under a key, and the time of the server that has it.

@@ -1,27 +1,70 @@
 //! What an entry looks like to whoever keeps it: encrypted and authenticated, or, where that was
 //! asked for by name, in the clear.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
 use super::backend::StoreError;
 
 /// How entries are written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Seal {
-    /// With AES-256-GCM and the keys in a file: a line of base64 for each. The first seals, all of
-    /// them open, so that a new one can be made known everywhere before it is used. The file is read
-    /// at each use, as it may be replaced.
-    Keys(PathBuf),
+    /// With AES-256-GCM and these keys.
+    Keys(KeyFile),
     /// In the clear.
     Clear,
+}
+
+/// The keys in a file: a line of base64 for each. The first seals, all of them open, so that a new
+/// one can be made known everywhere before it is used.
+#[derive(Debug, Clone)]
+pub struct KeyFile {
+    path: PathBuf,
+    /// What it said, and when: it may be replaced.
+    read: Rc<RefCell<Option<(Instant, Keys)>>>,
+}
+
+type Keys = Rc<Vec<Key>>;
+
+impl KeyFile {
+    /// Names the file; nothing is read yet.
+    pub fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            read: Rc::default(),
+        }
+    }
+
+    /// What it says, or said a moment ago.
+    async fn keys(&self) -> Result<Keys, StoreError> {
+        let known = self.read.borrow().clone();
+        match known.filter(|(at, _)| at.elapsed() < READ_AGAIN) {
+            Some((_, keys)) => Ok(keys),
+            None => self.keys_now().await,
+        }
+    }
+
+    async fn keys_now(&self) -> Result<Keys, StoreError> {
+        let path = self.path.clone();
+        // Disks can hang. The thread that waits for one is not one that serves.
+        let read = spawn_blocking(move || read_keys(&path)).await;
+        let read = read
+            .unwrap_or_else(|panicked| Err(StoreError::Key(format!("was not read: {panicked}"))))?;
+        let keys = Rc::new(read);
+        self.read.replace(Some((Instant::now(), Rc::clone(&keys))));
+        Ok(keys)
+    }
 }
 
 /// What was found in the place of an entry.
@@ -43,17 +86,20 @@ impl Seal {
     /// There are none.
     pub fn check_blocking(&self) -> Result<(), StoreError> {
         match self {
-            Self::Keys(path) => read_keys(path).map(drop),
+            Self::Keys(file) => read_keys(&file.path).map(drop),
             Self::Clear => Ok(()),
         }
     }
 
     /// Writes an entry. It can only be read again under the same name.
     pub(super) async fn close(&self, name: &str, plain: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-        let keys = self.keys().await?;
-        let Some(key) = keys.first() else {
+        let Self::Keys(file) = self else {
             return Ok([CLEAR, &plain].concat());
         };
+        let keys = file.keys().await?;
+        let key = keys
+            .first()
+            .ok_or_else(|| StoreError::Key("holds no key".into()))?;
         let mut sealed = plain;
         let nonce = key
             .key
@@ -86,13 +132,20 @@ impl Seal {
         let Some((nonce, rest)) = rest.split_first_chunk::<NONCE>() else {
             return Ok(Opened::Broken);
         };
-        let keys = self.keys().await?;
-        let Some(key) = keys.iter().find(|key| key.id == *id) else {
-            return Err(StoreError::Undecipherable(
-                "it was encrypted with a key that is not in this replica's key_file; make the new \
-                 key known everywhere before it becomes the first",
-            ));
+        let unknown = StoreError::Undecipherable(
+            "it was encrypted with a key that is not in this replica's key_file; make the new key \
+             known everywhere before it becomes the first",
+        );
+        let Self::Keys(file) = self else {
+            return Err(unknown);
         };
+        let known = |keys: &Keys| keys.iter().position(|key| key.id == *id);
+        let mut keys = file.keys().await?;
+        if known(&keys).is_none() {
+            keys = file.keys_now().await?;
+        }
+        let key = known(&keys).and_then(|position| keys.get(position));
+        let key = key.ok_or(unknown)?;
         let mut bytes = rest.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let opened = key.key.open_in_place(nonce, bound_to(name), &mut bytes);
@@ -100,17 +153,6 @@ impl Seal {
             Ok(plain) => Opened::Whole(plain.to_vec()),
             Err(_) => Opened::Broken,
         })
-    }
-
-    /// The keys at this moment; none if entries are in the clear.
-    async fn keys(&self) -> Result<Vec<Key>, StoreError> {
-        let Self::Keys(path) = self else {
-            return Ok(Vec::new());
-        };
-        let path = path.clone();
-        // Disks can hang. The thread that waits for one is not one that serves.
-        let read = spawn_blocking(move || read_keys(&path)).await;
-        read.unwrap_or_else(|panicked| Err(StoreError::Key(format!("was not read: {panicked}"))))
     }
 }
 
@@ -181,6 +223,9 @@ const CLEAR: &[u8] = b"gatepass-1-clear:";
 const ID: usize = 4;
 const NONCE: usize = 12;
 
+/// How long the file is taken to say what it said, unless an entry needs another key.
+const READ_AGAIN: Duration = Duration::from_secs(10);
+
 /// Some hundred keys.
 const LARGEST_FILE: u64 = 8 * 1024;
 
@@ -197,7 +242,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("keys");
         fs::write(&path, lines.join("\n")).unwrap();
-        (directory, Seal::Keys(path))
+        (directory, Seal::Keys(KeyFile::new(path)))
     }
 
     #[tokio::test]
@@ -258,7 +303,7 @@ mod tests {
             assert!(error.contains("openssl rand"), "{error}");
             assert!(!error.contains("canary"), "{error}");
         }
-        let nowhere = Seal::Keys("/nonexistent/keys".into());
+        let nowhere = Seal::Keys(KeyFile::new("/nonexistent/keys".into()));
         nowhere.check_blocking().unwrap_err();
     }
 }

@@ -49,7 +49,7 @@ pub struct SharedSource {
     has_changed: Cell<bool>,
     changes: RefCell<Budget>,
     begun: Instant,
-    /// When this replica asked the provider, since it began.
+    /// When this replica asked the provider, since it began, as far as the budget needs to know.
     asked: RefCell<Vec<Duration>>,
 }
 
@@ -98,8 +98,9 @@ impl SharedSource {
             return Ok(self.take_over(token, age + time_since(read)));
         }
         let patience = Instant::now() + self.longest_turn();
+        let overrides_rest = self.has_changed.take();
         loop {
-            let Ok((claim, spare)) = self.claim(entry).await else {
+            let Ok((claim, spare)) = self.claim(entry, overrides_rest).await else {
                 return self.ask_without_store(occasion).await;
             };
             // Whoever has nothing takes what is left of a token, and waits for the next one with it.
@@ -127,9 +128,11 @@ impl SharedSource {
                         true => Duration::from_secs(1),
                         false => Duration::from_millis(100),
                     };
+                    // All the others wait for the end of the same turn.
+                    let after = self.turn_lasts().mul_f64(fastrand::f64() / 4.0);
                     tokio::select! {
                         () = entry.news() => {}
-                        () = sleep(left.min(look_again)) => {}
+                        () = sleep((left + after).min(look_again)) => {}
                     }
                 }
                 Claim::Resting { left, outcome } => {
@@ -139,7 +142,7 @@ impl SharedSource {
                             "another replica asked and failed ({outcome}), and all wait for a \
                              while; its log says more"
                         ),
-                        left,
+                        left + self.longer_than_others(),
                     ));
                 }
                 Claim::Spent(left) => return Err(self.spent(left)),
@@ -150,14 +153,16 @@ impl SharedSource {
     async fn claim(
         &self,
         entry: &Entry,
+        overrides_rest: bool,
     ) -> Result<(Claim, Option<(StoredToken, Duration)>), super::StoreError> {
         let known = self.known.get();
         let claimant = Claimant {
             name: entry.replica(),
             known,
             lease: self.turn_lasts(),
-            overrides_rest: self.has_changed.take(),
-            per_hour: self.settings.per_hour.filter(|_| !self.is_dying()),
+            overrides_rest,
+            per_hour: self.settings.per_hour,
+            cannot_wait: self.is_dying(),
         };
         let claimed = entry.update(|record, now| {
             let claim = record.claim(&claimant, now);
@@ -285,11 +290,22 @@ impl SharedSource {
     }
 
     async fn ask(&self, occasion: Occasion) -> Result<FetchedToken, FetchError> {
-        self.asked.borrow_mut().push(self.begun.elapsed());
+        self.note_request();
         let fetched = self.source.fetch(occasion).await?;
         self.metrics.fetched.inc();
         self.has_at_hand(&fetched);
         Ok(fetched)
+    }
+
+    /// For the budget, if there is one.
+    fn note_request(&self) {
+        let Some(per_hour) = self.settings.per_hour else {
+            return;
+        };
+        let mut asked = self.asked.borrow_mut();
+        asked.push(self.begun.elapsed());
+        let surplus = asked.len().saturating_sub(per_hour as usize);
+        asked.drain(..surplus);
     }
 
     fn take_over(&self, token: StoredToken, age: Duration) -> FetchedToken {
@@ -344,6 +360,15 @@ impl SharedSource {
         left.checked_sub(reserve).filter(|left| !left.is_zero())
     }
 
+    /// Of a thousand that wait for the provider to come back, those with a good token need not all
+    /// look at the same moment: whoever finds it back tells the others.
+    fn longer_than_others(&self) -> Duration {
+        let affordable = self.left_to_wait().unwrap_or_default() / 2;
+        affordable
+            .min(Duration::from_secs(60))
+            .mul_f64(fastrand::f64())
+    }
+
     /// There is no token, or not for long.
     fn is_dying(&self) -> bool {
         self.left_to_wait().is_none()
@@ -358,7 +383,7 @@ impl SharedSource {
             return longest;
         }
         let life = self.at_hand.get().map(|token| token.lifetime);
-        let short = life.map_or(FIRST_TURN, |life| life / 10);
+        let short = life.map_or(FIRST_TURN, |life| life / 20);
         short.clamp(SHORTEST_TURN, longest.max(SHORTEST_TURN))
     }
 
@@ -395,12 +420,13 @@ impl SharedSource {
     }
 
     /// Resolves when something has changed that the source gets tokens with, as often as it may.
-    async fn change(&self) {
-        self.source.changed().await;
+    async fn change(&self) -> &'static str {
+        let what = self.source.changed().await;
         let due = self.changes.borrow().due(Instant::now());
         sleep_until(due).await;
         self.changes.borrow_mut().take(Instant::now());
         self.has_changed.set(true);
+        what
     }
 }
 
@@ -428,8 +454,8 @@ impl TokenSource for SharedSource {
     fn changed(&self) -> Changed<'_> {
         Box::pin(async {
             tokio::select! {
-                () = self.change() => {}
-                () = self.arrival() => {}
+                what = self.change() => what,
+                () = self.arrival() => "another replica has got a token",
             }
         })
     }
@@ -461,7 +487,7 @@ fn time_since(moment: Moment) -> Duration {
 const FIRST_TURN: Duration = Duration::from_secs(3);
 
 /// Less than this, and a store that is a little slow ends turns.
-const SHORTEST_TURN: Duration = Duration::from_secs(1);
+const SHORTEST_TURN: Duration = Duration::from_millis(500);
 
 /// What is left of a token's life for an attempt that cannot wait.
 const LEAST_RESERVE: Duration = Duration::from_millis(1_500);

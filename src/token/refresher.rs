@@ -139,14 +139,11 @@ impl Refresher {
     /// Resolves when something has changed that a token is got with; a few times a minute at most,
     /// for whoever keeps changing it.
     async fn changed(&self) {
-        self.source.changed().await;
+        let what = self.source.changed().await;
         let due = self.changes.borrow().due(Instant::now());
         sleep_until(due).await;
         self.changes.borrow_mut().take(Instant::now());
-        info!(
-            credential = self.writer.credential(),
-            "what a token is got with has changed: trying now"
-        );
+        info!(credential = self.writer.credential(), "{what}: trying now");
     }
 
     /// Asks once and says when to ask again.

@@ -29,8 +29,8 @@ pub trait TokenSource {
         4
     }
 
-    /// Resolves when another attempt may end otherwise than the last one did, because something on
-    /// this machine has changed: a secret's file, for instance.
+    /// Resolves when another attempt may end otherwise than the last one did, with what has changed:
+    /// a secret's file on this machine, for instance.
     fn changed(&self) -> Changed<'_> {
         Box::pin(std::future::pending())
     }
@@ -51,7 +51,7 @@ pub enum Occasion {
 pub type FetchFuture<'a> = Pin<Box<dyn Future<Output = Result<FetchedToken, FetchError>> + 'a>>;
 
 /// What [`TokenSource::changed`] returns.
-pub type Changed<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+pub type Changed<'a> = Pin<Box<dyn Future<Output = &'static str> + 'a>>;
 
 /// A token as it was handed out.
 #[derive(Debug, Clone)]

@@ -1,5 +1,6 @@
 //! gatepass with servers that others wrote (npm's oidc-provider and Firebase's Auth emulator, PyPI's
-//! django-oauth-toolkit, Debian's nginx), Debian's Prometheus, and with clients that others wrote, see `clients.rs`.
+//! django-oauth-toolkit, Debian's nginx and redis-server), Debian's Prometheus, and with clients that
+//! others wrote, see `clients.rs`.
 //!
 //! Run with `tests/real/run`, which installs them. What is missing fails the test that needs it,
 //! and that says what to install.
@@ -28,12 +29,14 @@ mod auth_emulator;
 mod django;
 mod nginx;
 mod oidc_provider;
+mod redis_server;
 mod server;
 mod waiting;
 
 // The tests.
 mod client_authentication;
 mod clients;
+mod fleet;
 mod identity_toolkit;
 mod json_body;
 mod password;

@@ -16,7 +16,7 @@ use super::secret::{self, Keys};
 use super::{LEGAL_NAME, choice, identity, is_legal_name, required};
 use crate::oauth::transport::is_loopback;
 use crate::store::redis::{DEFAULT_PORT, Node, Topology};
-use crate::store::{Directory, Place, RedisSettings, Seal, Settings};
+use crate::store::{Directory, KeyFile, Place, RedisSettings, Seal, Settings};
 
 /// Resolves the stores; none if any of them has a mistake.
 pub(super) fn resolve(
@@ -84,7 +84,7 @@ fn seal(raw: &raw::Store, path: &Path, report: &mut Report) -> Option<Seal> {
             let key = path.key("key_file");
             // Looked at first: one who pastes a key in the place of its file is not shown it.
             secret::key_file(file.clone(), &key, report)?;
-            let seal = Seal::Keys(PathBuf::from(file));
+            let seal = Seal::Keys(KeyFile::new(PathBuf::from(file)));
             match seal.check_blocking() {
                 Ok(()) => Some(seal),
                 Err(error) => {

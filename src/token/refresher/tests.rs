@@ -87,7 +87,10 @@ impl TokenSource for Script {
 
     fn changed(&self) -> Changed<'_> {
         let changed = Rc::clone(&self.0.borrow().changed);
-        Box::pin(async move { changed.notified().await })
+        Box::pin(async move {
+            changed.notified().await;
+            "the test says so"
+        })
     }
 }
 

@@ -1,0 +1,121 @@
+//! How many token requests fleets send, on a virtual clock.
+//!
+//! `cargo run --release --example fleet` prints the tables of `docs/fleet.md`;
+//! `cargo run --release --example fleet -- --replicas 1000 --hours 24 --life 3600` plays a fleet of
+//! one's own.
+
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    missing_docs,
+    unreachable_pub,
+    reason = "an example prints, and stops at the unexpected"
+)]
+
+mod simulation;
+
+use std::time::Duration;
+
+use clap::Parser;
+use simulation::{Client, HOUR, MINUTE, Scenario, play};
+
+#[derive(Parser)]
+struct Arguments {
+    /// Plays this many replicas only, and not all the tables.
+    #[arg(long)]
+    replicas: Option<usize>,
+    /// How long it is played.
+    #[arg(long, default_value_t = 24)]
+    hours: u32,
+    /// The life of a token, in seconds.
+    #[arg(long, default_value_t = 3600)]
+    life: u64,
+    /// How many requests a minute the provider takes.
+    #[arg(long, default_value_t = 200)]
+    per_minute: usize,
+    /// For the random numbers.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    let calm = Scenario {
+        replicas: arguments.replicas.unwrap_or(1_000),
+        client: Client::Shared,
+        life: Duration::from_secs(arguments.life),
+        lasts: HOUR * arguments.hours,
+        provider_down: None,
+        store_down: None,
+        restart: None,
+        per_minute: arguments.per_minute,
+        seed: arguments.seed,
+    };
+    let sizes = match arguments.replicas {
+        Some(replicas) => vec![replicas],
+        None => vec![1, 10, 100, 1_000, 10_000],
+    };
+    println!("{HEADER}");
+    for replicas in sizes {
+        table("calm", Scenario { replicas, ..calm });
+    }
+    let noon = calm.lasts / 2;
+    let around_noon = Some((noon, noon + 2 * HOUR));
+    println!("\n{HEADER}");
+    table(
+        "the provider is down for 2 h",
+        Scenario {
+            provider_down: around_noon,
+            ..calm
+        },
+    );
+    table(
+        "the store is down for 2 h",
+        Scenario {
+            store_down: around_noon,
+            ..calm
+        },
+    );
+    table(
+        "all are started anew at noon",
+        Scenario {
+            restart: Some(noon),
+            ..calm
+        },
+    );
+    let both = Scenario {
+        store_down: around_noon,
+        restart: Some(noon + HOUR),
+        ..calm
+    };
+    table("all are started anew while the store is down", both);
+}
+
+/// A line for each client.
+fn table(what: &str, scenario: Scenario) {
+    let clients = [
+        ("naive", Client::Naive),
+        ("alone, spread 10%", Client::Alone { spread: 0.1 }),
+        ("alone, spread 50%", Client::Alone { spread: 0.5 }),
+        ("with a store", Client::Shared),
+    ];
+    for (name, client) in clients {
+        let outcome = play(Scenario { client, ..scenario });
+        let hours = scenario.lasts.as_secs_f64() / HOUR.as_secs_f64();
+        println!(
+            "| {what} | {} | {name} | {} | {:.1} | {} | {} | {} | {} |",
+            scenario.replicas,
+            outcome.asked.len(),
+            outcome.asked.len() as f64 / hours,
+            outcome.worst_second(Duration::ZERO),
+            outcome.worst_second(5 * MINUTE),
+            outcome.throttled,
+            outcome.minutes_without,
+        );
+    }
+}
+
+const HEADER: &str = "\
+| what happens | replicas | client | token requests | in an hour | worst second | worst after the \
+start | refused as too many | minutes without a token |
+|---|--:|---|--:|--:|--:|--:|--:|--:|";

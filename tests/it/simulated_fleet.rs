@@ -1,0 +1,80 @@
+//! Days of fleets on a virtual clock; `docs/fleet.md` has more of them.
+
+#[allow(dead_code, reason = "the example uses more of it")]
+#[path = "../../examples/fleet/simulation.rs"]
+mod simulation;
+
+use std::time::Duration;
+
+use simulation::{Client, HOUR, MINUTE, Outcome, Scenario, play};
+
+/// Replicas that start in the same second, tokens of an hour, one day.
+fn day(client: Client) -> Scenario {
+    Scenario {
+        replicas: REPLICAS,
+        client,
+        life: HOUR,
+        lasts: 24 * HOUR,
+        provider_down: None,
+        store_down: None,
+        restart: None,
+        per_minute: usize::MAX,
+        seed: 1,
+    }
+}
+
+/// As many as a test has the time for.
+const REPLICAS: usize = 200;
+
+fn nobody_was_without_a_token(outcome: &Outcome) {
+    assert_eq!(outcome.minutes_without, 0);
+}
+
+#[test]
+fn many_with_a_store_ask_as_one() {
+    let outcome = play(day(Client::Shared));
+    nobody_was_without_a_token(&outcome);
+    assert!(outcome.asked.len() <= 35, "{}", outcome.asked.len());
+}
+
+#[test]
+fn many_without_a_store_keep_out_of_each_others_way() {
+    let outcome = play(day(Client::Alone { spread: 0.5 }));
+    nobody_was_without_a_token(&outcome);
+    // They are ready as soon as they can be, so the first second sees all of them.
+    assert_eq!(outcome.worst_second(MINUTE * 0), REPLICAS);
+    let worst = outcome.worst_second(MINUTE);
+    assert!(worst <= 4, "{worst} in a second");
+}
+
+#[test]
+fn many_that_lose_the_store_for_two_hours_spread_and_find_each_other_again() {
+    let lost = (12 * HOUR, 14 * HOUR);
+    let outcome = play(Scenario {
+        store_down: Some(lost),
+        ..day(Client::Shared)
+    });
+    nobody_was_without_a_token(&outcome);
+    let worst = outcome.worst_second(MINUTE);
+    assert!(worst <= 8, "{worst} in a second");
+    let after = outcome
+        .asked
+        .iter()
+        .filter(|at| **at > lost.1 + HOUR)
+        .count();
+    assert!(after <= 15, "{after}");
+}
+
+#[test]
+fn many_without_their_provider_ask_it_at_the_pace_of_one() {
+    let down = (3 * HOUR, 4 * HOUR);
+    let outcome = play(Scenario {
+        provider_down: Some(down),
+        lasts: 5 * HOUR,
+        ..day(Client::Shared)
+    });
+    let during = |at: &&Duration| (down.0..down.1).contains(*at);
+    let during = outcome.asked.iter().filter(during).count();
+    // From 3:30 on, every 2.5 to 5 s, and each attempt takes a second.
+    assert!((250..750).contains(&during), "{during}");
+}
