@@ -6,6 +6,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 
 use super::demand::{Demand, Refusal, RefusalMetrics, RefusalSettings, RefusedBy, Wish};
+use super::source::FailureKind;
 use super::{AccessToken, Setback, TokenState};
 
 /// Makes a credential's cell, with no token in it.
@@ -50,6 +51,8 @@ impl TokenWriter {
     /// Tells readers of a failure. A token that is still valid stays: a failed refresh takes
     /// nothing from the requests.
     pub fn record_setback(&self, setback: Setback) {
+        // Where nobody was asked, nobody has failed: a refusal is still a reason to ask.
+        let failed = setback.error.kind != FailureKind::HeldBack;
         let setback = Some(setback);
         let state = match &**self.current() {
             TokenState::Pending(_) => TokenState::Pending(setback),
@@ -58,7 +61,7 @@ impl TokenWriter {
         };
         self.put(state);
         let generation = self.current().generation();
-        self.cell().demand.attempted(generation, true);
+        self.cell().demand.attempted(generation, failed);
     }
 
     /// Resolves when there is a reason to look at the token before its time.

@@ -182,3 +182,18 @@ async fn refusals_do_not_hurry_a_provider_that_asks_for_patience() {
     pass(Duration::from_secs(11)).await;
     assert_eq!(stage.fetches(), 3);
 }
+
+/// Nobody was asked, so nobody has failed: a token that an upstream refuses is still renewed.
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn what_was_held_back_holds_no_refusal_back() {
+    let held_back = Answer::Failure(FailureKind::HeldBack);
+    let stage = Stage::play([token(3600), held_back, token(3600)]);
+    settle().await;
+    pass(Duration::from_secs(48 * 60)).await;
+    assert_eq!(stage.fetches(), 2);
+    let generation = stage.reader.load().generation();
+    assert!(matches!(
+        stage.reader.refuse(generation),
+        Refusal::Awaited(_)
+    ));
+}
