@@ -9,6 +9,7 @@
 mod backend;
 mod directory;
 mod entry;
+mod hourly;
 mod memory;
 mod metrics;
 mod private_file;

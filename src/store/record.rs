@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::SavedSession;
+use super::hourly::{self, HOUR};
 use crate::token::schedule;
 use crate::token::source::{FailureKind, FetchedToken};
 
@@ -122,9 +123,8 @@ impl Record {
                 outcome: rest.outcome.clone(),
             };
         }
-        self.asked.retain(|at| *at <= now && now - *at < HOUR);
         if let Some(per_hour) = claimant.per_hour.filter(|_| !claimant.cannot_wait)
-            && let Some(left) = until_affordable(&self.asked, per_hour, now)
+            && let Some(left) = hourly::until_affordable(&self.asked, per_hour, now)
         {
             return Claim::Spent(left);
         }
@@ -136,9 +136,7 @@ impl Record {
             until: now + claimant.lease,
         });
         if let Some(per_hour) = claimant.per_hour {
-            self.asked.push(now);
-            let surplus = self.asked.len().saturating_sub(per_hour as usize);
-            self.asked.drain(..surplus);
+            hourly::note(&mut self.asked, per_hour, now);
         }
         Claim::Granted(Turn {
             generation: self.generation,
@@ -246,8 +244,7 @@ impl Record {
 
     /// How many requests the last hour has seen.
     pub(super) fn asked_lately(&self, now: Duration) -> usize {
-        let lately = |at: &&Duration| **at <= now && now - **at < HOUR;
-        self.asked.iter().filter(lately).count()
+        hourly::asked_lately(&self.asked, now)
     }
 
     /// How long it is worth keeping.
@@ -290,25 +287,10 @@ impl StoredToken {
     }
 }
 
-/// How long it takes until there are fewer than so many in the last hour; nothing if there are.
-pub(super) fn until_affordable(
-    asked: &[Duration],
-    per_hour: u32,
-    now: Duration,
-) -> Option<Duration> {
-    let per_hour = usize::try_from(per_hour).unwrap_or(usize::MAX);
-    let blocking = asked.len().checked_sub(per_hour)?;
-    let oldest = asked.get(blocking)?;
-    Some((*oldest + HOUR).saturating_sub(now))
-}
-
 /// One of the two places where a secret is written out on purpose; what holds it is sealed.
 fn written_out<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose_secret())
 }
-
-/// What a budget is for.
-pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
 /// The largest budget: an entry holds the times of so many requests.
 pub const MOST_PER_HOUR: u32 = 1_000;
@@ -320,184 +302,4 @@ const SESSION_KEPT: Duration = Duration::from_secs(90 * 86_400);
 const LONGEST_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const fn seconds(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    fn claimant(name: &str, known: u64) -> Claimant<'_> {
-        Claimant {
-            name,
-            known,
-            lease: seconds(20),
-            overrides_rest: false,
-            per_hour: None,
-            cannot_wait: false,
-        }
-    }
-
-    fn token(lifetime: u64) -> FetchedToken {
-        FetchedToken {
-            secret: "canary".into(),
-            scheme: "Bearer".into(),
-            lifetime: seconds(lifetime),
-            refresh_in: None,
-            age: Duration::ZERO,
-        }
-    }
-
-    fn granted(claim: Claim) -> Turn {
-        match claim {
-            Claim::Granted(turn) => turn,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn one_asks_and_the_others_take_over() {
-        let mut record = Record::default();
-        let turn = granted(record.claim(&claimant("a", 0), seconds(100)));
-        assert!(
-            matches!(record.claim(&claimant("b", 0), seconds(101)), Claim::Held(left) if left == seconds(19))
-        );
-        assert!(record.succeed(turn, "a", &token(3_600)));
-        let Claim::Newer(taken, age) = record.claim(&claimant("b", 0), seconds(160)) else {
-            panic!("it is there");
-        };
-        assert_eq!(
-            (taken.generation, taken.by.as_str(), age),
-            (1, "a", seconds(60))
-        );
-        let turn = granted(record.claim(&claimant("b", 1), seconds(161)));
-        assert_eq!(turn.generation, 2);
-    }
-
-    #[test]
-    fn who_has_been_overtaken_changes_nothing() {
-        let mut record = Record::default();
-        let stalled = granted(record.claim(&claimant("a", 0), seconds(100)));
-        let next = granted(record.claim(&claimant("b", 0), seconds(121)));
-        assert!(!record.prolong(stalled, seconds(20), seconds(122)));
-        record.fail(
-            stalled,
-            "a",
-            FailureKind::Unavailable,
-            seconds(5),
-            seconds(122),
-        );
-        assert!(record.is_turn(next.generation), "a's failure is no news");
-        assert!(record.succeed(next, "b", &token(3_600)));
-        assert!(!record.succeed(stalled, "a", &token(3_600)));
-        assert_eq!(record.token.unwrap().by, "b");
-    }
-
-    /// A late answer is better than none.
-    #[test]
-    fn a_turn_that_is_over_still_brings_a_token_if_nobody_else_has() {
-        let mut record = Record::default();
-        let stalled = granted(record.claim(&claimant("a", 0), seconds(100)));
-        let next = granted(record.claim(&claimant("b", 0), seconds(121)));
-        assert!(record.succeed(stalled, "a", &token(3_600)));
-        assert!(record.is_turn(next.generation));
-        assert!(record.succeed(next, "b", &token(3_600)));
-    }
-
-    #[test]
-    fn all_wait_after_a_failure_but_who_has_something_new() {
-        let mut record = Record::default();
-        let turn = granted(record.claim(&claimant("a", 0), seconds(100)));
-        record.fail(turn, "a", FailureKind::Refused, seconds(30), seconds(101));
-        let Claim::Resting { left, outcome } = record.claim(&claimant("b", 0), seconds(111)) else {
-            panic!("all wait");
-        };
-        assert_eq!((left, outcome.as_str()), (seconds(20), "refused"));
-        let eager = Claimant {
-            overrides_rest: true,
-            ..claimant("c", 0)
-        };
-        let turn = granted(record.claim(&eager, seconds(112)));
-        assert_eq!(turn.failures, 1);
-        record.fail(turn, "c", FailureKind::Refused, seconds(30), seconds(113));
-        let turn = granted(record.claim(&claimant("b", 0), seconds(143)));
-        assert_eq!(turn.failures, 2);
-    }
-
-    #[test]
-    fn a_budget_holds_for_any_hour() {
-        let mut record = Record::default();
-        let frugal = Claimant {
-            per_hour: Some(2),
-            ..claimant("a", 0)
-        };
-        for at in [0, 600] {
-            let turn = granted(record.claim(&frugal, seconds(at)));
-            record.fail(
-                turn,
-                "a",
-                FailureKind::Unavailable,
-                Duration::ZERO,
-                seconds(at),
-            );
-        }
-        assert!(
-            matches!(record.claim(&frugal, seconds(900)), Claim::Spent(left) if left == seconds(2_700))
-        );
-        assert_eq!(record.asked_lately(seconds(900)), 2);
-        let urgent = Claimant {
-            cannot_wait: true,
-            ..frugal.clone()
-        };
-        let turn = granted(record.claim(&urgent, seconds(901)));
-        record.fail(
-            turn,
-            "b",
-            FailureKind::Unavailable,
-            Duration::ZERO,
-            seconds(901),
-        );
-        assert!(
-            matches!(record.claim(&frugal, seconds(3_600)), Claim::Spent(left) if left == seconds(600))
-        );
-        granted(record.claim(&frugal, seconds(4_200)));
-    }
-
-    #[test]
-    fn a_store_that_has_lost_its_memory_does_not_fall_behind() {
-        let mut record = Record::default();
-        assert_eq!(
-            granted(record.claim(&claimant("a", 57), seconds(0))).generation,
-            58
-        );
-    }
-
-    #[test]
-    fn a_token_from_the_future_or_at_its_end_is_left_alone() {
-        let mut record = Record::default();
-        let turn = granted(record.claim(&claimant("a", 0), seconds(1_000)));
-        assert!(record.succeed(turn, "a", &token(100)));
-        assert!(
-            record.spare(0, seconds(999)).is_none(),
-            "the clock was set back"
-        );
-        assert!(record.fresh(0, seconds(1_079)).is_some());
-        assert!(record.fresh(0, seconds(1_080)).is_none());
-        assert!(record.spare(0, seconds(1_098)).is_some());
-        assert!(record.spare(0, seconds(1_099)).is_none());
-    }
-
-    #[test]
-    fn nothing_shows_a_secret_and_all_of_it_comes_back() {
-        let mut record = Record::default();
-        let turn = granted(record.claim(&claimant("a", 0), seconds(1)));
-        assert!(record.succeed(turn, "a", &token(3_600)));
-        assert!(!format!("{record:?}").contains("canary"));
-        let written = serde_json::to_vec(&record).unwrap();
-        let read: Record = serde_json::from_slice(&written).unwrap();
-        let (token, age) = read.fresh(0, seconds(3)).unwrap();
-        let fetched = token.aged(age);
-        assert_eq!(fetched.secret.expose_secret(), "canary");
-        assert_eq!(fetched.age, seconds(2));
-    }
-}
+mod tests;

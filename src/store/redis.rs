@@ -3,8 +3,9 @@
 //! An entry is one key, so a Cluster needs no more than one server for it. Scripts make reading and
 //! swapping one step each, by the server's clock. Another connection hears of news.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+mod news;
+
+use std::cell::RefCell;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -16,16 +17,14 @@ use ::redis::cluster_async::ClusterConnection;
 use ::redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use ::redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue,
-    IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError,
-    RedisResult, TlsCertificates, TlsMode, Value, cmd,
+    IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo, RedisError, RedisResult,
+    TlsCertificates, TlsMode, cmd,
 };
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::{Notify, mpsc};
-use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
-use tracing::debug;
 
 use super::backend::{Answer, Backend, Reading, StoreError, Swap};
+use news::Bells;
 
 /// Where a Redis is and how it is reached.
 #[derive(Clone)]
@@ -143,7 +142,7 @@ impl Backend for Redis {
     }
 
     fn brings_news(&self) -> bool {
-        self.bells.heard.get()
+        self.bells.are_heard()
     }
 }
 
@@ -330,91 +329,6 @@ impl RedisSettings {
     }
 }
 
-/// Who waits for news of which name.
-#[derive(Default)]
-struct Bells {
-    by_name: RefCell<HashMap<String, Rc<Notify>>>,
-    /// Somebody listens at this moment.
-    heard: Cell<bool>,
-}
-
-impl Bells {
-    fn of(&self, name: &str) -> Rc<Notify> {
-        let mut by_name = self.by_name.borrow_mut();
-        Rc::clone(by_name.entry(name.to_owned()).or_default())
-    }
-
-    fn ring(&self, name: &[u8]) {
-        let by_name = self.by_name.borrow();
-        if let Some(bell) = std::str::from_utf8(name)
-            .ok()
-            .and_then(|name| by_name.get(name))
-        {
-            bell.notify_waiters();
-        }
-    }
-
-    fn ring_all(&self) {
-        for bell in self.by_name.borrow().values() {
-            bell.notify_waiters();
-        }
-    }
-
-    /// Listens for ever, again and again. Whoever waits looks for itself whenever that begins or
-    /// ends, because nobody knows what was missed.
-    async fn listen(&self, calls: &Calls) {
-        for turn in 0.. {
-            if let Err(error) = self.listen_once(calls, turn).await {
-                debug!("news of the store are not heard: {error}");
-            }
-            self.heard.set(false);
-            self.ring_all();
-            sleep(LISTEN_AGAIN.mul_f64(0.5 + fastrand::f64())).await;
-        }
-    }
-
-    async fn listen_once(&self, calls: &Calls, turn: usize) -> RedisResult<()> {
-        // What does not fit is lost, and the connection with it.
-        let (said, mut hears) = mpsc::channel(QUEUE);
-        let config = calls
-            .config()
-            .set_push_sender(move |message: PushInfo| said.try_send(message));
-        let subscribed = timeout(calls.time_out * 2, async {
-            let client = calls.client(turn).await?;
-            let connection = client.get_multiplexed_async_connection_with_config(&config);
-            let mut connection = connection.await?;
-            connection.subscribe(CHANNEL).await?;
-            Ok::<_, RedisError>(connection)
-        });
-        let mut connection = subscribed.await.unwrap_or_else(|_| Err(too_late()))?;
-        self.heard.set(true);
-        self.ring_all();
-        loop {
-            tokio::select! {
-                message = hears.recv() => match message {
-                    Some(PushInfo { kind: PushKind::Message, data }) => {
-                        if let [_, Value::BulkString(name)] = data.as_slice() {
-                            self.ring(name);
-                        }
-                    }
-                    None | Some(PushInfo { kind: PushKind::Disconnection, .. }) => {
-                        return Ok(());
-                    }
-                    Some(_) => {}
-                },
-                // A connection that the network has forgotten brings no news and no error.
-                () = sleep(ALIVE) => {
-                    cmd("PING").query_async::<()>(&mut connection).await?;
-                }
-            }
-        }
-    }
-}
-
-fn too_late() -> RedisError {
-    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
-}
-
 /// What stands under a key, and the time of the server that has it.
 const READ: &str = "return {redis.call('GET', KEYS[1]), redis.call('TIME')}";
 
@@ -427,12 +341,6 @@ return 1";
 
 /// Where it is said which entry is new.
 const CHANNEL: &str = "gatepass";
-
-const QUEUE: usize = 64;
-
-/// How often a connection is asked whether it is alive, and how soon another is tried.
-const ALIVE: Duration = Duration::from_secs(10);
-const LISTEN_AGAIN: Duration = Duration::from_secs(2);
 
 /// The one that Redis has registered.
 pub const DEFAULT_PORT: u16 = 6379;

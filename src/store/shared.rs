@@ -14,7 +14,8 @@ use tracing::info;
 
 use super::StoreMetrics;
 use super::entry::{Change, Entry};
-use super::record::{Claim, Claimant, HOUR, StoredToken, Turn, until_affordable};
+use super::hourly::HourlyBudget;
+use super::record::{Claim, Claimant, StoredToken, Turn};
 use crate::token::budget::Budget;
 use crate::token::source::{
     Changed, FailureKind, FetchError, FetchFuture, FetchedToken, Occasion, TokenSource,
@@ -35,7 +36,7 @@ pub struct SharedSource {
     source: Box<dyn TokenSource>,
     credential: String,
     entry: Option<Rc<Entry>>,
-    settings: SharingSettings,
+    timeout: Duration,
     metrics: StoreMetrics,
     /// The generation of the last token from the store.
     known: Cell<u64>,
@@ -48,9 +49,7 @@ pub struct SharedSource {
     /// Something has changed that a token is got with.
     has_changed: Cell<bool>,
     changes: RefCell<Budget>,
-    begun: Instant,
-    /// When this replica asked the provider, since it began, as far as the budget needs to know.
-    asked: RefCell<Vec<Duration>>,
+    budget: HourlyBudget,
 }
 
 /// The last token, as far as it matters here.
@@ -70,11 +69,13 @@ impl SharedSource {
         metrics: StoreMetrics,
     ) -> Self {
         let changes = Budget::full(source.changes_per_minute());
+        let budget = HourlyBudget::new(settings.per_hour, metrics.clone());
         Self {
+            budget,
             source,
             credential,
             entry,
-            settings,
+            timeout: settings.timeout,
             metrics,
             known: Cell::new(0),
             at_hand: Cell::new(None),
@@ -83,8 +84,6 @@ impl SharedSource {
             has_waited: Cell::new(false),
             has_changed: Cell::new(false),
             changes: RefCell::new(changes),
-            begun: Instant::now(),
-            asked: RefCell::default(),
         }
     }
 
@@ -161,7 +160,7 @@ impl SharedSource {
             known,
             lease: self.turn_lasts(),
             overrides_rest,
-            per_hour: self.settings.per_hour,
+            per_hour: self.budget.per_hour,
             cannot_wait: self.is_dying(),
         };
         let claimed = entry.update(|record, now| {
@@ -177,7 +176,7 @@ impl SharedSource {
             }
         });
         let (claim, spare, asked) = claimed.await?;
-        self.show_budget(asked);
+        self.budget.show(asked);
         Ok((claim, spare))
     }
 
@@ -273,15 +272,8 @@ impl SharedSource {
 
     /// Within the budget of this replica.
     async fn ask_alone(&self, occasion: Occasion) -> Result<FetchedToken, FetchError> {
-        let now = self.begun.elapsed();
-        let asked = {
-            let mut asked = self.asked.borrow_mut();
-            asked.retain(|at| now - *at < HOUR);
-            asked.clone()
-        };
-        self.show_budget(asked.len());
-        if let Some(per_hour) = self.settings.per_hour.filter(|_| !self.is_dying())
-            && let Some(left) = until_affordable(&asked, per_hour, now)
+        if let Some(left) = self.budget.is_spent()
+            && !self.is_dying()
         {
             return Err(self.spent(left));
         }
@@ -290,22 +282,11 @@ impl SharedSource {
     }
 
     async fn ask(&self, occasion: Occasion) -> Result<FetchedToken, FetchError> {
-        self.note_request();
+        self.budget.note();
         let fetched = self.source.fetch(occasion).await?;
         self.metrics.fetched.inc();
         self.has_at_hand(&fetched);
         Ok(fetched)
-    }
-
-    /// For the budget, if there is one.
-    fn note_request(&self) {
-        let Some(per_hour) = self.settings.per_hour else {
-            return;
-        };
-        let mut asked = self.asked.borrow_mut();
-        asked.push(self.begun.elapsed());
-        let surplus = asked.len().saturating_sub(per_hour as usize);
-        asked.drain(..surplus);
     }
 
     fn take_over(&self, token: StoredToken, age: Duration) -> FetchedToken {
@@ -335,7 +316,7 @@ impl SharedSource {
     /// The budget is used up. It is asked again when there is some, or when the token would die.
     fn spent(&self, left: Duration) -> FetchError {
         self.metrics.spent.inc();
-        let per_hour = self.settings.per_hour.unwrap_or_default();
+        let per_hour = self.budget.per_hour.unwrap_or_default();
         let wait = left.min(self.left_to_wait().unwrap_or_default());
         held_back(
             format!(
@@ -344,12 +325,6 @@ impl SharedSource {
             ),
             wait.max(Duration::from_secs(1)),
         )
-    }
-
-    fn show_budget(&self, asked: usize) {
-        let asked = i64::try_from(asked).unwrap_or(i64::MAX);
-        let left = |per_hour: u32| (i64::from(per_hour) - asked).max(0);
-        self.metrics.budget_left(self.settings.per_hour.map(left));
     }
 
     /// How long another token can still be waited for; nothing if it cannot.
@@ -388,7 +363,7 @@ impl SharedSource {
     }
 
     fn longest_turn(&self) -> Duration {
-        self.settings.timeout * 2
+        self.timeout * 2
     }
 
     /// Resolves when the store has a newer token, which is then at hand.

@@ -42,7 +42,7 @@ fn many_without_a_store_keep_out_of_each_others_way() {
     let outcome = play(day(Client::Alone { spread: 0.5 }));
     nobody_was_without_a_token(&outcome);
     // They are ready as soon as they can be, so the first second sees all of them.
-    assert_eq!(outcome.worst_second(MINUTE * 0), REPLICAS);
+    assert_eq!(outcome.worst_second(Duration::ZERO), REPLICAS);
     let worst = outcome.worst_second(MINUTE);
     assert!(worst <= 4, "{worst} in a second");
 }

@@ -6,6 +6,7 @@ use prometheus::Registry;
 use secrecy::ExposeSecret;
 
 use super::*;
+use crate::store::hourly::HOUR;
 use crate::store::{Answer, Backend, Memory, Reading, Seal, StoreError, StoresMetrics, Swap};
 
 /// Counts how often it is asked.
