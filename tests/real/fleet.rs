@@ -239,7 +239,7 @@ async fn over_tls_as_a_user_that_may_do_no_more_than_it_needs() {
     gatepass.output_with("WRONGPASS");
     // So it does with a server that nobody it trusts has vouched for.
     let stranger = tempfile::NamedTempFile::new().unwrap();
-    let authority = crate::certificates::Authority::new();
+    let authority = crate::support::certificates::Authority::new();
     std::fs::write(stranger.path(), authority.pem()).unwrap();
     let user = format!("username = \"gatepass\"\npassword = \"{PASSWORD}\"");
     let config = stage.config(&[url, user, trust(stranger.path())].join("\n"));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::certificates::Authority;
+use crate::support::certificates::Authority;
 use crate::support::client::PATIENCE;
 use crate::waiting::eventually;
 
