@@ -223,3 +223,93 @@ async fn another_name_can_be_asked_for_than_that_of_the_address() {
     let authority = upstream.last().uri.authority().unwrap().clone();
     assert_eq!(authority.host(), "localhost", "the name is for TLS alone");
 }
+
+/// What a server does whose certificate is not even looked at.
+#[derive(Debug, Clone, Copy)]
+enum Silence {
+    /// It says nothing.
+    Stalls,
+    /// It speaks HTTP without TLS.
+    IsPlain,
+}
+
+async fn not_tls(silence: Silence) -> (u16, Arc<std::sync::Mutex<Vec<u8>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let seen = Arc::<std::sync::Mutex<Vec<u8>>>::default();
+    let log = Arc::clone(&seen);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let log = Arc::clone(&log);
+            tokio::spawn(async move {
+                let mut bytes = [0; 4096];
+                while let Ok(read @ 1..) = stream.read(&mut bytes).await {
+                    log.lock().unwrap().extend(&bytes[..read]);
+                    if let Silence::IsPlain = silence {
+                        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                        let _ = stream.write_all(answer).await;
+                    }
+                }
+            });
+        }
+    });
+    (port, seen)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_who_it_should_be_gets_neither_token_nor_secret() {
+    let authority = Authority::new();
+    let directory = tempfile::tempdir().unwrap();
+    let ca_file = write(directory.path(), &authority.pem());
+    let trust = format!("tls.ca_file = \"{}\"", ca_file.display());
+    let mut cases = Vec::new();
+    for silence in [Silence::Stalls, Silence::IsPlain] {
+        let (port, seen) = not_tls(silence).await;
+        cases.push((port, Some(seen), format!("{silence:?}")));
+    }
+    let expired = authority.expired_server().server_tls(&[]);
+    let unnamed = authority.server_by_common_name().server_tls(&[]);
+    let mut servers = Vec::new();
+    for (tls, why) in [
+        (expired, "expired"),
+        (unnamed, "named by its common name alone"),
+    ] {
+        let server = Http2Upstream::start_with(1, Some(tls)).await;
+        cases.push((server.port(), None, why.to_owned()));
+        servers.push(server);
+    }
+    for (port, seen, why) in cases {
+        let origin = format!("https://localhost:{port}");
+        let (provider, plain) = (AuthorizationServer::start(), Upstream::start().await);
+        let config = simple_config(&provider, &plain).replace(&plain.origin(), &origin);
+        let keys = "timeouts.connect = \"500ms\"\nprotocol = \"http2\"";
+        let gatepass = Gatepass::start(&format!("{config}\n{trust}\n{keys}"))
+            .ready()
+            .await;
+        let answer = get(gatepass.proxy(), "/").await;
+        assert_eq!(answer.status(), 502, "{why}: {answer:?}");
+        assert!(answer.body().contains("TLS handshake"), "{why}: {answer:?}");
+
+        // The same as a token endpoint.
+        let config = simple_config(&provider, &plain)
+            .replace(&provider.token_endpoint(), &format!("{origin}/token"))
+            .replace(
+                "client_id",
+                &format!("{trust}\ntimeout = \"500ms\"\nclient_id"),
+            );
+        let gatepass = Gatepass::start(&config);
+        gatepass.output_with("no token to send");
+        assert_eq!(provider.count(), 1, "{why}: only the first one was asked");
+        if let Some(seen) = seen {
+            let seen = String::from_utf8_lossy(&seen.lock().unwrap()).into_owned();
+            assert!(
+                !seen.contains("canary") && !seen.contains("POST"),
+                "{why}: {seen:?}"
+            );
+        }
+    }
+    for server in servers {
+        assert_eq!(server.requests(), 0);
+    }
+}

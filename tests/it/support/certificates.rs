@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    date_time_ymd,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -43,6 +44,21 @@ impl Authority {
     pub fn server_named(&self, name: &str) -> Identity {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.distinguished_name = named(&[(DnType::CommonName, name)]);
+        self.sign(&params)
+    }
+
+    /// A server's certificate that has run out.
+    pub fn expired_server(&self) -> Identity {
+        let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.not_before = date_time_ymd(2001, 1, 1);
+        params.not_after = date_time_ymd(2002, 1, 1);
+        self.sign(&params)
+    }
+
+    /// A server's certificate that names it only where names are not looked for any more.
+    pub fn server_by_common_name(&self) -> Identity {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name = named(&[(DnType::CommonName, "localhost")]);
         self.sign(&params)
     }
 

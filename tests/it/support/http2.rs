@@ -140,6 +140,10 @@ impl Http2Upstream {
         self.state.connections.load(Ordering::Relaxed)
     }
 
+    pub fn requests(&self) -> usize {
+        self.state.heads.lock().unwrap().len()
+    }
+
     /// The head of the last request.
     pub fn last(&self) -> http::request::Parts {
         let heads = self.state.heads.lock().unwrap();
