@@ -6,6 +6,7 @@
 
 #![allow(
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     missing_docs,
     unreachable_pub,
@@ -96,7 +97,7 @@ fn table(what: &str, scenario: Scenario) {
     let clients = [
         ("naive", Client::Naive),
         ("alone, spread 10%", Client::Alone { spread: 0.1 }),
-        ("alone, spread 50%", Client::Alone { spread: 0.5 }),
+        ("alone, spread 70%", Client::Alone { spread: 0.7 }),
         ("with a store", Client::Shared),
     ];
     for (name, client) in clients {
@@ -105,8 +106,8 @@ fn table(what: &str, scenario: Scenario) {
         println!(
             "| {what} | {} | {name} | {} | {:.1} | {} | {} | {} | {} |",
             scenario.replicas,
-            outcome.asked.len(),
-            outcome.asked.len() as f64 / hours,
+            outcome.total(),
+            outcome.total() as f64 / hours,
             outcome.worst_second(Duration::ZERO),
             outcome.worst_second(5 * MINUTE),
             outcome.throttled,

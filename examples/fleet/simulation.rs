@@ -1,6 +1,7 @@
 //! A fleet on a virtual clock: gatepass's own refreshers, against a model of a provider.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::pending;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -45,7 +46,7 @@ pub struct Scenario {
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Client {
-    /// Asks when its token ends, and every second until there is another.
+    /// Asks when its token ends, and every ten seconds until there is another.
     Naive,
     /// gatepass by itself, spreading its refreshes over a part of the life.
     Alone { spread: f64 },
@@ -56,8 +57,8 @@ pub enum Client {
 /// What came of it.
 #[derive(Debug)]
 pub struct Outcome {
-    /// When the provider was asked.
-    pub asked: Vec<Duration>,
+    /// How often the provider was asked in each second.
+    pub asked: Vec<usize>,
     /// How many of these it refused because there were too many.
     pub throttled: usize,
     /// The time that replicas were without a usable token, all of them together, in minutes.
@@ -65,13 +66,16 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The most requests in any second that begins after `from`.
+    /// How often it was asked.
+    pub fn total(&self) -> usize {
+        self.asked.iter().sum()
+    }
+
+    /// The most requests in any second from one on.
     pub fn worst_second(&self, from: Duration) -> usize {
-        let mut seconds = std::collections::BTreeMap::<u64, usize>::new();
-        for at in self.asked.iter().filter(|at| **at >= from) {
-            *seconds.entry(at.as_secs()).or_default() += 1;
-        }
-        seconds.into_values().max().unwrap_or_default()
+        let seconds = self.asked.iter().zip(0..);
+        let later = seconds.filter(|(_, at)| *at >= from.as_secs());
+        later.map(|(asked, _)| *asked).max().unwrap_or_default()
     }
 }
 
@@ -104,6 +108,7 @@ impl Play {
                 began,
                 scenario,
                 asked: RefCell::default(),
+                granted: RefCell::default(),
                 throttled: Cell::default(),
             }),
             store: Rc::new(Store {
@@ -193,25 +198,22 @@ fn is_usable(reader: &TokenReader) -> bool {
 struct Provider {
     began: Instant,
     scenario: Scenario,
-    asked: RefCell<Vec<Duration>>,
+    asked: RefCell<Vec<usize>>,
+    /// When it handed out tokens in the last minute: so many are what it allows.
+    granted: RefCell<VecDeque<Duration>>,
     throttled: Cell<usize>,
 }
 
 impl Provider {
     async fn answer(&self) -> Result<FetchedToken, FetchError> {
         let now = self.began.elapsed();
-        let lately = {
-            let mut asked = self.asked.borrow_mut();
-            asked.push(now);
-            let lately = asked.iter().rev().take_while(|at| now - **at < MINUTE);
-            lately.count()
-        };
+        self.note(now);
         if is_within(self.scenario.provider_down, now) {
             sleep(Duration::from_secs(1)).await;
             return Err(FetchError::new(FailureKind::Unavailable, "is down"));
         }
         sleep(Duration::from_millis(fastrand::u64(100..300))).await;
-        if lately > self.scenario.per_minute {
+        if !self.grants() {
             self.throttled.set(self.throttled.get() + 1);
             return Err(FetchError {
                 retry_after: Some(MINUTE),
@@ -225,6 +227,29 @@ impl Provider {
             refresh_in: None,
             age: Duration::ZERO,
         })
+    }
+}
+
+impl Provider {
+    fn note(&self, now: Duration) {
+        let mut asked = self.asked.borrow_mut();
+        let second = usize::try_from(now.as_secs()).expect("a day or so");
+        let seconds = asked.len().max(second + 1);
+        asked.resize(seconds, 0);
+        asked[second] += 1;
+    }
+
+    fn grants(&self) -> bool {
+        let now = self.began.elapsed();
+        let mut granted = self.granted.borrow_mut();
+        while granted.front().is_some_and(|at| now - *at >= MINUTE) {
+            granted.pop_front();
+        }
+        let grants = granted.len() < self.scenario.per_minute;
+        if grants {
+            granted.push_back(now);
+        }
+        grants
     }
 }
 
@@ -251,7 +276,7 @@ async fn naive(provider: Rc<Provider>, writer: gatepass::token::TokenWriter) {
                 writer.store(token);
                 sleep_until(end).await;
             }
-            Err(_) => sleep(Duration::from_secs(1)).await,
+            Err(_) => sleep(Duration::from_secs(10)).await,
         }
     }
 }
