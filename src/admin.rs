@@ -7,7 +7,8 @@
 //! | `/readyz` | every credential that a route needs has a usable token | 503, which has not and why |
 //! | `/metrics` | Prometheus text follows | 500 |
 //!
-//! `POST /api/credentials/NAME/refresh` fetches a new token now.
+//! `POST /api/credentials/NAME/refresh` fetches a new token now; `POST /quit` stops gatepass, if the
+//! configuration allows it.
 //!
 //! They are for three probes of three meanings: liveness must not fail because a provider is down,
 //! or a supervisor would restart what a restart cannot mend; readiness must.
@@ -16,6 +17,7 @@ use std::convert::Infallible;
 use std::fmt::Write;
 use std::future::ready;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN};
@@ -23,10 +25,11 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::service::{Service, service_fn};
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{IntGaugeVec, Opts, Registry, TEXT_FORMAT, TextEncoder};
+use prometheus::{IntCounter, IntGaugeVec, Opts, Registry, TEXT_FORMAT, TextEncoder};
+use tokio::sync::Notify;
 use tracing::{error, info};
 
-use crate::readiness::Readiness;
+use crate::readiness::{Finding, Readiness};
 use crate::server::CallerBody;
 use crate::token::TokenReader;
 
@@ -42,6 +45,8 @@ pub struct Admin {
     pub credentials: Vec<TokenReader>,
     /// Whether those who reach the listener may command it, or only look.
     pub commands: bool,
+    /// What is told when somebody orders the end; nothing if nobody may.
+    pub quit: Option<Arc<Notify>>,
 }
 
 /// Makes the service that the admin listener's connections are served with.
@@ -52,12 +57,16 @@ pub fn service(
     service_fn(move |request| ready(Ok(answer(&request, &admin))))
 }
 
-/// Registers what is not any room's own: the build, and the process as the kernel sees it.
+/// Registers what is not any room's own: the build, the log, and the process as the kernel sees it.
 ///
 /// # Errors
 ///
 /// A metric of the same name is registered already.
-pub fn register_process_metrics(registry: &Registry) -> prometheus::Result<()> {
+pub fn register_process_metrics(
+    registry: &Registry,
+    dropped_log_lines: IntCounter,
+) -> prometheus::Result<()> {
+    registry.register(Box::new(dropped_log_lines))?;
     let build = IntGaugeVec::new(
         Opts::new(
             "gatepass_build_info",
@@ -74,6 +83,14 @@ fn answer<B>(request: &Request<B>, admin: &Admin) -> Answer {
     if let Some(credential) = refresh_path(request.uri().path()) {
         return match *request.method() {
             Method::POST => refresh(credential, request.headers(), admin),
+            _ => method_not_allowed("POST"),
+        };
+    }
+    if request.uri().path() == "/quit"
+        && let Some(quit) = &admin.quit
+    {
+        return match *request.method() {
+            Method::POST => stop(quit, request.headers(), admin),
             _ => method_not_allowed("POST"),
         };
     }
@@ -99,17 +116,8 @@ fn refresh_path(path: &str) -> Option<&str> {
 }
 
 fn refresh(credential: &str, headers: &HeaderMap, admin: &Admin) -> Answer {
-    if !admin.commands {
-        return text(
-            StatusCode::FORBIDDEN,
-            "a refresh is ordered on loopback only, and this listener can be reached from \
-             elsewhere; send SIGUSR1 to the process instead\n",
-        );
-    }
-    // A page in somebody's browser reaches loopback, too. Browsers say so by one of these fields;
-    // the tools that this is meant for send neither.
-    if headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site") {
-        return text(StatusCode::FORBIDDEN, "web pages cannot order a refresh\n");
+    if let Some(forbidden) = forbidden(headers, admin, "SIGUSR1") {
+        return forbidden;
     }
     let Some(reader) = admin
         .credentials
@@ -124,6 +132,32 @@ fn refresh(credential: &str, headers: &HeaderMap, admin: &Admin) -> Answer {
         StatusCode::ACCEPTED,
         "a new token is being fetched; /metrics and the log tell how it went\n",
     )
+}
+
+/// For a Job whose application is done: its pod ends when all of its containers have.
+fn stop(quit: &Notify, headers: &HeaderMap, admin: &Admin) -> Answer {
+    if let Some(forbidden) = forbidden(headers, admin, "SIGTERM") {
+        return forbidden;
+    }
+    quit.notify_one();
+    text(StatusCode::ACCEPTED, "stopping\n")
+}
+
+/// Why a command is not obeyed, if it is not.
+fn forbidden(headers: &HeaderMap, admin: &Admin, instead: &str) -> Option<Answer> {
+    if !admin.commands {
+        return Some(text(
+            StatusCode::FORBIDDEN,
+            format!(
+                "commands are taken on loopback only, and this listener can be reached from \
+                 elsewhere; send {instead} to the process instead\n"
+            ),
+        ));
+    }
+    // A page in somebody's browser reaches loopback, too. Browsers say so by one of these fields;
+    // the tools that this is meant for send neither.
+    let by_page = headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site");
+    by_page.then(|| text(StatusCode::FORBIDDEN, "web pages cannot give commands\n"))
 }
 
 fn method_not_allowed(allowed: &'static str) -> Answer {
@@ -151,14 +185,14 @@ fn startup(readiness: &Readiness) -> Answer {
 
 fn ready_or_why_not(readiness: &Readiness) -> Answer {
     let not_ready = readiness.not_ready();
-    if not_ready.is_empty() {
-        return text(StatusCode::OK, "ready\n");
+    let (status, mut body) = match not_ready.is_empty() {
+        true => (StatusCode::OK, String::from("ready\n")),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".into()),
+    };
+    for Finding { subject, reason } in not_ready.into_iter().chain(readiness.remarks()) {
+        let _ = writeln!(body, "\n{subject} {reason}");
     }
-    let mut body = String::from("not ready\n");
-    for found in not_ready {
-        let _ = writeln!(body, "\n{} {}", found.subject, found.reason);
-    }
-    text(StatusCode::SERVICE_UNAVAILABLE, body)
+    text(status, body)
 }
 
 fn metrics(registry: &Registry) -> Answer {

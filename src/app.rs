@@ -9,25 +9,25 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::Registry;
-use tokio::sync::RwLock;
-use tracing::{info, warn};
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use tokio::sync::{Notify, RwLock};
+use tracing::{error, info, warn};
 
 use crate::config::{Listen, Settings};
 use crate::drain::{self, DrainWatch};
 use crate::proxy::metrics::ProxyMetrics;
 use crate::proxy::{self, RequestLimit, Route, RouteTable};
 use crate::readiness::{Readiness, StartupGuard};
-use crate::runtime::{self, WorkerPanicked, Workers};
+use crate::runtime::{self, WorkerPanicked, Workers, supervise};
 use crate::server::{self, Activated, Address, Intake, Listener, UnixAccess};
 use crate::signal::Signals;
 use crate::store::{Stores, StoresMetrics};
 use crate::token::metrics::TokenMetrics;
 use crate::token::refresher::Refresher;
 use crate::token::{TokenReader, cell, heartbeat};
-use crate::{admin, oauth};
+use crate::{admin, oauth, systemd};
 pub use stopping::Ended;
-use stopping::{Stopping, stop_asked};
+use stopping::{Cause, Stopping, stop_asked};
 
 /// Everything built and every address bound; nothing runs yet.
 pub struct Bound {
@@ -39,22 +39,34 @@ pub struct Bound {
     admin_listener: Listener,
     data_plane: proxy::Shared,
     connections: server::Settings,
+    delay: Duration,
     grace: Duration,
+    quit: bool,
     registry: Registry,
+    restarts: IntCounterVec,
     readiness: Readiness,
     listeners_starting: StartupGuard,
     /// Held for reading by refreshers during attempts that must finish.
     at_work: Rc<RwLock<()>>,
 }
 
-/// Puts everything together and binds the addresses.
+/// Puts everything together and binds the addresses. `dropped_log_lines` is shown with the other
+/// metrics.
 ///
 /// # Errors
 ///
 /// An address cannot be had, or something inside does not fit together.
-pub fn build(settings: Settings) -> Result<Bound, BuildError> {
+pub fn build(settings: Settings, dropped_log_lines: IntCounter) -> Result<Bound, BuildError> {
     let registry = Registry::new();
-    admin::register_process_metrics(&registry)?;
+    admin::register_process_metrics(&registry, dropped_log_lines)?;
+    let restarts = IntCounterVec::new(
+        Opts::new(
+            "gatepass_background_task_restarts_total",
+            "How often a background task had to be started again after a fault of gatepass.",
+        ),
+        &["task"],
+    )?;
+    registry.register(Box::new(restarts.clone()))?;
     let token_metrics = TokenMetrics::register(&registry)?;
     let stores = Stores::new(settings.stores, StoresMetrics::register(&registry)?);
     let proxy_metrics = ProxyMetrics::register(&registry)?;
@@ -113,8 +125,11 @@ pub fn build(settings: Settings) -> Result<Bound, BuildError> {
             unmatched: proxy_metrics.for_unmatched(),
         },
         connections,
+        delay: settings.delay,
         grace: settings.grace,
+        quit: settings.quit,
         registry,
+        restarts,
         listeners_starting: readiness.startup("listeners"),
         at_work,
         readiness,
@@ -235,7 +250,19 @@ impl Bound {
         for refresher in self.refreshers {
             tokio::task::spawn_local(refresher.run_supervised());
         }
-        tokio::task::spawn_local(heartbeat::watch(self.credentials.clone()));
+        let credentials = self.credentials.clone();
+        supervised("clocks", &self.restarts, move || {
+            heartbeat::watch(credentials.clone())
+        });
+        supervised("systemd watchdog", &self.restarts, systemd::watchdog);
+        tokio::task::spawn_local({
+            let readiness = self.readiness.clone();
+            async move {
+                readiness.started().await;
+                systemd::ready();
+            }
+        });
+        let quit = Arc::<Notify>::default();
         // The admin listener outlives the data plane's drain, so that the drain can be watched.
         let (_admin_drain, admin_watch) = drain::channel();
         let admin = admin::Admin {
@@ -244,8 +271,9 @@ impl Bound {
             credentials: self.credentials.clone(),
             // Whoever reaches another address may look, but not act.
             commands: self.admin.is_local(),
+            quit: self.quit.then(|| Arc::clone(&quit)),
         };
-        serve_admin(self.admin_listener, admin, admin_watch);
+        serve_admin(self.admin_listener, admin, admin_watch, &self.restarts);
         let (drain, watch) = drain::channel();
         let mut workers = Workers::default();
         for intake in self.intakes {
@@ -266,8 +294,9 @@ impl Bound {
             "listening"
         );
 
-        let signal = tokio::select! {
-            signal = stop_asked(&mut signals, &self.credentials) => signal,
+        let cause = tokio::select! {
+            signal = stop_asked(&mut signals, &self.credentials) => Cause::Signal(signal),
+            () = quit.notified() => Cause::Order,
             ended = workers.next_ended() => {
                 ended.unwrap_or(Ok(()))?;
                 return Err(RunError::Unasked);
@@ -278,21 +307,56 @@ impl Bound {
             drain,
             workers,
             at_work: self.at_work,
+            delay: self.delay,
             grace: self.grace,
         };
-        stopping.stop(signal, &mut signals).await
+        stopping.stop(cause, &mut signals).await
     }
 }
 
-fn serve_admin(listener: Listener, admin: admin::Admin, drain: DrainWatch) {
+fn serve_admin(
+    listener: Listener,
+    admin: admin::Admin,
+    drain: DrainWatch,
+    restarts: &IntCounterVec,
+) {
     let service = admin::service(admin);
     let settings = server::Settings {
         max_connections: ADMIN_CONNECTIONS,
         ..server::Settings::default()
     };
-    let intake = server::alone(listener, settings.max_connections);
-    let refuse = server::refuse_briefly();
-    tokio::task::spawn_local(server::serve(intake, service, refuse, settings, drain));
+    supervised("admin listener", restarts, move || {
+        let (service, drain) = (service.clone(), drain.clone());
+        // The address stays bound whatever becomes of the task.
+        let listener = listener.try_clone();
+        async move {
+            match listener {
+                Ok(listener) => {
+                    let intake = server::alone(listener, settings.max_connections);
+                    server::serve(intake, service, server::refuse_briefly(), settings, drain).await;
+                }
+                Err(error) => error!(%error, "the admin listener cannot be used"),
+            }
+        }
+    });
+}
+
+/// Runs a task of the control plane for ever; see [`supervise`].
+fn supervised<Fut>(
+    task: &'static str,
+    restarts: &IntCounterVec,
+    start: impl FnMut() -> Fut + 'static,
+) where
+    Fut: Future<Output: 'static> + 'static,
+{
+    let restarts = restarts.with_label_values(&[task]);
+    tokio::task::spawn_local(supervise(start, move || {
+        restarts.inc();
+        error!(
+            task,
+            "a background task failed by a fault of gatepass and starts again"
+        );
+    }));
 }
 
 /// Addresses side by side.

@@ -3,16 +3,19 @@
 mod check;
 mod demo;
 mod run;
+mod wait;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::app::{BuildError, RunError};
+use crate::app::BuildError;
 use crate::config::{Flags, Problems};
+use crate::runtime;
 
 /// Reads the arguments, does what they ask, and returns the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
@@ -24,8 +27,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             return if error.use_stderr() { USAGE } else { DONE };
         }
     };
+    // Secrets are read from here on. Where there is no such protection, work goes on without.
+    let _ = runtime::keep_memory_private();
     let outcome = match command {
         Command::Run(arguments) => run::run(arguments),
+        Command::Wait(arguments) => wait::wait(arguments),
         Command::Check(arguments) => check::check(arguments),
         Command::Demo(listeners) => demo::demo(listeners),
     };
@@ -59,6 +65,11 @@ enum Command {
     /// Prints every mistake at once, each with its place, what stands there and what should.
     /// Nothing is sent and no port is bound.
     Check(CheckArguments),
+    /// Wait until a gatepass that runs on this machine is ready
+    ///
+    /// For scripts, and for containers that must not begin before every token is there. Ends with
+    /// 0 when /readyz says so, and with 69 and what is missing when it does not in time.
+    Wait(WaitArguments),
     /// Show gatepass at work, with nothing to configure
     ///
     /// Starts an authorization server whose tokens live for seconds, an upstream that checks them,
@@ -88,6 +99,21 @@ struct CheckArguments {
 }
 
 #[derive(Debug, Args)]
+struct WaitArguments {
+    /// The configuration file that says where to ask [default: as for run]
+    #[arg(long, value_name = "FILE", conflicts_with = "admin_listen")]
+    config: Option<PathBuf>,
+
+    /// Where to ask: the admin listener's address, without a look at a configuration
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<String>,
+
+    /// How long to wait
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+#[derive(Debug, Args)]
 struct Listeners {
     /// Where applications call gatepass; may be given more than once [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
@@ -114,8 +140,8 @@ enum Failure {
     Config(Problems),
     /// gatepass could not be put together from it.
     Build(BuildError),
-    /// It ended by itself.
-    Run(RunError),
+    /// The gatepass that was waited for is not ready.
+    NotReady(String),
     /// The operating system refused something basic.
     System(io::Error),
 }
@@ -126,8 +152,9 @@ impl Failure {
             Self::Config(_) => CONFIG,
             Self::Build(BuildError::Exposed(_)) => CONFIG,
             Self::Build(BuildError::Listen { .. } | BuildError::Activation(_))
+            | Self::NotReady(_)
             | Self::System(_) => UNAVAILABLE,
-            Self::Build(_) | Self::Run(_) => OUR_FAULT,
+            Self::Build(_) => OUR_FAULT,
         }
     }
 }
@@ -137,7 +164,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Config(problems) => problems.fmt(f),
             Self::Build(error) => error.fmt(f),
-            Self::Run(error) => error.fmt(f),
+            Self::NotReady(why) => f.write_str(why),
             Self::System(error) => write!(f, "the operating system refused to start it: {error}"),
         }
     }
@@ -155,12 +182,6 @@ impl From<BuildError> for Failure {
     }
 }
 
-impl From<RunError> for Failure {
-    fn from(error: RunError) -> Self {
-        Self::Run(error)
-    }
-}
-
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::System(error)
@@ -171,7 +192,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0   done
   64  the command line is wrong
-  69  something that is needed could not be had, such as an address to listen on
+  69  something that is needed could not be had, such as an address to listen on, or readiness
+      in time
   70  a fault of gatepass
   78  the configuration is wrong
   128 + a signal's number: that signal came a second time and ended the process at once";

@@ -36,6 +36,10 @@ pub struct Settings {
     pub credentials: Vec<oauth::Settings>,
     /// The routes.
     pub routes: Vec<proxy::Settings>,
+    /// Whether `POST /quit` is obeyed there.
+    pub quit: bool,
+    /// How long gatepass serves on after it is told to stop, before it takes no more.
+    pub delay: Duration,
     /// How long requests in flight may take to finish once gatepass is told to stop.
     pub grace: Duration,
     /// What is logged.
@@ -71,6 +75,17 @@ pub struct Listen {
     /// Whether strangers may reach it, because callers have to say who they are or the network is
     /// trusted.
     pub is_guarded: bool,
+}
+
+/// Where operators are served, whatever is wrong with the rest of the configuration.
+///
+/// # Errors
+///
+/// That cannot be told.
+pub fn admin_address(layers: &Layers) -> Result<server::Address, Problems> {
+    let figment = layers.figment()?;
+    let (raw, mut report) = decode::decode(&figment, layers.main_source())?;
+    resolve::admin_address(raw.admin, &mut report).ok_or_else(|| report.into_problems())
 }
 
 /// Reads and checks a configuration. Nothing is bound and nothing is sent.

@@ -43,8 +43,8 @@
 //! | 4 | [`config`], [`admin`] |
 //! | 3 | [`oauth`] |
 //! | 2 | [`proxy`], [`store`] |
-//! | 1 | [`token`], [`server`] |
-//! | 0 | [`readiness`], [`drain`], [`signal`], [`telemetry`], [`tls`], [`runtime`] |
+//! | 1 | [`token`], [`server`], [`telemetry`] |
+//! | 0 | [`readiness`], [`drain`], [`signal`], [`systemd`], [`tls`], [`runtime`] |
 
 pub mod admin;
 pub mod app;
@@ -58,6 +58,7 @@ pub mod runtime;
 pub mod server;
 pub mod signal;
 pub mod store;
+pub mod systemd;
 pub mod telemetry;
 pub mod tls;
 pub mod token;

@@ -8,7 +8,10 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::Notify;
+
 type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+type Remark = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// The process's readiness. Clones share it.
 #[derive(Clone, Default)]
@@ -17,14 +20,17 @@ pub struct Readiness(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     starting: Mutex<Vec<Arc<str>>>,
+    /// A part of the start-up has come up.
+    progress: Notify,
     checks: Mutex<Vec<(String, Check)>>,
+    remarks: Mutex<Vec<(String, Remark)>>,
     stopping: AtomicBool,
 }
 
 /// Something that is not as it should be: what it is, and why in words for an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotReady {
-    /// What is not ready, such as `credential "envase"`.
+pub struct Finding {
+    /// What it is about, such as `credential "envase"`.
     pub subject: String,
     /// Why, and what happens next, as the rest of a sentence that begins with the subject.
     pub reason: String,
@@ -50,6 +56,15 @@ impl Readiness {
         lock(&self.0.checks).push((subject.into(), Box::new(check)));
     }
 
+    /// Adds something to look at that does not keep the process from serving, while it lasts.
+    pub fn remark(
+        &self,
+        subject: impl Into<String>,
+        look: impl Fn() -> Option<String> + Send + Sync + 'static,
+    ) {
+        lock(&self.0.remarks).push((subject.into(), Box::new(look)));
+    }
+
     /// Marks the process as stopping. It is never ready again.
     pub fn stop(&self) {
         self.0.stopping.store(true, Ordering::Release);
@@ -61,19 +76,43 @@ impl Readiness {
         parts.iter().map(ToString::to_string).collect()
     }
 
+    /// Resolves when every part has come up, at once if they all have.
+    pub async fn started(&self) {
+        loop {
+            let progress = self.0.progress.notified();
+            if lock(&self.0.starting).is_empty() {
+                return;
+            }
+            progress.await;
+        }
+    }
+
     /// Why the process cannot serve at this moment; empty when it can.
-    pub fn not_ready(&self) -> Vec<NotReady> {
+    pub fn not_ready(&self) -> Vec<Finding> {
         let mut found = Vec::new();
         if self.0.stopping.load(Ordering::Acquire) {
-            found.push(NotReady {
+            found.push(Finding {
                 subject: "gatepass".into(),
-                reason: "is stopping: it finishes the requests in flight and takes no new ones"
-                    .into(),
+                reason: "is stopping: it finishes the requests in flight".into(),
             });
         }
         for (subject, check) in lock(&self.0.checks).iter() {
             if let Err(reason) = check() {
-                found.push(NotReady {
+                found.push(Finding {
+                    subject: subject.clone(),
+                    reason,
+                });
+            }
+        }
+        found
+    }
+
+    /// What an operator should look at, although the process can serve.
+    pub fn remarks(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        for (subject, look) in lock(&self.0.remarks).iter() {
+            if let Some(reason) = look() {
+                found.push(Finding {
                     subject: subject.clone(),
                     reason,
                 });
@@ -101,6 +140,7 @@ pub struct StartupGuard {
 impl Drop for StartupGuard {
     fn drop(&mut self) {
         lock(&self.inner.starting).retain(|part| !Arc::ptr_eq(part, &self.part));
+        self.inner.progress.notify_waiters();
     }
 }
 
@@ -156,6 +196,30 @@ mod tests {
         assert_eq!(readiness.not_ready()[0].reason, "has no token");
         good.store(true, Ordering::Relaxed);
         assert!(readiness.not_ready().is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_the_start_is_told() {
+        let readiness = Readiness::default();
+        let (first, second) = (readiness.startup("a"), readiness.startup("b"));
+        let waiting = tokio::spawn({
+            let readiness = readiness.clone();
+            async move { readiness.started().await }
+        });
+        tokio::task::yield_now().await;
+        drop(first);
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(second);
+        waiting.await.unwrap();
+    }
+
+    #[test]
+    fn a_remark_does_not_make_it_unready() {
+        let readiness = Readiness::default();
+        readiness.remark("the configuration", || Some("has a mistake".into()));
+        assert!(readiness.not_ready().is_empty());
+        assert_eq!(readiness.remarks()[0].reason, "has a mistake");
     }
 
     #[test]

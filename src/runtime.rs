@@ -5,24 +5,19 @@
 //! A worker's connections, timers and upstream sockets never leave its thread, so the way of a
 //! request needs no lock and no wake-up of another core.
 
-use std::convert::Infallible;
 use std::io;
 use std::thread;
 use std::time::Duration;
 
 use hyper::rt::Executor;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
-
-/// How long a background task that panicked stays down before it is started again.
-///
-/// Long enough that a task that panics at once cannot spin, short enough that a token with a life
-/// of a minute survives it.
-const RESTART_DELAY: Duration = Duration::from_secs(1);
 
 /// Runs the control plane to its end, on the calling thread.
 ///
@@ -131,23 +126,48 @@ pub fn raise_descriptor_limit() -> usize {
         .unwrap_or(usize::MAX)
 }
 
-/// Runs a background task for ever: when it panics, `on_panic` is told and it is started again.
+/// Keeps the memory of this process, in which tokens and secrets stand, out of core dumps and from
+/// other processes of the same user.
+///
+/// # Errors
+///
+/// The operating system does not know how.
+pub fn keep_memory_private() -> io::Result<()> {
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
+/// Starts a thread for what waits for the operating system and must not be waited for.
+///
+/// # Errors
+///
+/// The operating system has no thread left.
+pub fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.into()).spawn(work)?;
+    Ok(())
+}
+
+/// Runs a background task for ever: when it panics or ends, `on_end` is told and it is started
+/// again, at once at first and later if it keeps failing.
 ///
 /// Refreshing tokens must never stop while the process lives. A peer's refresh loop returned at
-/// its first failure and nobody noticed until the token had expired; here the type of the task
-/// says that it cannot return, and this loop catches the one way that is left.
-pub async fn supervise<Fut>(mut start: impl FnMut() -> Fut, mut on_panic: impl FnMut())
+/// its first failure and nobody noticed until the token had expired.
+pub async fn supervise<Fut>(mut start: impl FnMut() -> Fut, mut on_end: impl FnMut())
 where
-    Fut: Future<Output = Infallible> + 'static,
+    Fut: Future<Output: 'static> + 'static,
 {
+    let mut delay = RESTART_DELAY;
     loop {
+        let started = Instant::now();
         let task = AbortOnDropHandle::new(tokio::task::spawn_local(start()));
-        match task.await {
-            Ok(never) => match never {},
-            Err(error) if error.is_cancelled() => return,
-            Err(_) => on_panic(),
+        if task.await.is_err_and(|error| error.is_cancelled()) {
+            return;
         }
-        sleep(RESTART_DELAY).await;
+        on_end();
+        if started.elapsed() >= CALM {
+            delay = RESTART_DELAY;
+        }
+        sleep(delay).await;
+        delay = (delay * 2).min(LONGEST_RESTART_DELAY);
     }
 }
 
@@ -167,6 +187,18 @@ fn local_runtime() -> io::Result<LocalRuntime> {
         .thread_name("blocking")
         .build_local(LocalOptions::default())
 }
+
+/// How long a background task that failed stays down at first.
+///
+/// Long enough that a task that fails at once cannot spin, short enough that a token with a life
+/// of a minute survives it.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
+
+/// And at most.
+const LONGEST_RESTART_DELAY: Duration = Duration::from_secs(30);
+
+/// A task that has run for so long has not failed at once.
+const CALM: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -190,7 +222,7 @@ mod tests {
                     async move {
                         assert!(start > 2, "the first two starts fail");
                         seen.send(start).ok();
-                        std::future::pending().await
+                        std::future::pending::<()>().await;
                     }
                 },
                 move || panics.set(panics.get() + 1),
@@ -201,5 +233,38 @@ mod tests {
             start = wait.recv() => assert_eq!(start, Some(3)),
         }
         assert_eq!((starts.get(), panics.get()), (3, 2));
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn one_that_keeps_failing_is_left_alone_longer_each_time() {
+        let start = Instant::now();
+        let starts = Rc::new(std::cell::RefCell::new(Vec::new()));
+        let task = {
+            let starts = Rc::clone(&starts);
+            supervise(
+                move || {
+                    starts.borrow_mut().push(start.elapsed().as_secs());
+                    let seventh = starts.borrow().len() == 7;
+                    async move {
+                        if seventh {
+                            sleep(CALM).await;
+                        }
+                    }
+                },
+                || {},
+            )
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(160), task).await;
+        assert_eq!(
+            *starts.borrow(),
+            [0, 1, 3, 7, 15, 31, 61, 122, 124, 128, 136, 152]
+        );
+    }
+
+    #[test]
+    fn no_core_is_dumped() {
+        keep_memory_private().unwrap();
+        let behavior = rustix::process::dumpable_behavior().unwrap();
+        assert_eq!(behavior, DumpableBehavior::NotDumpable);
     }
 }

@@ -10,10 +10,12 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     refresh: Signal,
+    reload: Signal,
 }
 
 impl Signals {
-    /// Starts to catch SIGTERM, SIGINT and SIGUSR1 in place of their default, which is to die.
+    /// Starts to catch SIGTERM, SIGINT, SIGUSR1 and SIGHUP in place of their default, which is to
+    /// die.
     ///
     /// # Errors
     ///
@@ -23,6 +25,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             refresh: signal(SignalKind::user_defined1())?,
+            reload: signal(SignalKind::hangup())?,
         })
     }
 
@@ -32,6 +35,7 @@ impl Signals {
             _ = self.terminate.recv() => Asked::Stop(StopSignal::Terminate),
             _ = self.interrupt.recv() => Asked::Stop(StopSignal::Interrupt),
             _ = self.refresh.recv() => Asked::Refresh,
+            _ = self.reload.recv() => Asked::Reload,
         }
     }
 }
@@ -43,6 +47,8 @@ pub enum Asked {
     Stop(StopSignal),
     /// To refresh every token now (SIGUSR1).
     Refresh,
+    /// To read the configuration again (SIGHUP).
+    Reload,
 }
 
 /// Which signal asked to stop.

@@ -1,14 +1,19 @@
 //! Logs: what is written, and in which form. Metrics live with the rooms that they measure.
 
+mod lines;
+
 use std::io::{self, IsTerminal};
 use std::panic;
 
+use prometheus::IntCounter;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, error};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
+
+use lines::Lines;
 
 /// How much is logged, and how it looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,12 +44,30 @@ impl Default for Settings {
     }
 }
 
+/// The running log. When it is dropped, what has been logged is written, if that does not take long.
+#[derive(Debug)]
+pub struct Log(Lines);
+
+impl Log {
+    /// Counts the lines that nobody could be made to take.
+    pub fn dropped_lines(&self) -> IntCounter {
+        self.0.dropped()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.0.flush();
+    }
+}
+
 /// Starts to log to standard error, and has panics logged the same way.
 ///
 /// # Errors
 ///
-/// Logging was started before.
-pub fn start(settings: Settings) -> Result<(), TryInitError> {
+/// Logging was started before, or the operating system has no thread left.
+pub fn start(settings: Settings) -> io::Result<Log> {
+    let out = Lines::to(io::stderr())?;
     let terminal = io::stderr().is_terminal();
     let json = match settings.format {
         Format::Auto => !terminal,
@@ -57,20 +80,21 @@ pub fn start(settings: Settings) -> Result<(), TryInitError> {
             .flatten_event(true)
             .with_current_span(false)
             .with_span_list(false)
-            .with_writer(io::stderr)
+            .with_writer(out.clone())
             .boxed()
     } else {
         fmt::layer()
             .with_target(false)
             .with_ansi(terminal)
-            .with_writer(io::stderr)
+            .with_writer(out.clone())
             .boxed()
     };
     tracing_subscriber::registry()
         .with(lines.with_filter(filter(settings.level)))
-        .try_init()?;
+        .try_init()
+        .map_err(io::Error::other)?;
     log_panics();
-    Ok(())
+    Ok(Log(out))
 }
 
 /// The level is for gatepass's own events. The libraries below it may write header fields and

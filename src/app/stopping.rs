@@ -1,5 +1,6 @@
 //! From the signal to stop to the end.
 
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use super::RunError;
 use crate::drain::Drain;
 use crate::runtime::{WorkerPanicked, Workers};
 use crate::signal::{Asked, Signals, StopSignal};
+use crate::systemd;
 use crate::token::TokenReader;
 
 /// How a run ended.
@@ -22,17 +24,44 @@ pub enum Ended {
     AtOnce(StopSignal),
 }
 
+/// Who wants gatepass to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    Signal(StopSignal),
+    /// `POST /quit`
+    Order,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Signal(signal) => signal.name(),
+            Self::Order => "POST /quit",
+        })
+    }
+}
+
 /// Waits for a signal to stop; one to refresh is obeyed on the way.
 pub(super) async fn stop_asked(signals: &mut Signals, credentials: &[TokenReader]) -> StopSignal {
     loop {
         match signals.next().await {
             Asked::Stop(signal) => return signal,
-            // While stopping there is nothing to refresh any more.
-            Asked::Refresh if credentials.is_empty() => {}
             Asked::Refresh => {
                 info!("SIGUSR1: every token is refreshed now");
                 credentials.iter().for_each(TokenReader::refresh_now);
             }
+            Asked::Reload => warn!("SIGHUP: the configuration cannot be read again yet"),
+        }
+    }
+}
+
+/// Waits for the second signal to stop. No other is obeyed any more: there is nothing to refresh,
+/// and what is reloaded in the middle of a stop could call itself ready.
+async fn second_signal(signals: &mut Signals) -> StopSignal {
+    loop {
+        match signals.next().await {
+            Asked::Stop(signal) => return signal,
+            Asked::Refresh | Asked::Reload => info!("the signal is ignored: gatepass is stopping"),
         }
     }
 }
@@ -42,32 +71,29 @@ pub(super) struct Stopping {
     pub(super) drain: Drain,
     pub(super) workers: Workers,
     pub(super) at_work: Rc<RwLock<()>>,
+    pub(super) delay: Duration,
     pub(super) grace: Duration,
 }
 
 impl Stopping {
     pub(super) async fn stop(
         mut self,
-        signal: StopSignal,
+        cause: Cause,
         signals: &mut Signals,
     ) -> Result<Ended, RunError> {
         info!(
-            signal = signal.name(),
+            %cause,
+            delay_seconds = self.delay.as_secs(),
             grace_seconds = self.grace.as_secs(),
             "stopping: requests in flight may finish, a second signal ends them at once"
         );
-        self.drain.begin();
-        let grace = sleep(self.grace);
+        systemd::stopping();
         let ended = tokio::select! {
-            ended = self.calm() => {
+            ended = self.drain() => {
                 ended?;
                 Ended::Drained
             }
-            () = grace => {
-                self.cut().await;
-                Ended::Drained
-            }
-            second = stop_asked(signals, &[]) => {
+            second = second_signal(signals) => {
                 warn!(signal = second.name(), "a second signal: ending at once");
                 self.cut().await;
                 Ended::AtOnce(second)
@@ -75,6 +101,19 @@ impl Stopping {
         };
         info!("stopped");
         Ok(ended)
+    }
+
+    async fn drain(&mut self) -> Result<(), WorkerPanicked> {
+        // Whoever spreads load learns only now that it must send nothing more here.
+        sleep(self.delay).await;
+        self.drain.begin();
+        match timeout(self.grace, self.calm()).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                self.cut().await;
+                Ok(())
+            }
+        }
     }
 
     /// Requests have ended; and a refresh token that a provider is about to hand out is kept before

@@ -26,10 +26,10 @@ use narration::Narration;
 use upstream::Upstream;
 
 pub(super) fn demo(listeners: Listeners) -> Result<u8, Failure> {
-    let _ = telemetry::start(telemetry::Settings {
+    let log = telemetry::start(telemetry::Settings {
         level: Level::WARN,
         format: Format::Text,
-    });
+    })?;
     let (provider_address, provider_listener) = bind()?;
     let (upstream_address, upstream_listener) = bind()?;
     let secret = fastrand::u128(..).to_string();
@@ -39,7 +39,7 @@ pub(super) fn demo(listeners: Listeners) -> Result<u8, Failure> {
         ..Layers::default()
     };
     let settings = config::load(&layers)?;
-    serve(settings, |bound| {
+    serve(settings, log.dropped_lines(), |bound| {
         let narration = Rc::new(Narration::begin(
             bound.proxy_addresses(),
             bound.admin_address(),

@@ -1,8 +1,9 @@
 //! `gatepass run`
 
-use tracing::warn;
+use prometheus::IntCounter;
+use tracing::{error, warn};
 
-use super::{ConfigArguments, DONE, Failure};
+use super::{ConfigArguments, DONE, Failure, OUR_FAULT};
 use crate::app::{self, Ended};
 use crate::config::{self, Layers, Settings};
 use crate::signal::Signals;
@@ -11,26 +12,31 @@ use crate::{runtime, telemetry};
 pub(super) fn run(arguments: ConfigArguments) -> Result<u8, Failure> {
     let layers = Layers::from_process(arguments.config, arguments.listeners.into())?;
     let settings = config::load(&layers)?;
-    // Logging that was started before can only be our own, and then it is on already.
-    let _ = telemetry::start(settings.log);
+    let log = telemetry::start(settings.log)?;
     for warning in &settings.warnings {
         warn!("{warning}");
     }
-    serve(settings, |_| Ok(()))
+    serve(settings, log.dropped_lines(), |_| Ok(()))
 }
 
 /// Builds, tells `before` what was built, and runs to the end.
 pub(super) fn serve(
     settings: Settings,
+    dropped_log_lines: IntCounter,
     before: impl FnOnce(&app::Bound) -> Result<(), Failure>,
 ) -> Result<u8, Failure> {
     runtime::control(async {
         let signals = Signals::catch()?;
-        let bound = app::build(settings)?;
+        let bound = app::build(settings, dropped_log_lines)?;
         before(&bound)?;
-        Ok(match bound.run(signals).await? {
-            Ended::Drained => DONE,
-            Ended::AtOnce(signal) => signal.exit_code(),
+        Ok(match bound.run(signals).await {
+            Ok(Ended::Drained) => DONE,
+            Ok(Ended::AtOnce(signal)) => signal.exit_code(),
+            // Said in the log: it waits for no reader, and the process must end to be restarted.
+            Err(error) => {
+                error!("{error}");
+                OUR_FAULT
+            }
         })
     })?
 }

@@ -85,6 +85,7 @@ pub(super) struct ProxyLimits {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Admin {
     pub(super) listen: Option<String>,
+    pub(super) quit: Option<Flag>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -232,6 +233,7 @@ pub(super) struct Tls {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Shutdown {
+    pub(super) delay: Option<Span>,
     pub(super) grace: Option<Span>,
 }
 

@@ -24,12 +24,14 @@ use crate::proxy::Admission;
 use crate::telemetry::{self, Format};
 use crate::tls::{self, Identity, TlsError, Trust};
 use crate::{proxy, server};
+pub(super) use listener::admin_address;
 
 /// Resolves everything that can be resolved. `None`, or a report that is not clean, means that
 /// something cannot.
 pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings> {
     let mut roots = TrustedRoots::default();
     let proxy = proxy_settings(raw.proxy, report);
+    let quit = value_or(raw.admin.quit, false);
     let admin = listener::admin_address(raw.admin, report);
     if let (Some(proxy), Some(admin)) = (&proxy, &admin) {
         listener::distinct(&proxy.listen, admin, report);
@@ -65,6 +67,8 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
         proxy: proxy?,
         admin: admin?,
         stores: stores?,
+        quit,
+        delay: value_or(raw.shutdown.delay, Duration::ZERO),
         credentials: credentials?,
         routes: routes?,
         grace: value_or(raw.shutdown.grace, DEFAULT_GRACE),

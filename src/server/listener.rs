@@ -134,6 +134,21 @@ impl Listener {
         })
     }
 
+    /// The same socket once more.
+    ///
+    /// # Errors
+    ///
+    /// The operating system has no descriptor left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            socket: match &self.socket {
+                Listening::Tcp(listener) => Listening::Tcp(listener.try_clone()?),
+                Listening::Unix(listener) => Listening::Unix(listener.try_clone()?),
+            },
+            tls: self.tls.clone(),
+        })
+    }
+
     /// Speaks TLS with whoever connects.
     #[must_use]
     pub fn with_tls(self, config: Arc<ServerConfig>) -> Self {

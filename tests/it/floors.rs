@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::gatepass::project;
 
-const FLOORS: [(&str, u8); 16] = [
+const FLOORS: [(&str, u8); 17] = [
     ("main", 6),
     ("cli", 6),
     ("app", 5),
@@ -22,7 +22,8 @@ const FLOORS: [(&str, u8); 16] = [
     ("readiness", 0),
     ("drain", 0),
     ("signal", 0),
-    ("telemetry", 0),
+    ("telemetry", 1),
+    ("systemd", 0),
     ("runtime", 0),
 ];
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::support::client::{PATIENCE, connect, get_request};
 use crate::support::{
-    AuthorizationServer, CLIENT_SECRET, Gatepass, Reply, Upstream, get, simple_config,
+    AuthorizationServer, CLIENT_SECRET, Gatepass, Reply, Upstream, get, request, simple_config,
 };
 
 /// An upstream by hand: the test holds each answer back as long as it likes.
@@ -184,5 +184,74 @@ async fn a_pipe_in_the_place_of_a_secret_is_not_waited_for() {
     assert!(made.unwrap().success());
     gatepass.output_with("cannot be read: it is no ordinary file");
     gatepass.signal(Signal::TERM);
+    assert_eq!(gatepass.ended().await.code(), Some(0));
+}
+
+/// Those who spread load notice a moment later that nothing should come here any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_serves_on_for_the_delay() {
+    let keys = "shutdown.delay = \"500ms\"";
+    let (upstream, mut gatepass) = SlowUpstream::start(keys).await;
+    let start = Instant::now();
+    gatepass.signal(Signal::TERM);
+    gatepass.output_with("stopping:");
+    assert_eq!(get(gatepass.admin(), "/readyz").await.status(), 503);
+    let mut caller = connect::<Full<Bytes>>(gatepass.proxy()).await;
+    let answer = tokio::spawn(caller.send_request(get_request("/")));
+    let mut at_upstream = upstream.take().await;
+    assert!(
+        start.elapsed() < Duration::from_millis(500),
+        "a slow machine"
+    );
+    at_upstream
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        .await
+        .unwrap();
+    let response = answer.await.unwrap().unwrap();
+    assert_eq!(response.collect().await.unwrap().to_bytes(), "ok");
+    assert_eq!(gatepass.ended().await.code(), Some(0));
+    assert!(start.elapsed() >= Duration::from_millis(500));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_signals_mean_nothing_while_it_stops() {
+    let (upstream, mut gatepass) = SlowUpstream::start("").await;
+    let mut caller = connect::<Full<Bytes>>(gatepass.proxy()).await;
+    let answer = tokio::spawn(caller.send_request(get_request("/")));
+    let mut at_upstream = upstream.take().await;
+    gatepass.signal(Signal::TERM);
+    gatepass.output_with("stopping:");
+    for signal in [Signal::HUP, Signal::USR1] {
+        gatepass.signal(signal);
+    }
+    gatepass.output_with("the signal is ignored: gatepass is stopping");
+    assert_eq!(get(gatepass.admin(), "/readyz").await.status(), 503);
+    at_upstream
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        .await
+        .unwrap();
+    let response = answer.await.unwrap().unwrap();
+    assert_eq!(response.collect().await.unwrap().to_bytes(), "ok");
+    assert_eq!(gatepass.ended().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_listener_takes_the_order_to_stop_if_it_may() {
+    let order = || Request::post("/quit").header("host", "localhost");
+    let (_upstream, mut gatepass) = SlowUpstream::start("").await;
+    let answer = request(gatepass.admin(), order().body(Full::default()).unwrap()).await;
+    assert_eq!(answer.status(), 405, "off by default");
+    assert!(gatepass.is_alive());
+
+    let (_upstream, mut gatepass) = SlowUpstream::start("admin.quit = true").await;
+    let page = order().header("origin", "http://localhost:9090");
+    let answer = request(gatepass.admin(), page.body(Full::default()).unwrap()).await;
+    assert_eq!(answer.status(), 403, "a web page may not");
+    assert_eq!(get(gatepass.admin(), "/quit").await.status(), 405);
+    let answer = request(gatepass.admin(), order().body(Full::default()).unwrap()).await;
+    assert_eq!(
+        (answer.status().as_u16(), answer.body().as_str()),
+        (202, "stopping\n")
+    );
     assert_eq!(gatepass.ended().await.code(), Some(0));
 }

@@ -133,7 +133,7 @@ fn listener_tls(
     }
 }
 
-pub(super) fn admin_address(raw: raw::Admin, report: &mut Report) -> Option<Address> {
+pub(in super::super) fn admin_address(raw: raw::Admin, report: &mut Report) -> Option<Address> {
     let written = raw.listen.unwrap_or_else(|| DEFAULT_ADMIN.to_owned());
     address(&written, &Path::new(["admin", "listen"]), report)
 }
