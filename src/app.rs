@@ -158,6 +158,8 @@ fn credential_parts(
         spread,
     );
     let state = reader.clone();
+    readiness.remark(&subject, move || state.load().remark());
+    let state = reader.clone();
     readiness.require(subject, move || match state.load().why_unusable() {
         None => Ok(()),
         Some(why) => Err(why),

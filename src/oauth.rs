@@ -3,7 +3,8 @@
 //! [`token_request`] and [`token_response`] are what goes out and what comes back; `client` puts
 //! them together, with the refresh token between two sign-ins (`session`), the provider's
 //! own words about itself (`discovery`) and a check of what it hands out (`verification`).
-//! `token_file` is for tokens that someone else renews.
+//! `rotation` is about secrets that are being replaced; `token_file` is for tokens that someone else
+//! renews.
 
 mod client;
 pub mod client_authentication;
@@ -15,6 +16,7 @@ pub mod jwt_claims;
 mod published;
 mod refusal;
 pub mod retry_after;
+mod rotation;
 pub mod secret;
 mod session;
 mod sharing;
@@ -115,6 +117,9 @@ pub struct ProviderSettings {
     pub client_id: Option<String>,
     /// How the client proves who it is.
     pub client_authentication: ClientAuthentication,
+    /// The client's secret before the one that is to be used, while providers may still know that
+    /// alone.
+    pub previous_client_secret: Option<Secret>,
     /// What else a request says.
     pub request: RequestSettings,
     /// Where the refresh token outlives the process, if it is to.

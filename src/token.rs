@@ -35,6 +35,7 @@ pub struct AccessToken {
     /// See [`Self::counting_sleep`].
     counted_sleep: Duration,
     generation: u64,
+    refused_secret: Option<Arc<str>>,
 }
 
 impl AccessToken {
@@ -69,6 +70,7 @@ impl AccessToken {
             refresh_at: from_asked(refresh_after),
             counted_sleep: asked.asleep,
             generation,
+            refused_secret: fetched.refused_secret.as_deref().map(Arc::from),
         })
     }
 
@@ -98,7 +100,13 @@ impl AccessToken {
             refresh_at: earlier(self.refresh_at),
             counted_sleep: self.counted_sleep + unseen,
             generation: self.generation,
+            refused_secret: self.refused_secret.clone(),
         }
+    }
+
+    /// What the provider said of a newer secret, if this token was got with the one before it.
+    pub fn refused_secret(&self) -> Option<&str> {
+        self.refused_secret.as_deref()
     }
 
     /// Which token of its credential this is, counted from 1.
@@ -179,6 +187,13 @@ impl TokenState {
         }
     }
 
+    /// What needs an operator's attention although there is a token, as the rest of a sentence that
+    /// begins with the credential's name.
+    pub fn remark(&self) -> Option<String> {
+        let refusal = self.valid()?.refused_secret()?;
+        Some(format!("{ON_THE_PREVIOUS_SECRET}: {refusal}"))
+    }
+
     /// Why no token is sent, as the rest of a sentence that begins with the credential's name. If
     /// there is one, its end has come and nobody has taken it away yet.
     pub fn why_not_sent(&self) -> String {
@@ -205,6 +220,10 @@ impl TokenState {
         })
     }
 }
+
+/// What is said of a credential whose newer secret is refused.
+const ON_THE_PREVIOUS_SECRET: &str =
+    "gets its tokens with the previous secret, because the newer one is refused";
 
 /// Longer lives are counted as this one: ten years, which no process outlives and which cannot
 /// overflow a timer.

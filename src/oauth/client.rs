@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::future::pending;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use url::Url;
 use super::client_authentication::ClientAuthentication;
 use super::discovery::Discovery;
 use super::refusal::Refusal;
-use super::secret::Secret;
+use super::rotation::{self, Accepted};
 use super::session::{Session, SessionError, identity};
 use super::token_request::TokenRequest;
 use super::token_response::ReceivedToken;
@@ -38,8 +37,9 @@ pub(super) struct Client {
     endpoint: Endpoint,
     session: Session,
     verifier: Option<Verifier>,
+    accepted: Accepted,
     secrets: WatchedFiles,
-    /// The last attempt failed for a reason that another secret may mend.
+    /// The last attempt failed, or all but failed, for a reason that another secret may mend.
     awaits_secrets: Cell<bool>,
 }
 
@@ -76,7 +76,8 @@ impl Client {
             session: Session::new(credential.clone(), provider.session_file.clone(), shared),
             credential,
             verifier: provider.verification.clone().map(Verifier::new),
-            secrets: WatchedFiles::new(secret_files(&provider)),
+            accepted: Accepted::default(),
+            secrets: WatchedFiles::new(rotation::secret_files(&provider)),
             awaits_secrets: Cell::new(false),
             provider,
             answer,
@@ -93,7 +94,7 @@ impl Client {
             Some(verifier) => Some((verifier, verifier.keys(&publisher, &self.transport).await?)),
             None => None,
         };
-        let received = self.obtain(&token_endpoint).await?;
+        let (received, refused_secret) = self.obtain(&token_endpoint).await?;
         if let Some((verifier, keys)) = keys {
             let token = received.secret.expose_secret();
             let verified = verifier.verify(token, &keys, &publisher, &self.transport);
@@ -106,6 +107,7 @@ impl Client {
             lifetime: received.lifetime,
             refresh_in: received.refresh_in,
             age: Duration::ZERO,
+            refused_secret,
         })
     }
 
@@ -132,18 +134,50 @@ impl Client {
         })
     }
 
+    /// With the secrets as they are; while the provider refuses these, with those before them. Then
+    /// what it said of the newer ones comes with the token.
+    async fn obtain(&self, endpoint: &Url) -> Result<(ReceivedToken, Option<String>), FetchError> {
+        let current = rotation::with_values(&self.provider).await;
+        let mut refusal = match self.ask(&current, endpoint).await {
+            Ok(received) => {
+                self.accepted.remember(current);
+                return Ok((received, None));
+            }
+            Err(error) if error.kind != FailureKind::Refused => return Err(error),
+            Err(refusal) => refusal,
+        };
+        for before in self.accepted.before(&current).await {
+            match self.ask(&before, endpoint).await {
+                Ok(received) => {
+                    self.accepted.remember(before);
+                    return Ok((received, Some(refusal.message)));
+                }
+                Err(error) if error.kind == FailureKind::Refused => self.accepted.forget(),
+                Err(_) => {}
+            }
+            refusal
+                .message
+                .push_str("; the secret before it is not taken either");
+        }
+        Err(refusal)
+    }
+
     /// By the refresh token if there is one, else by signing in.
-    async fn obtain(&self, endpoint: &Url) -> Result<ReceivedToken, FetchError> {
-        let grant = &self.provider.grant;
+    async fn ask(
+        &self,
+        provider: &ProviderSettings,
+        endpoint: &Url,
+    ) -> Result<ReceivedToken, FetchError> {
+        let grant = &provider.grant;
         if !grant.keeps_session() {
-            let request = token_request::sign_in(&self.provider, endpoint).await?;
+            let request = token_request::sign_in(provider, endpoint).await?;
             return self.call(&request).await.map_err(|refusal| refusal.error);
         }
         let secret = match grant.session_secret() {
             Some(secret) => Some(secret.read().await.map_err(misconfigured)?),
             None => None,
         };
-        let identity = identity(&self.provider, secret.as_ref());
+        let identity = identity(provider, secret.as_ref());
         let is_the_only_way = !grant.can_sign_in_again();
         let kept = self.session.refresh_token(&identity, is_the_only_way);
         let kept = match kept.await {
@@ -154,13 +188,13 @@ impl Client {
             kept => kept.map_err(no_session)?,
         };
         if let Some(kept) = kept {
-            let request = token_request::refresh(&self.provider, endpoint, &kept).await?;
+            let request = token_request::refresh(provider, endpoint, &kept).await?;
             match self.call_in_session(&identity, &request).await {
                 Err(refusal) if self.is_over(&refusal) => self.session.forget().await,
                 outcome => return outcome.map_err(|refusal| refusal.error),
             }
         }
-        let request = token_request::sign_in(&self.provider, endpoint).await?;
+        let request = token_request::sign_in(provider, endpoint).await?;
         let outcome = self.call_in_session(&identity, &request).await;
         outcome.map_err(|refusal| refusal.error)
     }
@@ -247,13 +281,13 @@ impl TokenSource for Client {
             };
             let attempt = timeout(self.provider.transport.timeout, attempt).await;
             let outcome = attempt.unwrap_or_else(|_| Err(self.transport.too_late()));
-            self.awaits_secrets.set(matches!(
-                &outcome,
-                Err(error) if matches!(
+            self.awaits_secrets.set(match &outcome {
+                Ok(fetched) => fetched.refused_secret.is_some(),
+                Err(error) => matches!(
                     error.kind,
                     FailureKind::Refused | FailureKind::Misconfigured
-                )
-            ));
+                ),
+            });
             outcome
         })
     }
@@ -271,20 +305,4 @@ impl TokenSource for Client {
     fn must_finish(&self) -> bool {
         self.provider.grant.keeps_session()
     }
-}
-
-/// The files whose change may make the provider say yes.
-fn secret_files(provider: &ProviderSettings) -> Vec<PathBuf> {
-    let request = &provider.request;
-    let further = request.parameters.iter().map(|(_, secret)| secret);
-    let headers = request.headers.iter().map(|(_, secret)| secret);
-    provider
-        .grant
-        .secrets()
-        .into_iter()
-        .chain(provider.client_authentication.secret())
-        .chain(further)
-        .chain(headers)
-        .filter_map(Secret::file)
-        .collect()
 }

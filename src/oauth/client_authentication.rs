@@ -113,14 +113,31 @@ impl ClientAuthentication {
         Ok(())
     }
 
+    /// The same with another client secret; nothing if it has none.
+    pub(super) fn with_client_secret(&self, secret: Secret) -> Option<Self> {
+        Some(match self {
+            Self::SecretBasic(_) => Self::SecretBasic(secret),
+            Self::SecretBasicRaw(_) => Self::SecretBasicRaw(secret),
+            Self::SecretPost(_) => Self::SecretPost(secret),
+            Self::SecretJwt { audience, .. } => Self::SecretJwt {
+                secret,
+                audience: audience.clone(),
+            },
+            Self::PrivateKeyJwt { .. }
+            | Self::AssertionFile { .. }
+            | Self::Certificate
+            | Self::Nothing => return None,
+        })
+    }
+
     /// The secret that it needs.
-    pub(super) fn secret(&self) -> Option<&Secret> {
+    pub(super) fn secret_mut(&mut self) -> Option<&mut Secret> {
         match self {
             Self::SecretBasic(secret)
             | Self::SecretBasicRaw(secret)
             | Self::SecretPost(secret)
             | Self::SecretJwt { secret, .. } => Some(secret),
-            Self::PrivateKeyJwt { key, .. } => Some(key.secret()),
+            Self::PrivateKeyJwt { key, .. } => Some(key.secret_mut()),
             Self::AssertionFile { file, .. } => Some(file),
             Self::Certificate | Self::Nothing => None,
         }

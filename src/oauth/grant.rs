@@ -215,16 +215,16 @@ impl Grant {
     }
 
     /// The secrets that it needs.
-    pub(super) fn secrets(&self) -> Vec<&Secret> {
+    pub(super) fn secrets_mut(&mut self) -> Vec<&mut Secret> {
         match self {
             Self::ClientCredentials => Vec::new(),
             Self::Password { password, .. } | Self::HttpBasic { password, .. } => vec![password],
             Self::RefreshToken { first } => vec![first],
             Self::JwtBearer(Assertion::File(file)) => vec![file],
-            Self::JwtBearer(Assertion::Signed { key, .. }) => vec![key.secret()],
+            Self::JwtBearer(Assertion::Signed { key, .. }) => vec![key.secret_mut()],
             Self::TokenExchange(exchange) => {
-                let actor = exchange.actor.iter().map(|(token, _)| token);
-                actor.chain([&exchange.subject_token]).collect()
+                let actor = exchange.actor.iter_mut().map(|(token, _)| token);
+                actor.chain([&mut exchange.subject_token]).collect()
             }
             Self::IdentityToolkit {
                 password, api_key, ..

@@ -79,6 +79,13 @@ impl SigningKey {
         }
     }
 
+    /// The same, to put another in its place.
+    pub(super) fn secret_mut(&mut self) -> &mut Secret {
+        match &mut self.key {
+            KeySource::Pem(secret) | KeySource::ServiceAccount(secret) => secret,
+        }
+    }
+
     /// Reads the key.
     ///
     /// # Errors

@@ -57,6 +57,7 @@ impl TokenFile {
             lifetime: received.lifetime,
             refresh_in: received.refresh_in,
             age: Duration::ZERO,
+            refused_secret: None,
         })
     }
 }

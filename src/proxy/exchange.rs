@@ -338,6 +338,7 @@ mod tests {
             lifetime: Duration::from_secs(10),
             refresh_in: None,
             age: Duration::ZERO,
+            refused_secret: None,
         };
         let token = AccessToken::new(&fetched, Moment::now(), 0.0, 1).unwrap();
         let end = token.retire_at();

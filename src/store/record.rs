@@ -277,6 +277,7 @@ impl StoredToken {
 
     /// As its source would hand it out.
     pub(super) fn aged(self, age: Duration) -> FetchedToken {
+        refused_secret: None,
         FetchedToken {
             secret: self.secret,
             scheme: self.scheme,

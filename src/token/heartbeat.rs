@@ -145,6 +145,7 @@ mod tests {
             lifetime: Duration::from_secs(3_600),
             refresh_in: None,
             age: Duration::ZERO,
+            refused_secret: None,
         };
         writer.store(AccessToken::new(&fetched, asked, 0.0, 1).unwrap());
         (writer, reader)

@@ -23,6 +23,7 @@ pub struct TokenMetrics {
     consecutive_failures: IntGaugeVec,
     usable: IntGaugeVec,
     restarts: IntCounterVec,
+    previous_secret: IntGaugeVec,
     refusals: IntCounterVec,
 }
 
@@ -79,6 +80,10 @@ impl TokenMetrics {
                 ),
                 labels,
             )?,
+            previous_secret: count(
+                "gatepass_token_previous_secret_in_use",
+                "1 while tokens are got with the previous secret, because the newer one is refused.",
+            )?,
             refusals: IntCounterVec::new(
                 Opts::new(
                     "gatepass_token_refusals_total",
@@ -96,6 +101,7 @@ impl TokenMetrics {
         registry.register(Box::new(metrics.consecutive_failures.clone()))?;
         registry.register(Box::new(metrics.usable.clone()))?;
         registry.register(Box::new(metrics.restarts.clone()))?;
+        registry.register(Box::new(metrics.previous_secret.clone()))?;
         registry.register(Box::new(metrics.refusals.clone()))?;
         Ok(metrics)
     }
@@ -124,6 +130,7 @@ impl TokenMetrics {
             consecutive_failures: self.consecutive_failures.with_label_values(&[credential]),
             usable: self.usable.with_label_values(&[credential]),
             restarts: self.restarts.with_label_values(&[credential]),
+            previous_secret: self.previous_secret.with_label_values(&[credential]),
         }
     }
 }
@@ -140,6 +147,7 @@ pub struct CredentialMetrics {
     consecutive_failures: IntGauge,
     usable: IntGauge,
     restarts: IntCounter,
+    previous_secret: IntGauge,
 }
 
 impl CredentialMetrics {
@@ -147,7 +155,9 @@ impl CredentialMetrics {
         self.duration.observe(took.as_secs_f64());
     }
 
-    pub(super) fn obtained(&self) {
+    /// A token was obtained, with the previous secret or with the one that should be used.
+    pub(super) fn obtained(&self, with_previous_secret: bool) {
+        self.previous_secret.set(with_previous_secret.into());
         self.successes.inc();
         self.consecutive_failures.set(0);
         self.usable.set(1);

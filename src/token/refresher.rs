@@ -39,6 +39,8 @@ pub struct Refresher {
     spread: Spread,
     /// The last token was got in its turn, so this replica has a place of its own among others.
     in_turn: Cell<bool>,
+    /// The last token was got with the previous secret.
+    on_previous_secret: Cell<bool>,
     /// How often changes may cause an attempt.
     changes: RefCell<Budget>,
     /// Held for reading during attempts that must finish.
@@ -71,6 +73,7 @@ impl Refresher {
             short_lives: Cell::new(0),
             spread,
             in_turn: Cell::new(false),
+            on_previous_secret: Cell::new(false),
             changes: RefCell::new(changes),
             at_work,
             first_attempt: RefCell::new(Some(first_attempt)),
@@ -211,12 +214,30 @@ impl Refresher {
             refresh_in_seconds = whole_seconds_until(refresh_at),
             "new token"
         );
+        self.tell_of_secret(&token);
         self.generation.set(generation);
         self.failures.set(0);
         self.in_turn.set(!self.source.is_shared());
-        self.metrics.obtained();
+        self.metrics.obtained(token.refused_secret().is_some());
         self.writer.store(token);
         refresh_at
+    }
+
+    /// A secret that is being replaced, and the end of that.
+    fn tell_of_secret(&self, token: &AccessToken) {
+        let credential = self.writer.credential();
+        match token.refused_secret() {
+            Some(refusal) => warn!(
+                credential,
+                "the previous secret is in use, because the newer one is refused: {refusal}"
+            ),
+            None if self.on_previous_secret.get() => {
+                info!(credential, "the newer secret is accepted");
+            }
+            None => {}
+        }
+        self.on_previous_secret
+            .set(token.refused_secret().is_some());
     }
 
     /// When to ask again. Lives of a second would cost a hundred requests a minute: a provider that

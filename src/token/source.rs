@@ -67,6 +67,8 @@ pub struct FetchedToken {
     /// How much of its life was over at the moment at which it was asked for: nothing, unless
     /// somebody else had got it before.
     pub age: Duration,
+    /// What was said of a newer secret, if this token was got with the one before it.
+    pub refused_secret: Option<String>,
 }
 
 /// A failure to get a token: whose doing it was, and what an operator should read.

@@ -148,6 +148,7 @@ fn the_example_with_everything_uncommented_is_good() {
                 "refresh_token",
                 "actor_token_type",
                 "key_env",
+                "previous_client_secret",
             ];
             let left_out = needs_another.iter().chain(&alternatives);
             let mut left_out = left_out.map(|key| format!("# {key}"));

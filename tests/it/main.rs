@@ -46,6 +46,7 @@ mod refresh;
 mod refusals;
 mod request_shape;
 mod secrecy;
+mod secret_rotation;
 mod service_manager;
 mod sessions;
 mod simulated_fleet;

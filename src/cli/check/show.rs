@@ -123,6 +123,9 @@ impl Table {
         self.text_if_any("client_id", provider.client_id.as_deref());
         if provider.grant.is_oauth() {
             self.client_authentication(&provider.client_authentication);
+            if let Some(previous) = &provider.previous_client_secret {
+                self.secret("previous_client_secret", previous);
+            }
         }
         if let Some(file) = &provider.session_file {
             self.file("session_file", file);

@@ -25,6 +25,7 @@ fn everything(grant: Grant, client_authentication: ClientAuthentication) -> Prov
         grant,
         client_id: Some("the app".into()),
         client_authentication,
+        previous_client_secret: None,
         request: RequestSettings {
             scope: Some("a/b c:d".into()),
             audience: Some("https://api.example/v1".into()),

@@ -18,6 +18,7 @@ fn claimant(name: &str, known: u64) -> Claimant<'_> {
 }
 
 fn token(lifetime: u64) -> FetchedToken {
+    refused_secret: None,
     FetchedToken {
         secret: "canary".into(),
         scheme: "Bearer".into(),

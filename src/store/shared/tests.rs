@@ -38,6 +38,7 @@ impl TokenSource for Provider {
             match fails {
                 Some(kind) => Err(FetchError::new(kind, "as the test says")),
                 None => Ok(FetchedToken {
+                    refused_secret: None,
                     secret: format!("token-{number}").into(),
                     scheme: "Bearer".into(),
                     lifetime: HOUR,

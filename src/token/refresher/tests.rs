@@ -63,6 +63,7 @@ impl TokenSource for Script {
                         lifetime,
                         refresh_in: None,
                         age: Duration::ZERO,
+                        refused_secret: None,
                     })
                 }
                 Some(Answer::Failure(kind)) => Err(FetchError::new(kind, "as the script says")),

@@ -6,7 +6,7 @@ use super::super::secret::{self, Keys};
 use super::super::{choice, required};
 use super::way::{Way, refuse_unused};
 use crate::oauth::client_authentication::JWT_BEARER;
-use crate::oauth::{ClientAuthentication, KeySource, SigningAlgorithm, SigningKey};
+use crate::oauth::{ClientAuthentication, KeySource, Secret, SigningAlgorithm, SigningKey};
 
 /// The methods by name: the registered one of RFC 7591 §2, or one of our own where there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,7 @@ const METHODS: [(&str, Method); 8] = [
 pub(super) struct Client {
     pub(super) id: Option<String>,
     pub(super) authentication: ClientAuthentication,
+    pub(super) previous_secret: Option<Secret>,
 }
 
 pub(super) fn client(
@@ -47,6 +48,7 @@ pub(super) fn client(
         return Some(Client {
             id: None,
             authentication: ClientAuthentication::Nothing,
+            previous_secret: None,
         });
     }
     let method = method(way, raw, path, report);
@@ -67,9 +69,17 @@ pub(super) fn client(
         .map(Some),
     };
     let authentication = authentication(method?, raw, path, report);
+    let previous_secret = Keys {
+        name: "previous_client_secret",
+        value: raw.previous_client_secret.take(),
+        file: raw.previous_client_secret_file.take(),
+        variable: raw.previous_client_secret_env.take(),
+    };
+    let previous_secret = previous_secret.resolve(path, report);
     Some(Client {
         id: id?,
         authentication: authentication?,
+        previous_secret: previous_secret?,
     })
 }
 
@@ -92,6 +102,7 @@ fn refuse_unused_keys(
     let mut unused = Vec::new();
     if !by_secret {
         unused.extend(SECRET_KEYS);
+        unused.extend(PREVIOUS_SECRET_KEYS);
     }
     if !by_statement {
         unused.push("client_assertion_type");
@@ -221,6 +232,12 @@ pub(super) fn checked_key(key: SigningKey, path: &Path, report: &mut Report) -> 
 }
 
 const SECRET_KEYS: [&str; 3] = ["client_secret", "client_secret_file", "client_secret_env"];
+
+const PREVIOUS_SECRET_KEYS: [&str; 3] = [
+    "previous_client_secret",
+    "previous_client_secret_file",
+    "previous_client_secret_env",
+];
 
 const CLIENT_ID: &str = "the identifier that the provider gave this client";
 const CLIENT_SECRET: &str = "the secret that the provider gave this client";

@@ -76,6 +76,7 @@ pub(super) fn provider(
         grant: grant?,
         client_id: client.id,
         client_authentication: client.authentication,
+        previous_client_secret: client.previous_secret,
         request: request?,
         session_file: session_file?,
         verification: verification?,
