@@ -83,8 +83,7 @@ pub struct Listen {
 ///
 /// That cannot be told.
 pub fn admin_address(layers: &Layers) -> Result<server::Address, Problems> {
-    let figment = layers.figment()?;
-    let (raw, mut report) = decode::decode(&figment, layers.main_source())?;
+    let (raw, mut report) = decode::decode(layers)?;
     resolve::admin_address(raw.admin, &mut report).ok_or_else(|| report.into_problems())
 }
 
@@ -94,8 +93,7 @@ pub fn admin_address(layers: &Layers) -> Result<server::Address, Problems> {
 ///
 /// Everything that is wrong with it.
 pub fn load(layers: &Layers) -> Result<Settings, Problems> {
-    let figment = layers.figment()?;
-    let (raw, mut report) = decode::decode(&figment, layers.main_source())?;
+    let (raw, mut report) = decode::decode(layers)?;
     let settings = resolve::resolve(raw, &mut report);
     match settings {
         Some(settings) if report.is_clean() => Ok(settings),

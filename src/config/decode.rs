@@ -4,20 +4,20 @@
 //! that does not fit is noted and taken out, and decoding starts again without it.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use figment::error::{Actual, Kind};
 use figment::value::{Dict, Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::layers::{COMMAND_LINE, ENVIRONMENT};
+use super::layers::{COMMAND_LINE, ENVIRONMENT, Layers};
 use super::problem::{Problem, Problems, near_miss};
 use super::raw;
 
 /// Decodes what the layers hold, without the values that do not fit; those are in the report.
-pub(super) fn decode(
-    figment: &Figment,
-    main_source: String,
-) -> Result<(raw::Config, Report), Problems> {
+pub(super) fn decode(layers: &Layers) -> Result<(raw::Config, Report), Problems> {
+    let figment = layers.figment()?;
+    let main_source = layers.main_source();
     let whole = |found: String| {
         Problems::one(Problem {
             source: main_source.clone(),
@@ -31,11 +31,13 @@ pub(super) fn decode(
         .map_err(|_| whole("something that is not a table".into()))?;
     let tree = Value::from(data.remove(&Profile::Default).unwrap_or_default());
     let mut report = Report {
-        figment: figment.clone(),
-        main_source: main_source.clone(),
+        figment,
+        main_source,
+        main_file: layers.file.clone(),
         written: tree.clone(),
         problems: Vec::new(),
         warnings: Vec::new(),
+        secret_files: Vec::new(),
     };
     let mut tree = tree;
     // Each round takes at least one value out, so there are no more rounds than values.
@@ -57,9 +59,11 @@ pub(super) fn decode(
 pub(super) struct Report {
     figment: Figment,
     main_source: String,
+    main_file: Option<PathBuf>,
     written: Value,
     problems: Vec<Problem>,
     warnings: Vec<String>,
+    secret_files: Vec<(Path, Option<PathBuf>)>,
 }
 
 impl Report {
@@ -71,6 +75,21 @@ impl Report {
     /// What was noted so.
     pub(super) fn take_warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
+    }
+
+    /// Notes a file that holds a secret. Without a name it is the configuration's own.
+    pub(super) fn secret_in(&mut self, path: &Path, file: Option<PathBuf>) {
+        self.secret_files.push((path.clone(), file));
+    }
+
+    /// The configuration's own file, if it is in one.
+    pub(super) fn main_file(&self) -> Option<PathBuf> {
+        self.main_file.clone()
+    }
+
+    /// The files that were noted so, each with the key that leads to it.
+    pub(super) fn take_secret_files(&mut self) -> Vec<(Path, Option<PathBuf>)> {
+        std::mem::take(&mut self.secret_files)
     }
 
     /// Notes a problem.

@@ -17,6 +17,7 @@ pub(super) struct Config {
     pub(super) stores: BTreeMap<String, Store>,
     pub(super) credentials: BTreeMap<String, Credential>,
     pub(super) routes: Vec<Route>,
+    pub(super) secrets: Secrets,
     pub(super) shutdown: Shutdown,
     pub(super) log: Log,
 }
@@ -231,6 +232,12 @@ pub(super) struct Tls {
     pub(super) server_name: Option<String>,
     pub(super) client_cert_file: Option<String>,
     pub(super) client_key_file: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Secrets {
+    pub(super) readable_by_others: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -2,6 +2,7 @@
 
 mod credential;
 mod endpoint;
+mod exposure;
 mod listener;
 mod preset;
 mod route;
@@ -57,6 +58,7 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
     // Those that no route uses are held to the same rules: they are there to be used one day.
     let _ = credential::resolve(unused, &mut roots, report);
     let credentials = credential::resolve(used, &mut roots, report);
+    exposure::check(&raw.secrets, report);
     warnings.extend(report.take_warnings());
     if let (Some(proxy), Some(routes)) = (&proxy, &routes) {
         route::refuse_loops(routes, &proxy.listen, report);
@@ -296,7 +298,8 @@ fn identity(raw: &raw::Tls, path: &Path, report: &mut Report) -> Option<Option<I
             let there = secret::key_file(key.clone(), &key_path, report).is_some();
             let certificates_path = path.key("client_cert_file");
             let certified =
-                secret::key_file(certificates.clone(), &certificates_path, report).is_some();
+                secret::certificate_file(certificates.clone(), &certificates_path, report)
+                    .is_some();
             return (there && certified).then(|| {
                 Some(Identity {
                     certificates: certificates.into(),

@@ -1,10 +1,11 @@
 //! Keeps secrets out of what a provider says.
 
 use percent_encoding::percent_decode_str;
+use zeroize::Zeroizing;
 
 /// Strings that must not be shown, however a provider repeats them.
 #[derive(Default)]
-pub struct Confidential(Vec<String>);
+pub struct Confidential(Vec<Zeroizing<String>>);
 
 impl Confidential {
     /// What is `text` must not be shown from now on. Short ones are left out: blotting them out
@@ -12,7 +13,7 @@ impl Confidential {
     pub(super) fn add(&mut self, text: impl Into<String>) {
         let text = text.into();
         if text.len() >= LEAST_SECRET {
-            self.0.push(text);
+            self.0.push(Zeroizing::new(text));
             // The longest first: blotting out a part of a longer one would leave the rest of it.
             self.0.sort_by_key(|text| std::cmp::Reverse(text.len()));
         }
@@ -23,7 +24,7 @@ impl Confidential {
     pub(super) fn blot_out(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in &self.0 {
-            text = text.replace(secret, "•••");
+            text = text.replace(secret.as_str(), "•••");
         }
         match self.shines_through(&text) {
             true => "(not shown, because it holds a part of a secret)".into(),

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use secrecy::SecretString;
 use tokio::task::spawn_blocking;
+use zeroize::Zeroizing;
 
 /// A secret of the configuration. `Debug` shows where it comes from and never the value.
 #[derive(Clone)]
@@ -21,7 +22,7 @@ pub enum Secret {
 
 impl Secret {
     /// The file that holds it, if one does.
-    pub(super) fn file(&self) -> Option<PathBuf> {
+    pub fn file(&self) -> Option<PathBuf> {
         match self {
             Self::Value(_) => None,
             Self::File(path) => Some(path.clone()),
@@ -82,13 +83,15 @@ fn read_file(path: &Path) -> Result<(SecretString, SystemTime), SecretError> {
         if !metadata.is_file() {
             return Err(io::Error::other("it is no ordinary file"));
         }
-        let mut bytes = Vec::new();
         let beyond = LARGEST_FILE as u64 + 1;
+        // With room for all of it at once: a buffer that grows leaves copies behind.
+        let size = usize::try_from(metadata.len().min(beyond)).unwrap_or_default();
+        let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1));
         File::open(path)?.take(beyond).read_to_end(&mut bytes)?;
         Ok((bytes, metadata.modified()?))
     };
     let (bytes, written) = read().map_err(|error| SecretError::unreadable(path, &error))?;
-    Ok((from_file(path, bytes)?, written))
+    Ok((from_file(path, &bytes)?, written))
 }
 
 impl fmt::Debug for Secret {
@@ -102,7 +105,7 @@ impl fmt::Debug for Secret {
 
 /// Editors and `echo` end a file with a line break that is not part of the secret. Only that is
 /// taken off: a secret may well begin or end with a space.
-fn from_file(path: &Path, bytes: Vec<u8>) -> Result<SecretString, SecretError> {
+fn from_file(path: &Path, bytes: &[u8]) -> Result<SecretString, SecretError> {
     let fault = |what: &str| SecretError {
         path: path.to_owned(),
         what: what.to_owned(),
@@ -110,10 +113,9 @@ fn from_file(path: &Path, bytes: Vec<u8>) -> Result<SecretString, SecretError> {
     if bytes.len() > LARGEST_FILE {
         return Err(fault("is larger than 64 KiB, which no secret is"));
     }
-    // The error of `from_utf8` holds the bytes; it ends here.
-    let text = String::from_utf8(bytes).map_err(|_| fault("is not text in UTF-8"))?;
+    let text = str::from_utf8(bytes).map_err(|_| fault("is not text in UTF-8"))?;
     // Some editors begin a file with a byte order mark.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let secret = text.trim_end_matches(['\n', '\r']);
     if secret.is_empty() {
         return Err(fault("is empty"));
@@ -164,14 +166,14 @@ mod tests {
             ("\u{feff}12345\r\n", "12345"),
             ("a+b%c:d/e=\n", "a+b%c:d/e="),
         ] {
-            let read = from_file(Path::new("f"), content.into()).unwrap();
+            let read = from_file(Path::new("f"), content.as_bytes()).unwrap();
             assert_eq!(read.expose_secret(), secret);
         }
     }
 
     #[test]
     fn what_is_no_secret_is_refused_without_showing_it() {
-        let error = |bytes: &[u8]| from_file(Path::new("f"), bytes.to_vec()).unwrap_err();
+        let error = |bytes: &[u8]| from_file(Path::new("f"), bytes).unwrap_err();
         assert_eq!(error(b"\n").to_string(), "f is empty");
         assert_eq!(error(b"\xff\xfe").to_string(), "f is not text in UTF-8");
         assert!(

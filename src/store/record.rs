@@ -277,8 +277,8 @@ impl StoredToken {
 
     /// As its source would hand it out.
     pub(super) fn aged(self, age: Duration) -> FetchedToken {
-        refused_secret: None,
         FetchedToken {
+            refused_secret: None,
             secret: self.secret,
             scheme: self.scheme,
             lifetime: self.lifetime,

@@ -36,6 +36,7 @@ mod faults;
 mod fleet;
 mod floors;
 mod forwarding;
+mod hardening;
 mod http2;
 mod identity_systems;
 mod limits;

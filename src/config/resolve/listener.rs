@@ -109,7 +109,7 @@ fn listener_tls(
         return None;
     }
     let key = secret::key_file_path(key, &path.key("key_file"), report);
-    let certificates = secret::key_file_path(certificates, &path.key("cert_file"), report);
+    let certificates = secret::certificate_file(certificates, &path.key("cert_file"), report);
     let identity = Identity {
         certificates: certificates?,
         key: key?,

@@ -23,7 +23,12 @@ pub(super) fn resolve(
             report.add(path, "an empty string", "a value that is not empty");
             None
         }
-        SecretSource::Value(value) => Some(Secret::Value(value)),
+        SecretSource::Value(value) => {
+            if !report.is_from_environment(path) {
+                report.secret_in(path, None);
+            }
+            Some(Secret::Value(value))
+        }
         SecretSource::File(file) => from_file(file, path, plainly, report),
         SecretSource::Variable(name) => from_variable(&name, path, plainly, report),
     }
@@ -141,6 +146,7 @@ pub(super) fn file_of_others(file: String, path: &Path, report: &mut Report) -> 
         );
         return None;
     }
+    report.secret_in(path, Some(PathBuf::from(&file)));
     let secret = Secret::File(PathBuf::from(file));
     if let Err(error) = secret.read_blocking() {
         report.warn(format!("{path}: {error}, and is awaited"));
@@ -148,7 +154,7 @@ pub(super) fn file_of_others(file: String, path: &Path, report: &mut Report) -> 
     Some(secret)
 }
 
-/// A key or a certificate in a file, which is too long to be written anywhere else.
+/// A key in a file, which is too long to be written anywhere else.
 pub(super) fn key_file(file: String, path: &Path, report: &mut Report) -> Option<Secret> {
     from_file(file, path, "goes into a file of its own", report)
 }
@@ -158,7 +164,19 @@ pub(super) fn key_file_path(file: String, path: &Path, report: &mut Report) -> O
     key_file(file.clone(), path, report).map(|_| PathBuf::from(file))
 }
 
+/// A certificate in a file. It is no secret, but a key may have been taken for it.
+pub(super) fn certificate_file(file: String, path: &Path, report: &mut Report) -> Option<PathBuf> {
+    let plainly = "goes into a file of its own";
+    readable(file.clone(), path, plainly, report).map(|_| PathBuf::from(file))
+}
+
 fn from_file(file: String, path: &Path, plainly: &str, report: &mut Report) -> Option<Secret> {
+    let secret = readable(file, path, plainly, report)?;
+    report.secret_in(path, secret.file());
+    Some(secret)
+}
+
+fn readable(file: String, path: &Path, plainly: &str, report: &mut Report) -> Option<Secret> {
     let secret = Secret::File(PathBuf::from(&file));
     let Err(error) = secret.read_blocking() else {
         return Some(secret);

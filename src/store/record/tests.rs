@@ -18,8 +18,8 @@ fn claimant(name: &str, known: u64) -> Claimant<'_> {
 }
 
 fn token(lifetime: u64) -> FetchedToken {
-    refused_secret: None,
     FetchedToken {
+        refused_secret: None,
         secret: "canary".into(),
         scheme: "Bearer".into(),
         lifetime: seconds(lifetime),

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -44,7 +45,7 @@ impl Gatepass {
 
     /// The same, with further environment variables.
     pub fn start_with(config: &str, environment: &[(&str, &str)]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = private_directory();
         let file = directory.path().join("gatepass.toml");
         std::fs::write(&file, config).unwrap();
         let mut run = command();
@@ -92,14 +93,17 @@ impl Gatepass {
 
     /// The same under a limit of open files.
     pub fn start_with_descriptors(config: &str, limit: u32) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::start_after(&format!("ulimit -n {limit}"), config)
+    }
+
+    /// The same from a shell that has run a command before.
+    pub fn start_after(command: &str, config: &str) -> Self {
+        let directory = private_directory();
         let file = directory.path().join("gatepass.toml");
         std::fs::write(&file, config).unwrap();
         let mut run = Command::new("sh");
         run.arg("-c")
-            .arg(format!(
-                "ulimit -n {limit} && exec \"$0\" run --config \"$1\""
-            ))
+            .arg(format!("{command} && exec \"$0\" run --config \"$1\""))
             .arg(env!("CARGO_BIN_EXE_gatepass"))
             .arg(&file);
         Self::spawn(run, &[], directory)
@@ -107,7 +111,7 @@ impl Gatepass {
 
     /// The same with a socket that it gets as systemd would hand it over, under the name `proxy`.
     pub fn start_activated(config: &str, socket: OwnedFd) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = private_directory();
         let file = directory.path().join("gatepass.toml");
         std::fs::write(&file, config).unwrap();
         let mut run = Command::new("sh");
@@ -315,7 +319,7 @@ pub fn run_with(
     files: &[(&str, &str)],
     environment: &[(&str, &str)],
 ) -> Finished {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = private_directory();
     for (name, content) in files {
         std::fs::write(directory.path().join(name), content).unwrap();
     }
@@ -332,6 +336,13 @@ pub fn run_with(
         stdout: text(output.stdout),
         stderr: text(output.stderr),
     }
+}
+
+/// What stands in it, secrets among them, is nobody else's.
+fn private_directory() -> TempDir {
+    let private = std::fs::Permissions::from_mode(0o700);
+    let builder = tempfile::Builder::new().permissions(private).tempdir();
+    builder.unwrap()
 }
 
 /// The root of the source tree.
