@@ -31,7 +31,7 @@ use tracing::{error, info};
 
 use crate::readiness::{Finding, Readiness};
 use crate::server::CallerBody;
-use crate::token::TokenReader;
+use crate::token::Credentials;
 
 type Answer = Response<Full<Bytes>>;
 
@@ -42,7 +42,7 @@ pub struct Admin {
     /// What the probes ask.
     pub readiness: Readiness,
     /// The credentials that can be refreshed.
-    pub credentials: Vec<TokenReader>,
+    pub credentials: Credentials,
     /// Whether those who reach the listener may command it, or only look.
     pub commands: bool,
     /// What is told when somebody orders the end; nothing if nobody may.
@@ -119,11 +119,7 @@ fn refresh(credential: &str, headers: &HeaderMap, admin: &Admin) -> Answer {
     if let Some(forbidden) = forbidden(headers, admin, "SIGUSR1") {
         return forbidden;
     }
-    let Some(reader) = admin
-        .credentials
-        .iter()
-        .find(|reader| reader.credential() == credential)
-    else {
+    let Some(reader) = admin.credentials.named(credential) else {
         return text(StatusCode::NOT_FOUND, "no route needs such a credential\n");
     };
     reader.refresh_now();

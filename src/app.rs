@@ -1,31 +1,33 @@
 //! The composition root: from settings to a running gatepass. This is where the rooms meet.
 
+mod keeper;
+mod reload;
 mod stopping;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 use tokio::sync::{Notify, RwLock};
+use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
-use crate::config::{Listen, Settings};
+use crate::config::{Layers, Listen, Settings};
 use crate::drain::{self, DrainWatch};
+use crate::proxy;
+use crate::proxy::RequestLimit;
 use crate::proxy::metrics::ProxyMetrics;
-use crate::proxy::{self, RequestLimit, Route, RouteTable};
-use crate::readiness::{Readiness, StartupGuard};
+use crate::readiness::{Finding, Readiness, StartupGuard};
 use crate::runtime::{self, WorkerPanicked, Workers, supervise};
 use crate::server::{self, Activated, Address, Intake, Listener, UnixAccess};
 use crate::signal::Signals;
 use crate::store::{Stores, StoresMetrics};
 use crate::token::metrics::TokenMetrics;
-use crate::token::refresher::Refresher;
-use crate::token::{TokenReader, cell, heartbeat};
-use crate::{admin, oauth, systemd};
+use crate::token::{Credentials, TokenReader, TokenState, heartbeat};
+use crate::{admin, systemd};
+use reload::{Parts, ReloadMetrics, Reloader, Standing};
 pub use stopping::Ended;
 use stopping::{Cause, Stopping, stop_asked};
 
@@ -33,30 +35,31 @@ use stopping::{Cause, Stopping, stop_asked};
 pub struct Bound {
     proxy: Vec<Address>,
     admin: Address,
-    refreshers: Vec<Refresher>,
-    credentials: Vec<TokenReader>,
     intakes: Vec<Intake>,
     admin_listener: Listener,
     data_plane: proxy::Shared,
     connections: server::Settings,
-    delay: Duration,
-    grace: Duration,
     quit: bool,
     registry: Registry,
     restarts: IntCounterVec,
     readiness: Readiness,
     listeners_starting: StartupGuard,
+    reloader: Reloader,
     /// Held for reading by refreshers during attempts that must finish.
     at_work: Rc<RwLock<()>>,
 }
 
-/// Puts everything together and binds the addresses. `dropped_log_lines` is shown with the other
-/// metrics.
+/// Puts everything together and binds the addresses. `layers` are what `settings` were read from, for
+/// reloads; `dropped_log_lines` is shown with the other metrics.
 ///
 /// # Errors
 ///
 /// An address cannot be had, or something inside does not fit together.
-pub fn build(settings: Settings, dropped_log_lines: IntCounter) -> Result<Bound, BuildError> {
+pub fn build(
+    settings: Settings,
+    layers: Layers,
+    dropped_log_lines: IntCounter,
+) -> Result<Bound, BuildError> {
     let registry = Registry::new();
     admin::register_process_metrics(&registry, dropped_log_lines)?;
     let restarts = IntCounterVec::new(
@@ -67,104 +70,69 @@ pub fn build(settings: Settings, dropped_log_lines: IntCounter) -> Result<Bound,
         &["task"],
     )?;
     registry.register(Box::new(restarts.clone()))?;
-    let token_metrics = TokenMetrics::register(&registry)?;
-    let stores = Stores::new(settings.stores, StoresMetrics::register(&registry)?);
-    let proxy_metrics = ProxyMetrics::register(&registry)?;
+    let parts = Parts {
+        token_metrics: TokenMetrics::register(&registry)?,
+        proxy_metrics: ProxyMetrics::register(&registry)?,
+        stores: Stores::new(settings.stores.clone(), StoresMetrics::register(&registry)?),
+        at_work: Rc::default(),
+    };
+    let standing = Standing::new(ReloadMetrics::register(&registry)?);
     let readiness = Readiness::default();
 
-    let at_work = Rc::<RwLock<()>>::default();
-    let mut readers = BTreeMap::new();
-    let mut refreshers = Vec::new();
-    for credential in settings.credentials {
-        let at_work = Rc::clone(&at_work);
-        let (refresher, reader) =
-            credential_parts(credential, &stores, &token_metrics, &readiness, at_work)?;
-        readers.insert(reader.credential().to_owned(), reader);
-        refreshers.push(refresher);
-    }
-
-    let mut routes = Vec::new();
-    for route in settings.routes {
-        let token = match &route.credential {
-            None => None,
-            Some(name) => Some(readers.get(name).cloned().ok_or(BuildError::Credential {
-                route: route.name.to_string(),
-                credential: name.clone(),
-            })?),
-        };
-        let metrics = proxy_metrics.for_route(&route.name);
-        routes.push(Route::new(route, token, metrics));
-    }
-
     let mut activated = Activated::from_environment().map_err(BuildError::Activation)?;
-    let (admin, admin_listener) = bind_admin(settings.admin, &mut activated)?;
+    let (admin, admin_listener) = bind_admin(settings.admin.clone(), &mut activated)?;
     let mut proxy = Vec::new();
     let mut listeners = Vec::new();
-    for listen in settings.proxy.listen {
+    for listen in settings.proxy.listen.clone() {
         for (address, listener) in bind_proxy(listen, settings.proxy.unix, &mut activated)? {
             proxy.push(address);
             listeners.push(listener);
         }
     }
     let connections = within_descriptors(settings.proxy.connections);
+    let workers = settings.proxy.workers;
+    let (quit, at_work) = (settings.quit, Rc::clone(&parts.at_work));
+    let unmatched = parts.proxy_metrics.for_unmatched();
+    let limit = RequestLimit::new(settings.proxy.max_requests);
+    let reloader = Reloader::new(settings, layers, parts, &readiness, standing.clone())?;
+    let credentials = reloader.credentials().clone();
+    readiness.require({
+        let credentials = credentials.clone();
+        move || findings(&credentials, TokenState::why_unusable)
+    });
+    readiness.remark(move || findings(&credentials, TokenState::remark));
+    readiness.remark(move || standing.findings());
     Ok(Bound {
         proxy,
         admin,
-        refreshers,
-        credentials: readers.into_values().collect(),
-        intakes: server::spread(
-            listeners,
-            settings.proxy.workers,
-            connections.max_connections,
-        ),
+        intakes: server::spread(listeners, workers, connections.max_connections),
         admin_listener,
         data_plane: proxy::Shared {
-            table: Arc::new(RouteTable::new(routes)),
-            admission: settings.proxy.admission,
-            limit: RequestLimit::new(settings.proxy.max_requests),
-            unmatched: proxy_metrics.for_unmatched(),
+            published: reloader.published(),
+            limit,
+            unmatched,
         },
         connections,
-        delay: settings.delay,
-        grace: settings.grace,
-        quit: settings.quit,
+        quit,
         registry,
         restarts,
         listeners_starting: readiness.startup("listeners"),
-        at_work,
         readiness,
+        reloader,
+        at_work,
     })
 }
 
-/// A credential's loop, and where the routes find its token.
-fn credential_parts(
-    settings: oauth::Settings,
-    stores: &Stores,
-    metrics: &TokenMetrics,
-    readiness: &Readiness,
-    at_work: Rc<RwLock<()>>,
-) -> Result<(Refresher, TokenReader), BuildError> {
-    let name = settings.credential.clone();
-    let subject = format!("credential \"{name}\"");
-    let (writer, reader) = cell::channel(&name, settings.refusals, metrics.refusals(&name));
-    let spread = settings.spread;
-    let refresher = Refresher::new(
-        oauth::source(settings, stores)?,
-        writer,
-        metrics.for_credential(&name),
-        fastrand::Rng::new(),
-        readiness.startup(&format!("{subject}: first attempt to get a token")),
-        at_work,
-        spread,
-    );
-    let state = reader.clone();
-    readiness.remark(&subject, move || state.load().remark());
-    let state = reader.clone();
-    readiness.require(subject, move || match state.load().why_unusable() {
-        None => Ok(()),
-        Some(why) => Err(why),
-    });
-    Ok((refresher, reader))
+/// What there is to say about each credential.
+fn findings(
+    credentials: &Credentials,
+    look: impl Fn(&TokenState) -> Option<String>,
+) -> Vec<Finding> {
+    let finding = |reader: &TokenReader| {
+        let subject = format!("credential \"{}\"", reader.credential());
+        look(&reader.load()).map(|reason| Finding { subject, reason })
+    };
+    credentials.all().iter().filter_map(finding).collect()
 }
 
 fn bind_admin(
@@ -249,14 +217,17 @@ impl Bound {
     ///
     /// A worker could not be started, or panicked.
     pub async fn run(self, mut signals: Signals) -> Result<Ended, RunError> {
-        for refresher in self.refreshers {
-            tokio::task::spawn_local(refresher.run_supervised());
-        }
-        let credentials = self.credentials.clone();
+        let reloader = Rc::new(self.reloader);
+        reloader.start();
+        let credentials = reloader.credentials().clone();
         supervised("clocks", &self.restarts, move || {
             heartbeat::watch(credentials.clone())
         });
         supervised("systemd watchdog", &self.restarts, systemd::watchdog);
+        let reloading = supervised("reload", &self.restarts, {
+            let reloader = Rc::clone(&reloader);
+            move || Rc::clone(&reloader).run()
+        });
         tokio::task::spawn_local({
             let readiness = self.readiness.clone();
             async move {
@@ -270,7 +241,7 @@ impl Bound {
         let admin = admin::Admin {
             registry: self.registry,
             readiness: self.readiness.clone(),
-            credentials: self.credentials.clone(),
+            credentials: reloader.credentials().clone(),
             // Whoever reaches another address may look, but not act.
             commands: self.admin.is_local(),
             quit: self.quit.then(|| Arc::clone(&quit)),
@@ -297,7 +268,7 @@ impl Bound {
         );
 
         let cause = tokio::select! {
-            signal = stop_asked(&mut signals, &self.credentials) => Cause::Signal(signal),
+            signal = stop_asked(&mut signals, &reloader) => Cause::Signal(signal),
             () = quit.notified() => Cause::Order,
             ended = workers.next_ended() => {
                 ended.unwrap_or(Ok(()))?;
@@ -305,12 +276,13 @@ impl Bound {
             }
         };
         self.readiness.stop();
+        // What is reloaded in the middle of a stop could call itself ready.
+        reloading.abort();
         let stopping = Stopping {
             drain,
             workers,
             at_work: self.at_work,
-            delay: self.delay,
-            grace: self.grace,
+            times: reloader.times(),
         };
         stopping.stop(cause, &mut signals).await
     }
@@ -348,7 +320,8 @@ fn supervised<Fut>(
     task: &'static str,
     restarts: &IntCounterVec,
     start: impl FnMut() -> Fut + 'static,
-) where
+) -> JoinHandle<()>
+where
     Fut: Future<Output: 'static> + 'static,
 {
     let restarts = restarts.with_label_values(&[task]);
@@ -358,7 +331,7 @@ fn supervised<Fut>(
             task,
             "a background task failed by a fault of gatepass and starts again"
         );
-    }));
+    }))
 }
 
 /// Addresses side by side.
@@ -408,6 +381,17 @@ pub enum BuildError {
         route: String,
         /// The credential.
         credential: String,
+    },
+    /// A credential names a store that was not there at the start.
+    #[error(
+        "credential \"{credential}\" needs store \"{store}\", which was not there at the start; \
+         restart gatepass to have it"
+    )]
+    Store {
+        /// The credential.
+        credential: String,
+        /// The store.
+        store: String,
     },
     /// The HTTP client for token endpoints could not be made.
     #[error("the HTTP client for the token endpoint could not be made: {0}")]

@@ -12,7 +12,8 @@ mod raw;
 mod resolve;
 mod scalar;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,9 +24,16 @@ pub use problem::{Problem, Problems};
 
 use crate::{oauth, proxy, server, store, telemetry};
 
+/// A digest that tells settings from those before a reload.
+pub type Revision = [u8; 32];
+
 /// All that a configuration says, checked.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Of everything, the files that are part of it included.
+    pub revision: Revision,
+    /// Of each key that takes effect with a restart alone.
+    pub fixed: BTreeMap<String, Revision>,
     /// Where callers are served.
     pub proxy: Proxy,
     /// Where operators are served.
@@ -93,10 +101,19 @@ pub fn admin_address(layers: &Layers) -> Result<server::Address, Problems> {
 ///
 /// Everything that is wrong with it.
 pub fn load(layers: &Layers) -> Result<Settings, Problems> {
-    let (raw, mut report) = decode::decode(layers)?;
+    load_with_files(layers).0
+}
+
+/// The same, and the files whose change may change the outcome.
+pub fn load_with_files(layers: &Layers) -> (Result<Settings, Problems>, BTreeSet<PathBuf>) {
+    let (raw, mut report) = match decode::decode(layers) {
+        Ok(decoded) => decoded,
+        Err(problems) => return (Err(problems), layers.file.iter().cloned().collect()),
+    };
     let settings = resolve::resolve(raw, &mut report);
+    let files = report.read_files().cloned().collect();
     match settings {
-        Some(settings) if report.is_clean() => Ok(settings),
-        _ => Err(report.into_problems()),
+        Some(settings) if report.is_clean() => (Ok(settings), files),
+        _ => (Err(report.into_problems()), files),
     }
 }

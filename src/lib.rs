@@ -44,7 +44,7 @@
 //! | 3 | [`oauth`] |
 //! | 2 | [`proxy`], [`store`] |
 //! | 1 | [`token`], [`server`], [`telemetry`] |
-//! | 0 | [`readiness`], [`drain`], [`signal`], [`systemd`], [`tls`], [`runtime`] |
+//! | 0 | [`readiness`], [`drain`], [`signal`], [`systemd`], [`watch`], [`tls`], [`runtime`] |
 
 pub mod admin;
 pub mod app;
@@ -62,3 +62,4 @@ pub mod systemd;
 pub mod telemetry;
 pub mod tls;
 pub mod token;
+pub mod watch;

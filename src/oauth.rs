@@ -25,7 +25,6 @@ pub mod token_request;
 pub mod token_response;
 pub mod transport;
 pub mod verification;
-mod watch;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -55,6 +54,8 @@ pub use verification::VerificationSettings;
 pub struct Settings {
     /// The credential's name in the configuration.
     pub credential: String,
+    /// A digest that tells these settings from others of the same name.
+    pub revision: [u8; 32],
     /// Where its tokens come from.
     pub origin: Origin,
     /// How an answer is read.

@@ -20,10 +20,12 @@ mod route;
 mod upgrade;
 mod upstream;
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use arc_swap::{ArcSwap, Cache};
 use http::{HeaderValue, Request, Response};
 use hyper::service::{Service, service_fn};
 use tokio::time::{Instant, timeout_at};
@@ -44,13 +46,20 @@ pub use route::{
 use upstream::{Answer, Upstream};
 pub use upstream::{InvalidUpstream, Origin};
 
+/// Which requests are taken, and where they go.
+#[derive(Debug)]
+pub struct Routing {
+    /// The routes.
+    pub table: RouteTable,
+    /// Who may call.
+    pub admission: Admission,
+}
+
 /// What all workers share.
 #[derive(Clone)]
 pub struct Shared {
-    /// The routes.
-    pub table: Arc<RouteTable>,
-    /// Who may call.
-    pub admission: Admission,
+    /// The routing at this moment.
+    pub published: Arc<ArcSwap<Routing>>,
     /// How many requests may be under way.
     pub limit: RequestLimit,
     /// What is counted of requests that no route covers.
@@ -60,6 +69,13 @@ pub struct Shared {
 /// A worker's proxy: what all share, and this worker's own connections.
 struct Proxy {
     shared: Shared,
+    published: RefCell<Cache<Arc<ArcSwap<Routing>>, Arc<Routing>>>,
+    current: RefCell<Rc<Ways>>,
+}
+
+/// A routing, each route with this worker's own connections.
+struct Ways {
+    routing: Arc<Routing>,
     /// By the same index as the table's routes.
     upstreams: Vec<Rc<Upstream>>,
 }
@@ -69,12 +85,13 @@ pub fn service(
     shared: Shared,
 ) -> impl Service<Request<CallerBody>, Response = Response<AnswerBody>, Error = Infallible> + Clone
 {
-    let upstreams = shared
-        .table
-        .routes()
-        .map(|route| Rc::new(Upstream::new(route)))
-        .collect();
-    let proxy = Rc::new(Proxy { shared, upstreams });
+    let published = Arc::clone(&shared.published);
+    let ways = Ways::new(published.load_full(), &[]);
+    let proxy = Rc::new(Proxy {
+        shared,
+        published: RefCell::new(Cache::new(published)),
+        current: RefCell::new(Rc::new(ways)),
+    });
     service_fn(move |request| {
         let proxy = Rc::clone(&proxy);
         async move { Ok(proxy.answer(request).await) }
@@ -90,7 +107,9 @@ impl Proxy {
     async fn answer(&self, mut request: Request<CallerBody>) -> Response<AnswerBody> {
         let now = Instant::now();
         let request_id = request.headers().get(REQUEST_ID).cloned();
-        let (route, upstream) = match self.find(&request) {
+        // A request goes its way to the end by the routing that it began with.
+        let ways = self.ways();
+        let (route, upstream) = match ways.find(&request) {
             Ok(found) => found,
             Err(rejection) => {
                 return reject(&rejection, request_id, self.shared.unmatched.begin(now));
@@ -105,7 +124,7 @@ impl Proxy {
                 return reject(&rejection, request_id, in_flight);
             }
         }
-        let callers = &self.shared.admission.callers;
+        let callers = &ways.routing.admission.callers;
         callers.keep_to_ourselves(request.headers_mut());
         let end = route.settings.timeouts.request.map(|limit| now + limit);
         match in_time(end, route, exchange(route, upstream, request, now)).await {
@@ -123,18 +142,52 @@ impl Proxy {
         }
     }
 
+    /// The ways by what is published at this moment.
+    fn ways(&self) -> Rc<Ways> {
+        let mut published = self.published.borrow_mut();
+        let routing = published.load();
+        let mut current = self.current.borrow_mut();
+        if !Arc::ptr_eq(routing, &current.routing) {
+            *current = Rc::new(Ways::new(Arc::clone(routing), &current.by_upstream()));
+        }
+        Rc::clone(&current)
+    }
+}
+
+impl Ways {
+    /// A route whose upstream is among those `known` goes on with its connections.
+    fn new(routing: Arc<Routing>, known: &[([u8; 32], Rc<Upstream>)]) -> Self {
+        let mut known = known.to_vec();
+        let mut upstream = |route: &Route| {
+            let revision = route.settings.upstream_revision;
+            match known.iter().position(|(of, _)| *of == revision) {
+                Some(index) => known.swap_remove(index).1,
+                None => Rc::new(Upstream::new(route)),
+            }
+        };
+        let upstreams = routing.table.routes().map(&mut upstream).collect();
+        Self { routing, upstreams }
+    }
+
+    fn by_upstream(&self) -> Vec<([u8; 32], Rc<Upstream>)> {
+        let routes = self.routing.table.routes();
+        let revisions = routes.map(|route| route.settings.upstream_revision);
+        revisions.zip(self.upstreams.iter().cloned()).collect()
+    }
+
     fn find(&self, request: &Request<CallerBody>) -> Result<(&Route, &Rc<Upstream>), Rejection> {
-        let host = self.shared.admission.admit(request, &self.shared.table)?;
+        let Routing { table, admission } = &*self.routing;
+        let host = admission.admit(request, table)?;
         let (path, method) = (request.uri().path(), request.method());
-        match self.shared.table.find(host, path, method) {
+        match table.find(host, path, method) {
             Found::Route(index, route) => self
                 .upstreams
                 .get(index)
                 .map(|upstream| (route, upstream))
-                .ok_or_else(|| Rejection::no_route(host, path, &self.shared.table)),
+                .ok_or_else(|| Rejection::no_route(host, path, table)),
             Found::OnlyByOtherMethods(methods) => Err(Rejection::method_refused(method, &methods)),
             Found::Ambiguous => Err(Rejection::ambiguous_path()),
-            Found::Nothing => Err(Rejection::no_route(host, path, &self.shared.table)),
+            Found::Nothing => Err(Rejection::no_route(host, path, table)),
         }
     }
 }

@@ -10,8 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
-type Remark = Box<dyn Fn() -> Option<String> + Send + Sync>;
+type Look = Box<dyn Fn() -> Vec<Finding> + Send + Sync>;
 
 /// The process's readiness. Clones share it.
 #[derive(Clone, Default)]
@@ -22,8 +21,8 @@ struct Inner {
     starting: Mutex<Vec<Arc<str>>>,
     /// A part of the start-up has come up.
     progress: Notify,
-    checks: Mutex<Vec<(String, Check)>>,
-    remarks: Mutex<Vec<(String, Remark)>>,
+    checks: Mutex<Vec<Look>>,
+    remarks: Mutex<Vec<Look>>,
     stopping: AtomicBool,
 }
 
@@ -47,22 +46,14 @@ impl Readiness {
         }
     }
 
-    /// Adds a condition that must hold for the process to be ready; its error says why it does not.
-    pub fn require(
-        &self,
-        subject: impl Into<String>,
-        check: impl Fn() -> Result<(), String> + Send + Sync + 'static,
-    ) {
-        lock(&self.0.checks).push((subject.into(), Box::new(check)));
+    /// Adds whoever knows what keeps the process from serving. It is ready while none finds anything.
+    pub fn require(&self, look: impl Fn() -> Vec<Finding> + Send + Sync + 'static) {
+        lock(&self.0.checks).push(Box::new(look));
     }
 
-    /// Adds something to look at that does not keep the process from serving, while it lasts.
-    pub fn remark(
-        &self,
-        subject: impl Into<String>,
-        look: impl Fn() -> Option<String> + Send + Sync + 'static,
-    ) {
-        lock(&self.0.remarks).push((subject.into(), Box::new(look)));
+    /// Adds whoever knows what else an operator should look at.
+    pub fn remark(&self, look: impl Fn() -> Vec<Finding> + Send + Sync + 'static) {
+        lock(&self.0.remarks).push(Box::new(look));
     }
 
     /// Marks the process as stopping. It is never ready again.
@@ -96,29 +87,16 @@ impl Readiness {
                 reason: "is stopping: it finishes the requests in flight".into(),
             });
         }
-        for (subject, check) in lock(&self.0.checks).iter() {
-            if let Err(reason) = check() {
-                found.push(Finding {
-                    subject: subject.clone(),
-                    reason,
-                });
-            }
-        }
+        found.extend(lock(&self.0.checks).iter().flat_map(|look| look()));
         found
     }
 
     /// What an operator should look at, although the process can serve.
     pub fn remarks(&self) -> Vec<Finding> {
-        let mut found = Vec::new();
-        for (subject, look) in lock(&self.0.remarks).iter() {
-            if let Some(reason) = look() {
-                found.push(Finding {
-                    subject: subject.clone(),
-                    reason,
-                });
-            }
-        }
-        found
+        lock(&self.0.remarks)
+            .iter()
+            .flat_map(|look| look())
+            .collect()
     }
 }
 
@@ -160,6 +138,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    fn finding(reason: &str) -> Finding {
+        Finding {
+            subject: "credential \"a\"".into(),
+            reason: reason.into(),
+        }
+    }
+
     #[test]
     fn has_started_when_every_guard_is_dropped() {
         let readiness = Readiness::default();
@@ -186,12 +171,9 @@ mod tests {
         let readiness = Readiness::default();
         let good = Arc::new(AtomicBool::new(false));
         let state = Arc::clone(&good);
-        readiness.require("credential \"a\"", move || {
-            if state.load(Ordering::Relaxed) {
-                Ok(())
-            } else {
-                Err("has no token".into())
-            }
+        readiness.require(move || match state.load(Ordering::Relaxed) {
+            true => Vec::new(),
+            false => vec![finding("has no token")],
         });
         assert_eq!(readiness.not_ready()[0].reason, "has no token");
         good.store(true, Ordering::Relaxed);
@@ -217,7 +199,7 @@ mod tests {
     #[test]
     fn a_remark_does_not_make_it_unready() {
         let readiness = Readiness::default();
-        readiness.remark("the configuration", || Some("has a mistake".into()));
+        readiness.remark(|| vec![finding("has a mistake")]);
         assert!(readiness.not_ready().is_empty());
         assert_eq!(readiness.remarks()[0].reason, "has a mistake");
     }
@@ -225,7 +207,7 @@ mod tests {
     #[test]
     fn stopping_is_for_good() {
         let readiness = Readiness::default();
-        readiness.require("always", || Ok(()));
+        readiness.require(Vec::new);
         readiness.stop();
         assert_eq!(readiness.not_ready()[0].subject, "gatepass");
     }

@@ -6,6 +6,7 @@
 pub(crate) mod budget;
 pub mod cell;
 pub(crate) mod clock;
+mod credentials;
 pub mod demand;
 pub mod heartbeat;
 pub mod metrics;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 
 pub use cell::{TokenReader, TokenWriter};
 pub use clock::Moment;
+pub use credentials::Credentials;
 pub use demand::{Refusal, RefusalSettings, RefusedBy};
 use source::{FetchError, FetchedToken};
 

@@ -221,6 +221,7 @@ impl Provider {
             });
         }
         Ok(FetchedToken {
+            refused_secret: None,
             secret: "token".into(),
             scheme: "Bearer".into(),
             lifetime: self.scenario.life,

@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
 use super::RunError;
+use super::reload::{Reloader, Times};
 use crate::drain::Drain;
 use crate::runtime::{WorkerPanicked, Workers};
 use crate::signal::{Asked, Signals, StopSignal};
@@ -41,16 +42,17 @@ impl fmt::Display for Cause {
     }
 }
 
-/// Waits for a signal to stop; one to refresh is obeyed on the way.
-pub(super) async fn stop_asked(signals: &mut Signals, credentials: &[TokenReader]) -> StopSignal {
+/// Waits for a signal to stop; others are obeyed on the way.
+pub(super) async fn stop_asked(signals: &mut Signals, reloader: &Reloader) -> StopSignal {
     loop {
         match signals.next().await {
             Asked::Stop(signal) => return signal,
             Asked::Refresh => {
                 info!("SIGUSR1: every token is refreshed now");
+                let credentials = reloader.credentials().all();
                 credentials.iter().for_each(TokenReader::refresh_now);
             }
-            Asked::Reload => warn!("SIGHUP: the configuration cannot be read again yet"),
+            Asked::Reload => reloader.order(),
         }
     }
 }
@@ -71,8 +73,7 @@ pub(super) struct Stopping {
     pub(super) drain: Drain,
     pub(super) workers: Workers,
     pub(super) at_work: Rc<RwLock<()>>,
-    pub(super) delay: Duration,
-    pub(super) grace: Duration,
+    pub(super) times: Times,
 }
 
 impl Stopping {
@@ -83,8 +84,8 @@ impl Stopping {
     ) -> Result<Ended, RunError> {
         info!(
             %cause,
-            delay_seconds = self.delay.as_secs(),
-            grace_seconds = self.grace.as_secs(),
+            delay_seconds = self.times.delay.as_secs(),
+            grace_seconds = self.times.grace.as_secs(),
             "stopping: requests in flight may finish, a second signal ends them at once"
         );
         systemd::stopping();
@@ -105,9 +106,9 @@ impl Stopping {
 
     async fn drain(&mut self) -> Result<(), WorkerPanicked> {
         // Whoever spreads load learns only now that it must send nothing more here.
-        sleep(self.delay).await;
+        sleep(self.times.delay).await;
         self.drain.begin();
-        match timeout(self.grace, self.calm()).await {
+        match timeout(self.times.grace, self.calm()).await {
             Ok(ended) => ended,
             Err(_) => {
                 self.cut().await;

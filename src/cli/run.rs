@@ -16,18 +16,19 @@ pub(super) fn run(arguments: ConfigArguments) -> Result<u8, Failure> {
     for warning in &settings.warnings {
         warn!("{warning}");
     }
-    serve(settings, log.dropped_lines(), |_| Ok(()))
+    serve(settings, layers, log.dropped_lines(), |_| Ok(()))
 }
 
 /// Builds, tells `before` what was built, and runs to the end.
 pub(super) fn serve(
     settings: Settings,
+    layers: Layers,
     dropped_log_lines: IntCounter,
     before: impl FnOnce(&app::Bound) -> Result<(), Failure>,
 ) -> Result<u8, Failure> {
     runtime::control(async {
         let signals = Signals::catch()?;
-        let bound = app::build(settings, dropped_log_lines)?;
+        let bound = app::build(settings, layers, dropped_log_lines)?;
         before(&bound)?;
         Ok(match bound.run(signals).await {
             Ok(Ended::Drained) => DONE,

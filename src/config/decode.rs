@@ -3,6 +3,7 @@
 //! serde stops at the first value that does not fit. So that all of them are reported, a value
 //! that does not fit is noted and taken out, and decoding starts again without it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -38,6 +39,7 @@ pub(super) fn decode(layers: &Layers) -> Result<(raw::Config, Report), Problems>
         problems: Vec::new(),
         warnings: Vec::new(),
         secret_files: Vec::new(),
+        read_files: layers.file.iter().cloned().collect(),
     };
     let mut tree = tree;
     // Each round takes at least one value out, so there are no more rounds than values.
@@ -64,6 +66,7 @@ pub(super) struct Report {
     problems: Vec<Problem>,
     warnings: Vec<String>,
     secret_files: Vec<(Path, Option<PathBuf>)>,
+    read_files: BTreeSet<PathBuf>,
 }
 
 impl Report {
@@ -80,6 +83,23 @@ impl Report {
     /// Notes a file that holds a secret. Without a name it is the configuration's own.
     pub(super) fn secret_in(&mut self, path: &Path, file: Option<PathBuf>) {
         self.secret_files.push((path.clone(), file));
+    }
+
+    /// Notes a file whose content is part of the settings, so that they change with it.
+    pub(super) fn reads(&mut self, file: impl Into<PathBuf>) {
+        self.read_files.insert(file.into());
+    }
+
+    /// The files that were noted so.
+    pub(super) fn read_files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.read_files.iter()
+    }
+
+    /// What is written at a path, as JSON; secrets may stand in it.
+    pub(super) fn written_at(&self, path: &Path) -> serde_json::Value {
+        let written = look_up(&self.written, &path.0);
+        let json = written.map(serde_json::to_value).and_then(Result::ok);
+        json.unwrap_or_default()
     }
 
     /// The configuration's own file, if it is in one.

@@ -40,6 +40,23 @@ impl Problems {
     }
 }
 
+impl Problems {
+    /// All of them side by side, for a log.
+    pub fn in_one_line(&self) -> String {
+        let told = self.0.iter().map(|problem| {
+            let Problem {
+                source,
+                key,
+                found,
+                expected,
+            } = problem;
+            let colon = if key.is_empty() { "" } else { ": " };
+            format!("{source}{colon}{key}: found {found}, expected {expected}")
+        });
+        told.collect::<Vec<_>>().join("; ")
+    }
+}
+
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();

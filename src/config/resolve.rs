@@ -5,6 +5,7 @@ mod endpoint;
 mod exposure;
 mod listener;
 mod preset;
+mod revision;
 mod route;
 mod secret;
 mod store;
@@ -66,6 +67,8 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
     }
 
     Some(Settings {
+        revision: revision::of_all(report),
+        fixed: revision::of_fixed(report),
         proxy: proxy?,
         admin: admin?,
         stores: stores?,
@@ -276,6 +279,9 @@ impl TrustedRoots {
             None if scheme == "https" => Trust::Platform,
             None => Trust::Nobody,
         };
+        for file in [&raw.ca_file, &raw.client_cert_file, &raw.client_key_file] {
+            file.iter().for_each(|file| report.reads(file));
+        }
         let path = path.key("tls");
         let identity = identity(raw, &path, report)?;
         let known = self.0.entry((trust, identity));

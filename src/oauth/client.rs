@@ -19,12 +19,12 @@ use super::token_request::TokenRequest;
 use super::token_response::ReceivedToken;
 use super::transport::{Peer, Transport};
 use super::verification::{Publisher, Verifier};
-use super::watch::WatchedFiles;
 use super::{AnswerSettings, EndpointSettings, ProviderSettings, token_request, token_response};
 use crate::store::Entry;
 use crate::token::source::{
     Changed, FailureKind, FetchError, FetchFuture, FetchedToken, Occasion, TokenSource,
 };
+use crate::watch::WatchedFiles;
 
 /// The client of one provider, for one credential.
 #[derive(Debug)]

@@ -7,12 +7,12 @@ use secrecy::ExposeSecret;
 use tokio::time::timeout;
 
 use super::secret;
-use super::watch::WatchedFiles;
 use super::{AnswerSettings, token_response};
 use crate::token::clock;
 use crate::token::source::{
     Changed, FailureKind, FetchError, FetchFuture, FetchedToken, Occasion, TokenSource,
 };
+use crate::watch::WatchedFiles;
 
 /// Reads the token from its file, again whenever that changes.
 #[derive(Debug)]

@@ -323,6 +323,7 @@ mod tests {
             max_body: None,
             retries: 1,
             forwarded: Forwarded::Nothing,
+            upstream_revision: [0; 32],
             credential: Some("envase".into()),
             timeouts: Timeouts::default(),
             max_idle_connections: 1,

@@ -27,6 +27,9 @@ pub struct Settings {
     pub strip_path: bool,
     /// Where matched requests go.
     pub origin: Origin,
+    /// A digest of all that decides how the upstream is connected to: connections to one with the
+    /// same are as good for this route.
+    pub upstream_revision: [u8; 32],
     /// The credential whose token is added; none for public data.
     pub credential: Option<String>,
     /// How long each step may take.

@@ -1,11 +1,10 @@
 //! What an entry looks like to whoever keeps it: encrypted and authenticated, or, where that was
 //! asked for by name, in the clear.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
@@ -32,23 +31,23 @@ pub enum Seal {
 pub struct KeyFile {
     path: PathBuf,
     /// What it said, and when: it may be replaced.
-    read: Rc<RefCell<Option<(Instant, Keys)>>>,
+    read: Arc<Mutex<Option<(Instant, Keys)>>>,
 }
 
-type Keys = Rc<Vec<Key>>;
+type Keys = Arc<Vec<Key>>;
 
 impl KeyFile {
     /// Names the file; nothing is read yet.
     pub fn new(path: PathBuf) -> Self {
         Self {
             path,
-            read: Rc::default(),
+            read: Arc::default(),
         }
     }
 
     /// What it says, or said a moment ago.
     async fn keys(&self) -> Result<Keys, StoreError> {
-        let known = self.read.borrow().clone();
+        let known = self.known().clone();
         match known.filter(|(at, _)| at.elapsed() < READ_AGAIN) {
             Some((_, keys)) => Ok(keys),
             None => self.keys_now().await,
@@ -61,9 +60,14 @@ impl KeyFile {
         let read = spawn_blocking(move || read_keys(&path)).await;
         let read = read
             .unwrap_or_else(|panicked| Err(StoreError::Key(format!("was not read: {panicked}"))))?;
-        let keys = Rc::new(read);
-        self.read.replace(Some((Instant::now(), Rc::clone(&keys))));
+        let keys = Arc::new(read);
+        *self.known() = Some((Instant::now(), Arc::clone(&keys)));
         Ok(keys)
+    }
+
+    /// Held for a look. Whoever panics meanwhile leaves it whole.
+    fn known(&self) -> MutexGuard<'_, Option<(Instant, Keys)>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

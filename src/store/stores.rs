@@ -51,6 +51,11 @@ impl Stores {
         }
     }
 
+    /// Whether there is one of this name.
+    pub fn has(&self, store: &str) -> bool {
+        self.by_name.contains_key(store)
+    }
+
     /// What one credential shows of its sharing.
     pub fn metrics(&self, credential: &str, per_hour: Option<u32>) -> StoreMetrics {
         self.metrics.for_credential(credential, per_hour)

@@ -11,17 +11,17 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::info;
 
 use super::clock;
-use super::{TokenReader, TokenState};
+use super::{Credentials, TokenReader, TokenState};
 
 /// Watches the clocks until it is dropped.
-pub async fn watch(credentials: Vec<TokenReader>) {
+pub async fn watch(credentials: Credentials) {
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut before = Reading::now();
     loop {
         ticks.tick().await;
         let now = Reading::now();
-        tell(&credentials, now.asleep, now.since(&before));
+        tell(&credentials.all(), now.asleep, now.since(&before));
         before = now;
     }
 }

@@ -116,6 +116,22 @@ impl TokenMetrics {
         }
     }
 
+    /// Takes away what would go on to speak of a credential that is gone.
+    pub fn forget(&self, credential: &str) {
+        let labels = &[credential];
+        for gauges in [&self.expiry, &self.next_refresh, &self.last_success] {
+            let _ = gauges.remove_label_values(labels);
+        }
+        let counts = [
+            &self.consecutive_failures,
+            &self.usable,
+            &self.previous_secret,
+        ];
+        for gauges in counts {
+            let _ = gauges.remove_label_values(labels);
+        }
+    }
+
     /// The metrics of one credential. Every outcome is there from the start, at 0, so that rates
     /// and alerts work from the first event on.
     pub fn for_credential(&self, credential: &str) -> CredentialMetrics {

@@ -80,6 +80,11 @@ impl Refresher {
         }
     }
 
+    /// Whether an attempt that was begun must be let end, see [`TokenSource::must_finish`].
+    pub fn must_finish(&self) -> bool {
+        self.source.must_finish()
+    }
+
     /// Refreshes until the future is dropped; a panic on the way is logged, counted and survived.
     pub async fn run_supervised(self) {
         let refresher = Rc::new(self);

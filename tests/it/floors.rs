@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::gatepass::project;
 
-const FLOORS: [(&str, u8); 17] = [
+const FLOORS: [(&str, u8); 18] = [
     ("main", 6),
     ("cli", 6),
     ("app", 5),
@@ -24,6 +24,7 @@ const FLOORS: [(&str, u8); 17] = [
     ("signal", 0),
     ("telemetry", 1),
     ("systemd", 0),
+    ("watch", 0),
     ("runtime", 0),
 ];
 

@@ -45,6 +45,7 @@ mod log_pipe;
 mod outage;
 mod refresh;
 mod refusals;
+mod reload;
 mod request_shape;
 mod secrecy;
 mod secret_rotation;

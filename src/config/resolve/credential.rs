@@ -16,8 +16,8 @@ use super::super::decode::{Path, Report};
 use super::super::raw;
 use super::super::scalar::{Count, Share, value_or};
 use super::{
-    LEGAL_NAME, TrustedRoots, at_most, choice, endpoint, is_legal_name, preset, route, secret,
-    store,
+    LEGAL_NAME, TrustedRoots, at_most, choice, endpoint, is_legal_name, preset, revision, route,
+    secret, store,
 };
 use crate::oauth::{AnswerSettings, Origin, Secret, Settings, TokenLocation};
 use crate::store::MOST_PER_HOUR;
@@ -54,6 +54,7 @@ fn credential(
     let spread = raw
         .spread
         .map_or_else(Spread::default, |Share(part)| Spread::over(part));
+    let revision = revision::of_table(report, &path, &raw.tls, &[]);
     let endpoint_is_known = preset::apply(&mut raw, &path, report);
     let way = Way::of(&raw, &path, report);
     let answer = answer(way, &mut raw, &path, report);
@@ -78,6 +79,7 @@ fn credential(
     };
     Some(Settings {
         credential: name,
+        revision,
         origin: origin?,
         answer: answer?,
         scheme: scheme?,

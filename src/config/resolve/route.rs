@@ -11,7 +11,9 @@ use http::{HeaderName, Method};
 use super::super::decode::{Path, Report};
 use super::super::scalar::{OneOrMany, Size, value_or};
 use super::super::{Listen, raw};
-use super::{LEGAL_NAME, TrustedRoots, choice, is_legal_name, listener, one_of, required};
+use super::{
+    LEGAL_NAME, TrustedRoots, choice, is_legal_name, listener, one_of, required, revision,
+};
 use crate::proxy::{Forwarded, PathPrefix, Protocol, Settings, Timeouts};
 use crate::server::Address;
 pub(super) use fields::OWN_HEADERS;
@@ -60,6 +62,7 @@ fn route(
             .as_ref()
             .map(|prefix| derived_name(hosts.as_deref().unwrap_or_default(), prefix)),
     };
+    let upstream_revision = revision::of_table(report, path, &raw.tls, NOT_OF_UPSTREAM);
     let origin = upstream::origin(raw.upstream, &raw.tls, path, roots, report);
     let credential = credential(raw.credential, credentials, &path.key("credential"), report);
     let token_header = match &credential {
@@ -111,6 +114,7 @@ fn route(
         methods: methods?,
         strip_path: value_or(raw.strip_path, false),
         origin: origin?,
+        upstream_revision,
         credential: credential?,
         token_header: token_header?,
         headers: request_headers?,
@@ -314,6 +318,26 @@ pub(super) fn tokens_in_the_clear(routes: &[Settings]) -> impl Iterator<Item = S
 }
 
 const PATH: &str = "the path prefix to match, such as \"/connect\"; \"/\" matches everything";
+/// Keys of a route that do not decide how its upstream is connected to.
+const NOT_OF_UPSTREAM: &[&str] = &[
+    "name",
+    "path",
+    "host",
+    "methods",
+    "strip_path",
+    "credential",
+    "headers",
+    "remove_headers",
+    "response_headers",
+    "remove_response_headers",
+    "keep_host",
+    "rewrite_location",
+    "replay_limit",
+    "retries",
+    "forwarded",
+    "max_body",
+];
+
 const CREDENTIAL: &str = "the name of one of the credentials, or \"none\" to add no token";
 
 const PROTOCOLS: [(&str, Protocol); 3] = [

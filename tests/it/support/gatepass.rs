@@ -28,7 +28,7 @@ pub struct Gatepass {
     proxy: SocketAddr,
     admin: SocketAddr,
     readers: Vec<JoinHandle<()>>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 #[derive(Default)]
@@ -77,7 +77,7 @@ impl Gatepass {
             admin: unknown,
             output,
             readers,
-            _directory: directory,
+            directory,
         };
         let listening = gatepass.wait_for_event("listening");
         // Some listen on what has no address of TCP.
@@ -125,6 +125,23 @@ impl Gatepass {
             .stdin(socket);
         let environment = [("GATEPASS__PROXY__LISTEN", "systemd:proxy")];
         Self::spawn(run, &environment, directory)
+    }
+
+    /// Puts another configuration in the place of the one that it runs with.
+    pub fn write_config(&self, config: &str) {
+        let file = self.directory.path().join("gatepass.toml");
+        let beside = file.with_extension("next");
+        std::fs::write(&beside, config).unwrap();
+        std::fs::rename(beside, file).unwrap();
+    }
+
+    /// The same, and waits until it is taken up.
+    pub async fn reload(&self, config: &str) {
+        const TAKEN_UP: &str = r#"gatepass_config_reloads_total{outcome="success"}"#;
+        let before = self.metric(TAKEN_UP).await;
+        self.write_config(config);
+        self.signal(Signal::HUP);
+        self.wait_for_metric(TAKEN_UP, before + 1.0).await;
     }
 
     pub fn proxy(&self) -> SocketAddr {

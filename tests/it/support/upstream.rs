@@ -154,15 +154,16 @@ async fn answer(
         .await
         .map_or_else(|_| Bytes::new(), http_body_util::Collected::to_bytes);
     let mut seen = state.seen.lock().unwrap();
-    // Load tests count; only the others look at what came.
-    if seen.len() < 1_000 {
-        seen.push(Seen {
-            method: head.method,
-            target: head.uri.to_string(),
-            headers: head.headers,
-            body: body.clone(),
-        });
+    // Load tests count, and look at the last one at most.
+    if seen.len() >= 1_000 {
+        seen.pop();
     }
+    seen.push(Seen {
+        method: head.method,
+        target: head.uri.to_string(),
+        headers: head.headers,
+        body: body.clone(),
+    });
     let challenge = match *state.refusal.lock().unwrap() {
         Some(Refusal::OfBadTokens(challenge)) if bad_token => challenge,
         Some(Refusal::OfEverything) => "Bearer",

@@ -24,6 +24,10 @@ pub(super) fn values(
         let Some((name, secret)) = header else {
             continue;
         };
+        secret
+            .file()
+            .into_iter()
+            .for_each(|file| report.reads(file));
         let value = secret.read_blocking().ok();
         let value = value.and_then(|value| HeaderValue::from_str(value.expose_secret()).ok());
         match value {

@@ -15,16 +15,17 @@ use tokio::time::sleep;
 /// notifies of changes knows of the link, or of the old file, and of neither on a network's file
 /// system.
 #[derive(Debug)]
-pub(super) struct WatchedFiles {
+pub struct WatchedFiles {
     paths: Vec<PathBuf>,
     seen: RefCell<Vec<Stamp>>,
 }
 
 /// What tells two states of a file apart; `None` while there is no such file.
-type Stamp = Option<(u64, u64, u64, i64, i64)>;
+type Stamp = Option<(u64, u64, u64, (i64, i64), (i64, i64))>;
 
 impl WatchedFiles {
-    pub(super) fn new(paths: Vec<PathBuf>) -> Self {
+    /// Names the files; nothing is looked at yet.
+    pub fn new(paths: Vec<PathBuf>) -> Self {
         Self {
             paths,
             seen: RefCell::default(),
@@ -33,13 +34,13 @@ impl WatchedFiles {
 
     /// Remembers how the files are now. To be done before they are read: a change in between is
     /// then found once more, not missed.
-    pub(super) async fn look(&self) {
+    pub async fn look(&self) {
         let now = self.stamps().await;
         self.seen.replace(now);
     }
 
     /// Resolves when a file is no longer as it was seen last.
-    pub(super) async fn change(&self) {
+    pub async fn change(&self) {
         if self.paths.is_empty() {
             return pending().await;
         }
@@ -52,16 +53,36 @@ impl WatchedFiles {
         }
     }
 
+    /// Resolves when the files have been left alone for a moment. Editors write more than once, and
+    /// whoever replaces several files does it one after the other.
+    pub async fn calm(&self) {
+        for _ in 0..MOST_UNREST {
+            self.look().await;
+            sleep(UNREST).await;
+            let now = self.stamps().await;
+            if *self.seen.borrow() == now {
+                return;
+            }
+        }
+    }
+
     async fn stamps(&self) -> Vec<Stamp> {
         let mut stamps = Vec::new();
         for path in &self.paths {
             let metadata = tokio::fs::metadata(path).await.ok();
-            stamps.push(
-                metadata.map(|of| (of.dev(), of.ino(), of.size(), of.mtime(), of.mtime_nsec())),
-            );
+            stamps.push(metadata.map(|of| {
+                let written = (of.mtime(), of.mtime_nsec());
+                let changed = (of.ctime(), of.ctime_nsec());
+                (of.dev(), of.ino(), of.size(), written, changed)
+            }));
         }
         stamps
     }
 }
 
 const PERIOD: Duration = Duration::from_secs(1);
+
+const UNREST: Duration = Duration::from_millis(200);
+
+/// Files that never come to rest are read nevertheless.
+const MOST_UNREST: usize = 25;

@@ -1,0 +1,438 @@
+//! Taking up a changed configuration while requests go on.
+//!
+//! The new state is built and checked whole beside the one that runs; then one swap publishes it. A
+//! request that is under way ends by the routes that it began with. Until then a mistake, or a
+//! provider that hands out no token for the new state, costs nothing: what runs stays.
+
+mod standing;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, RwLock};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+
+use super::BuildError;
+use super::keeper::{Ending, Keeper};
+use crate::config::{self, Layers, Problems, Revision, Settings};
+use crate::proxy::metrics::ProxyMetrics;
+use crate::proxy::{self, Route, RouteTable, Routing};
+use crate::readiness::Readiness;
+use crate::store::Stores;
+use crate::systemd;
+use crate::token::metrics::TokenMetrics;
+use crate::token::{Credentials, TokenReader};
+use crate::watch::WatchedFiles;
+pub(super) use standing::{ReloadMetrics, Standing};
+
+/// What a running gatepass is made of, as far as a reload replaces it.
+pub(super) struct Reloader {
+    layers: Layers,
+    parts: Parts,
+    /// The routes, for the workers.
+    published: Arc<ArcSwap<Routing>>,
+    credentials: Credentials,
+    running: RefCell<Running>,
+    times: Cell<Times>,
+    ordered: Notify,
+    /// The service manager awaits the end of a reload.
+    awaited: Cell<bool>,
+    standing: Standing,
+}
+
+/// What every state is made with.
+pub(super) struct Parts {
+    pub(super) token_metrics: TokenMetrics,
+    pub(super) proxy_metrics: ProxyMetrics,
+    /// Those of the start.
+    pub(super) stores: Stores,
+    /// Held for reading by refreshers during attempts that must finish.
+    pub(super) at_work: Rc<RwLock<()>>,
+}
+
+/// How long stopping may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    pub(super) delay: Duration,
+    pub(super) grace: Duration,
+}
+
+struct Running {
+    revision: Revision,
+    keepers: BTreeMap<String, Keeper>,
+    /// As it was at the start, whatever stands in the file by now.
+    fixed: BTreeMap<String, Revision>,
+}
+
+/// A state that is complete but for its tokens.
+struct Next {
+    revision: Revision,
+    routing: Routing,
+    keepers: BTreeMap<String, Keeper>,
+    /// The names of all its credentials, those that go on as they are among them.
+    names: BTreeSet<String>,
+    first_attempts: Readiness,
+    times: Times,
+    fixed: BTreeMap<String, Revision>,
+}
+
+impl Reloader {
+    /// Puts together what is at work from the start. `readiness` waits for the first attempt to get
+    /// each token.
+    pub(super) fn new(
+        settings: Settings,
+        layers: Layers,
+        parts: Parts,
+        readiness: &Readiness,
+        standing: Standing,
+    ) -> Result<Self, BuildError> {
+        let fixed = settings.fixed.clone();
+        let first = parts.build(settings, &BTreeMap::new(), readiness)?;
+        let credentials = Credentials::default();
+        credentials.replace(readers(&first.keepers));
+        Ok(Self {
+            layers,
+            parts,
+            published: Arc::new(ArcSwap::from_pointee(first.routing)),
+            credentials,
+            running: RefCell::new(Running {
+                revision: first.revision,
+                keepers: first.keepers,
+                fixed,
+            }),
+            times: Cell::new(first.times),
+            ordered: Notify::new(),
+            awaited: Cell::new(false),
+            standing,
+        })
+    }
+
+    /// The routes, for the workers.
+    pub(super) fn published(&self) -> Arc<ArcSwap<Routing>> {
+        Arc::clone(&self.published)
+    }
+
+    /// The credentials at work.
+    pub(super) fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// How long stopping may take.
+    pub(super) fn times(&self) -> Times {
+        self.times.get()
+    }
+
+    /// Begins to ask for tokens. Must be called on the control plane's runtime.
+    pub(super) fn start(&self) {
+        let mut running = self.running.borrow_mut();
+        running.keepers.values_mut().for_each(Keeper::start);
+    }
+
+    /// Reads the configuration again, soon.
+    pub(super) fn order(&self) {
+        self.ordered.notify_one();
+    }
+
+    /// Takes up what is written whenever it changes or somebody orders it. For ever.
+    pub(super) async fn run(self: Rc<Self>) {
+        let mut files = BTreeSet::new();
+        let mut asked = false;
+        loop {
+            // Looked at before they are read: a change in between is found once more, not missed.
+            let watched = WatchedFiles::new(files.iter().cloned().collect());
+            watched.look().await;
+            let (loaded, read) = self.load().await;
+            if read != files {
+                files = read;
+                continue;
+            }
+            let next = self.judge(loaded);
+            if next.is_none() && asked {
+                info!("what runs stays as it is");
+            }
+            asked = true;
+            if self.awaited.take() {
+                systemd::ready();
+            }
+            let Some(mut next) = next else {
+                self.asked(&watched).await;
+                continue;
+            };
+            let superseded = tokio::select! {
+                () = self.tokens(&mut next) => false,
+                () = self.asked(&watched) => true,
+            };
+            if superseded {
+                self.retire(next.keepers);
+            } else {
+                self.swap(next);
+                self.asked(&watched).await;
+            }
+        }
+    }
+
+    /// Waits for a reason to read the configuration again.
+    async fn asked(&self, watched: &WatchedFiles) {
+        tokio::select! {
+            () = self.ordered.notified() => {
+                info!("SIGHUP: the configuration is read again");
+                systemd::reloading();
+                self.awaited.set(true);
+            }
+            () = watched.change() => {
+                watched.calm().await;
+                info!("a file of the configuration has changed: it is read again");
+            }
+        }
+    }
+
+    /// Off this thread, because disks can hang.
+    async fn load(&self) -> (Result<Settings, Problems>, BTreeSet<PathBuf>) {
+        let layers = self.layers.clone();
+        match spawn_blocking(move || config::load_with_files(&layers)).await {
+            Ok(loaded) => loaded,
+            // The supervisor starts this task again.
+            Err(error) => std::panic::resume_unwind(Box::new(error.to_string())),
+        }
+    }
+
+    /// Makes the next state of what was read, if it is good and something else than what runs.
+    fn judge(&self, loaded: Result<Settings, Problems>) -> Option<Next> {
+        let settings = match loaded {
+            Ok(settings) => settings,
+            Err(problems) => {
+                self.refuse(&problems.in_one_line());
+                return None;
+            }
+        };
+        let running = self.running.borrow();
+        let all_served = settings.credentials.iter().all(|wanted| {
+            let keeper = running.keepers.get(&wanted.credential);
+            keeper.is_some_and(|keeper| keeper.serves(wanted))
+        });
+        if settings.revision == running.revision && all_served {
+            self.standing.unchanged();
+            return None;
+        }
+        for warning in &settings.warnings {
+            warn!("{warning}");
+        }
+        let first_attempts = Readiness::default();
+        match self
+            .parts
+            .build(settings, &running.keepers, &first_attempts)
+        {
+            Ok(next) => Some(next),
+            Err(error) => {
+                self.refuse(&error.to_string());
+                None
+            }
+        }
+    }
+
+    fn refuse(&self, mistake: &str) {
+        error!("the changed configuration is not taken up, and what runs stays: {mistake}");
+        self.standing.refused(mistake);
+    }
+
+    /// Waits until the next state can take over: the first attempt to get each new token is over, and
+    /// no request would miss a token that it has now.
+    async fn tokens(&self, next: &mut Next) {
+        for ending in self.in_the_way_of(next) {
+            // A task of its own, which is not cut off if this wait is.
+            let _ = self.end(ending).await;
+        }
+        next.keepers.values_mut().for_each(Keeper::start);
+        next.first_attempts.started().await;
+        let mut told = false;
+        while let Some(missing) = self.missing(next) {
+            if !std::mem::replace(&mut told, true) {
+                warn!(
+                    credential = missing.credential(),
+                    "the changed configuration waits for its first token, and what runs stays: {}",
+                    missing.load().why_not_sent()
+                );
+                self.standing.waits_for(missing);
+            }
+            sleep(PERIOD).await;
+        }
+    }
+
+    /// The work of those that would get in the way of their successors.
+    fn in_the_way_of(&self, next: &Next) -> Vec<Ending> {
+        let mut running = self.running.borrow_mut();
+        let keepers = running.keepers.iter_mut();
+        keepers
+            .filter(|(name, keeper)| next.keepers.contains_key(*name) && keeper.is_alone())
+            .map(|(_, keeper)| keeper.give_up())
+            .collect()
+    }
+
+    /// A credential that has no token yet, while the one that it replaces still has.
+    fn missing(&self, next: &Next) -> Option<TokenReader> {
+        let running = self.running.borrow();
+        let mut readers = next.keepers.values().map(Keeper::reader);
+        let missing = readers.find(|reader| {
+            let before = running.keepers.get(reader.credential());
+            let before = before.is_some_and(|before| has_token(before.reader()));
+            before && !has_token(reader)
+        });
+        missing.cloned()
+    }
+
+    fn swap(&self, next: Next) {
+        let Next {
+            revision,
+            routing,
+            keepers,
+            names,
+            times,
+            fixed,
+            ..
+        } = next;
+        let mut running = self.running.borrow_mut();
+        let mut retired = BTreeMap::new();
+        for name in running.keepers.keys().cloned().collect::<Vec<_>>() {
+            let goes_on = names.contains(&name) && !keepers.contains_key(&name);
+            if !goes_on && let Some(keeper) = running.keepers.remove(&name) {
+                if !names.contains(&name) {
+                    self.parts.token_metrics.forget(&name);
+                }
+                retired.insert(name, keeper);
+            }
+        }
+        info!(
+            routes = routing.table.routes().count(),
+            credentials_kept = running.keepers.len(),
+            credentials_new = keepers.len(),
+            credentials_gone = retired.len(),
+            "the changed configuration is at work"
+        );
+        running.keepers.extend(keepers);
+        running.revision = revision;
+        self.credentials.replace(readers(&running.keepers));
+        self.published.store(Arc::new(routing));
+        self.times.set(times);
+        let restart = differing(&running.fixed, &fixed);
+        if !restart.is_empty() {
+            warn!(
+                keys = restart.join(", "),
+                "these keys take effect with a restart, and what runs goes by what they were"
+            );
+        }
+        self.standing.taken_up(restart);
+        self.retire(retired);
+    }
+
+    /// Ends the work of keepers that nobody needs any more, each when it may.
+    fn retire(&self, keepers: BTreeMap<String, Keeper>) {
+        for mut keeper in keepers.into_values() {
+            self.end(keeper.give_up());
+        }
+    }
+
+    fn end(&self, ending: Ending) -> JoinHandle<()> {
+        let at_work = Rc::clone(&self.parts.at_work);
+        tokio::task::spawn_local(async move { ending.end(&at_work).await })
+    }
+}
+
+impl Parts {
+    /// Makes a state. Credentials that `running` serves already go on as they are; `first_attempts`
+    /// has started when the first attempt of each other is over.
+    fn build(
+        &self,
+        settings: Settings,
+        running: &BTreeMap<String, Keeper>,
+        first_attempts: &Readiness,
+    ) -> Result<Next, BuildError> {
+        let mut keepers = BTreeMap::new();
+        let mut readers = BTreeMap::new();
+        for credential in settings.credentials {
+            let name = credential.credential.clone();
+            match running
+                .get(&name)
+                .filter(|keeper| keeper.serves(&credential))
+            {
+                Some(keeper) => drop(readers.insert(name, keeper.reader().clone())),
+                None => {
+                    let part = format!("credential \"{name}\": first attempt to get a token");
+                    let first_attempt = first_attempts.startup(&part);
+                    let at_work = Rc::clone(&self.at_work);
+                    let metrics = &self.token_metrics;
+                    let stores = &self.stores;
+                    if let Some(store) = credential.store.as_ref().filter(|of| !stores.has(of)) {
+                        return Err(BuildError::Store {
+                            credential: name,
+                            store: store.clone(),
+                        });
+                    }
+                    let keeper = Keeper::new(credential, stores, metrics, first_attempt, at_work)?;
+                    readers.insert(name.clone(), keeper.reader().clone());
+                    keepers.insert(name, keeper);
+                }
+            }
+        }
+        let routes = settings.routes.into_iter();
+        let routes = routes.map(|route| self.route(route, &readers));
+        Ok(Next {
+            revision: settings.revision,
+            routing: Routing {
+                table: RouteTable::new(routes.collect::<Result<_, _>>()?),
+                admission: settings.proxy.admission,
+            },
+            keepers,
+            names: readers.into_keys().collect(),
+            first_attempts: first_attempts.clone(),
+            times: Times {
+                delay: settings.delay,
+                grace: settings.grace,
+            },
+            fixed: settings.fixed,
+        })
+    }
+
+    fn route(
+        &self,
+        route: proxy::Settings,
+        readers: &BTreeMap<String, TokenReader>,
+    ) -> Result<Route, BuildError> {
+        let token = match &route.credential {
+            None => None,
+            Some(name) => Some(readers.get(name).cloned().ok_or(BuildError::Credential {
+                route: route.name.to_string(),
+                credential: name.clone(),
+            })?),
+        };
+        let metrics = self.proxy_metrics.for_route(&route.name);
+        Ok(Route::new(route, token, metrics))
+    }
+}
+
+fn readers(keepers: &BTreeMap<String, Keeper>) -> Vec<TokenReader> {
+    let readers = keepers.values().map(Keeper::reader);
+    readers.cloned().collect()
+}
+
+fn has_token(reader: &TokenReader) -> bool {
+    reader.load().why_unusable().is_none()
+}
+
+/// The keys that are not the same on both sides.
+fn differing(one: &BTreeMap<String, Revision>, other: &BTreeMap<String, Revision>) -> Vec<String> {
+    let keys: BTreeSet<_> = one.keys().chain(other.keys()).collect();
+    let differing = keys
+        .into_iter()
+        .filter(|key| one.get(*key) != other.get(*key));
+    differing.cloned().collect()
+}
+
+/// How often is looked whether a token that is waited for has come.
+const PERIOD: Duration = Duration::from_millis(100);

@@ -1,0 +1,220 @@
+//! A changed configuration is taken up while requests go on, and a mistake changes nothing.
+
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::support::{AuthorizationServer, Gatepass, Load, Reply, Upstream, get, simple_config};
+
+const TAKEN_UP: &str = r#"gatepass_config_reloads_total{outcome="success"}"#;
+const REFUSED: &str = r#"gatepass_config_reloads_total{outcome="failure"}"#;
+const SUCCESSFUL: &str = "gatepass_config_last_reload_successful";
+
+/// A route to another upstream, with no credential.
+fn route(path: &str, upstream: &Upstream) -> String {
+    format!(
+        "\n[[routes]]\npath = \"{path}\"\nupstream = \"{}\"\ncredential = \"none\"\n",
+        upstream.origin()
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_taken_up_and_no_request_is_lost() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let other = Upstream::start().await;
+    upstream.check_tokens(provider.introspection());
+    let config = simple_config(&provider, &upstream);
+    let gatepass = Gatepass::start(&config).ready().await;
+    let load = Load::start(gatepass.proxy(), 4);
+    assert_eq!(get(gatepass.proxy(), "/other").await.status(), 200);
+    assert_eq!(other.requests(), 0);
+
+    // Nobody says so: the file alone has changed.
+    gatepass.write_config(&(config.clone() + &route("/other", &other)));
+    gatepass.wait_for_metric(TAKEN_UP, 1.0).await;
+    assert_eq!(get(gatepass.proxy(), "/other").await.status(), 200);
+    assert_eq!(other.requests(), 1);
+
+    gatepass.reload(&config).await;
+    assert_eq!(get(gatepass.proxy(), "/other").await.status(), 200);
+    assert_eq!(other.requests(), 1);
+
+    // What has not changed goes on as it was.
+    assert_eq!(provider.count(), 1, "the credential keeps its token");
+    assert_eq!(load.stop().await, []);
+    // Four callers, and those of this test.
+    assert!(upstream.connections() <= 5, "{}", upstream.connections());
+    assert_eq!(upstream.bad_tokens(), Vec::<String>::new());
+    gatepass.wait_for_event("SIGHUP: the configuration is read again");
+    gatepass.wait_for_event("the changed configuration is at work");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistake_changes_nothing_and_is_told_until_it_is_mended() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream);
+    let gatepass = Gatepass::start(&config).ready().await;
+    let wrong = config.replace("credential = \"envase\"", "credential = \"envas\"");
+    gatepass.write_config(&wrong);
+    gatepass.wait_for_metric(REFUSED, 1.0).await;
+    assert_eq!(gatepass.metric(SUCCESSFUL).await, 0.0);
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    let ready = get(gatepass.admin(), "/readyz").await;
+    assert_eq!(ready.status(), 200);
+    let told = "gatepass.toml: routes[0].credential: found \"envas\", which no [credentials.envas] \
+                defines, expected one of envase, none; did you mean envase?";
+    assert!(ready.body().contains(told), "{}", ready.body());
+    let logged = "the changed configuration is not taken up, and what runs stays: ";
+    assert!(
+        gatepass
+            .output_with(logged)
+            .contains(&told.replace('"', "\\\""))
+    );
+
+    // A syntax error is one as well.
+    gatepass.write_config("[[");
+    gatepass.wait_for_metric(REFUSED, 2.0).await;
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+
+    gatepass.write_config(&config);
+    gatepass.wait_for_metric(SUCCESSFUL, 1.0).await;
+    assert_eq!(get(gatepass.admin(), "/readyz").await.body(), "ready\n");
+    assert_eq!(
+        gatepass.metric(TAKEN_UP).await,
+        0.0,
+        "what runs is what was there before"
+    );
+    assert_eq!(provider.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_credential_takes_over_with_its_first_token() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    upstream.check_tokens(provider.introspection());
+    let config = simple_config(&provider, &upstream);
+    let gatepass = Gatepass::start(&config).ready().await;
+    let load = Load::start(gatepass.proxy(), 2);
+
+    // The provider does not know the new client yet.
+    let refusal = r#"{"error":"invalid_client"}"#;
+    provider.otherwise(Reply::Json(401, refusal.into()));
+    let other = config.replace("client_id = \"tms\"", "client_id = \"another\"");
+    gatepass.write_config(&other);
+    gatepass.output_with("the changed configuration waits for its first token");
+    let ready = get(gatepass.admin(), "/readyz").await;
+    assert_eq!(ready.status(), 200);
+    let told = "the configuration was changed and waits for the first token: credential \"envase\" \
+                has no token yet: token endpoint";
+    assert!(ready.body().contains(told), "{}", ready.body());
+    assert_eq!(gatepass.metric(TAKEN_UP).await, 0.0);
+
+    // A second thought is taken up although the first waits.
+    provider.otherwise(Reply::Token(3600.0));
+    gatepass
+        .reload(&config.replace("client_id = \"tms\"", "client_id = \"third\""))
+        .await;
+    assert_eq!(get(gatepass.admin(), "/readyz").await.body(), "ready\n");
+    assert_eq!(load.stop().await, []);
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    let sent = upstream.last().all("authorization")[0].to_owned();
+    assert!(sent.ends_with("token-2"), "{sent}");
+    assert_eq!(upstream.bad_tokens(), Vec::<String>::new());
+
+    // The keeper that was replaced asks for nothing any more.
+    let asked = provider.count();
+    gatepass.order_refresh("envase").await;
+    provider.wait_for_requests(asked + 1).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(provider.count(), asked + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_is_gone() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream);
+    let gatepass = Gatepass::start(&config).ready().await;
+    gatepass.reload(&route("/", &upstream)).await;
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    assert!(upstream.last().all("authorization").is_empty());
+    let metrics = get(gatepass.admin(), "/metrics").await.into_body();
+    assert!(!metrics.contains("gatepass_token_usable{"), "{metrics}");
+    // And it comes again.
+    gatepass.reload(&config).await;
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    assert_eq!(
+        upstream.last().all("authorization"),
+        ["Bearer canary-token-2"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_takes_a_restart_is_named() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream);
+    let gatepass = Gatepass::start(&config).ready().await;
+    let keys = "proxy.workers = 2\nproxy.names = [\"gatepass.local\"]\nadmin.quit = true\n\
+                shutdown.grace = \"1s\"\n";
+    gatepass.reload(&format!("{keys}{config}")).await;
+    let ready = get(gatepass.admin(), "/readyz").await;
+    assert_eq!(
+        ready.body(),
+        "ready\n\nthe configuration was changed, and takes a restart to take effect in: \
+         admin.quit, proxy.workers\n"
+    );
+    // What was meant is what is there again.
+    gatepass.reload(&config).await;
+    assert_eq!(get(gatepass.admin(), "/readyz").await.body(), "ready\n");
+}
+
+/// Kubernetes puts a new directory beside the old one and swaps a link to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swapped_link_is_a_change() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let mounted = |name: &str| directory.path().join(name);
+    let version = |name: &str, key: &str| {
+        std::fs::create_dir(mounted(name)).unwrap();
+        std::fs::write(mounted(name).join("key"), key).unwrap();
+    };
+    version("..1", "first");
+    symlink("..1", mounted("..data")).unwrap();
+    symlink("..data/key", mounted("key")).unwrap();
+    let config = format!(
+        "{}\nheaders = {{ x-api-key = {{ file = \"{}\" }} }}",
+        simple_config(&provider, &upstream),
+        mounted("key").display()
+    );
+    let gatepass = Gatepass::start(&config).ready().await;
+    get(gatepass.proxy(), "/").await;
+    assert_eq!(upstream.last().all("x-api-key"), ["first"]);
+
+    version("..2", "second");
+    symlink("..2", mounted("..next")).unwrap();
+    std::fs::rename(mounted("..next"), mounted("..data")).unwrap();
+    std::fs::remove_dir_all(mounted("..1")).unwrap();
+    gatepass.wait_for_metric(TAKEN_UP, 1.0).await;
+    get(gatepass.proxy(), "/").await;
+    assert_eq!(upstream.last().all("x-api-key"), ["second"]);
+    assert_eq!(provider.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_without_a_change_changes_nothing() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let gatepass = Gatepass::start(&simple_config(&provider, &upstream))
+        .ready()
+        .await;
+    gatepass.signal(Signal::HUP);
+    gatepass.wait_for_event("what runs stays as it is");
+    assert_eq!(gatepass.metric(TAKEN_UP).await, 0.0);
+    assert_eq!(provider.count(), 1);
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+}
