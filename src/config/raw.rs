@@ -217,6 +217,7 @@ pub(super) struct Route {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RouteTimeouts {
+    pub(super) first_token: Option<Span>,
     pub(super) connect: Option<Span>,
     pub(super) response_head: Option<Span>,
     pub(super) idle: Option<Span>,

@@ -17,7 +17,7 @@ use super::route::{Protocol, Route};
 use super::upgrade;
 use super::upstream::{Answer, Connection, SendError, Upstream, UpstreamError};
 use crate::server::CallerBody;
-use crate::token::{Refusal, RefusedBy, TokenReader};
+use crate::token::{Refusal, RefusedBy, TokenReader, TokenState};
 
 /// Sends the request on and waits for the head of the answer that the caller is to get.
 pub(super) async fn exchange(
@@ -26,6 +26,7 @@ pub(super) async fn exchange(
     mut request: Request<CallerBody>,
     now: Instant,
 ) -> Result<(Answer, Option<upgrade::Asked>), Rejection> {
+    let now = after_first_token(route, now).await;
     // RFC 9113 §8.6: there is no upgrade in HTTP/2, so where nothing else is spoken there is nothing
     // to agree to, and RFC 9110 §7.8 lets a server ignore what it was asked.
     let switch = match route.settings.origin.speaks_http2() {
@@ -81,6 +82,19 @@ fn may_use_http2(route: &Route, received: Version) -> bool {
             Protocol::Http1 => false,
             Protocol::Http2 => true,
         }
+}
+
+/// Applications that start beside gatepass may call before there is a token. Where the route says so,
+/// such a request waits a while for the first one. Returns the time by then.
+async fn after_first_token(route: &Route, now: Instant) -> Instant {
+    let (Some(reader), Some(limit)) = (&route.token, route.settings.timeouts.first_token) else {
+        return now;
+    };
+    if !matches!(**reader.load(), TokenState::Pending(_)) {
+        return now;
+    }
+    reader.first_token(limit).await;
+    Instant::now()
 }
 
 /// Whether anything could make it necessary to send a request again.

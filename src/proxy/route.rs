@@ -112,6 +112,8 @@ pub enum Forwarded {
 /// How long each step towards an upstream may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
+    /// How long a request waits for the first token of its credential; not at all if there is none.
+    pub first_token: Option<Duration>,
     /// Making a connection: name look-up, TCP and TLS together.
     pub connect: Duration,
     /// From the end of the request to the head of the answer.
@@ -129,6 +131,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            first_token: None,
             connect: Duration::from_secs(5),
             response_head: Duration::from_secs(60),
             idle: Duration::from_secs(300),

@@ -120,6 +120,11 @@ impl TokenReader {
         self.0.demand.refuse(generation, current)
     }
 
+    /// Waits for the first token, within `limit`. At once if there has been one.
+    pub async fn first_token(&self, limit: Duration) {
+        self.0.demand.first_token(limit).await;
+    }
+
     /// Asks the refresher for a new token now.
     pub fn refresh_now(&self) {
         self.0.demand.force();

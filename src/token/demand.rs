@@ -170,6 +170,13 @@ impl Demand {
         })
     }
 
+    /// Resolves when there has been a token, or when `limit` is over.
+    pub(super) async fn first_token(&self, limit: Duration) {
+        let mut progress = self.progress.subscribe();
+        let obtained = progress.wait_for(|progress| progress.generation > 0);
+        let _ = timeout(limit, obtained).await;
+    }
+
     /// An operator wants a new token.
     pub(super) fn force(&self) {
         self.wishes().forced = true;

@@ -34,6 +34,7 @@ mod events;
 mod expectation;
 mod faults;
 mod fleet;
+mod first_token;
 mod floors;
 mod forwarding;
 mod hardening;

@@ -124,6 +124,7 @@ fn route(
         keep_host: value_or(raw.keep_host, false),
         rewrite_location: value_or(raw.rewrite_location, true),
         timeouts: Timeouts {
+            first_token: raw.timeouts.first_token.map(Into::into),
             connect: value_or(raw.timeouts.connect, defaults.connect),
             response_head: value_or(raw.timeouts.response_head, defaults.response_head),
             idle: value_or(raw.timeouts.idle, defaults.idle),

@@ -1,0 +1,62 @@
+//! Applications that call before there is a token.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, simple_config};
+
+fn config(provider: &AuthorizationServer, upstream: &Upstream, limit: &str) -> String {
+    let config = simple_config(provider, upstream);
+    format!("{config}\ntimeouts.first_token = \"{limit}\"\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_wait_for_it_where_the_route_says_so() {
+    let provider = AuthorizationServer::start();
+    provider.think_for(Duration::from_millis(500));
+    let upstream = Upstream::start().await;
+    upstream.check_tokens(provider.introspection());
+    let gatepass = Gatepass::start(&config(&provider, &upstream, "20s"));
+    let proxy = gatepass.proxy();
+    let early: JoinSet<_> = (0..50)
+        .map(|_| async move { get(proxy, "/").await })
+        .collect();
+    for answer in early.join_all().await {
+        assert_eq!(answer.status(), 200);
+    }
+    assert_eq!(provider.count(), 1, "however many wait");
+    assert_eq!(upstream.requests(), 50);
+    assert_eq!(upstream.bad_tokens(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn not_longer_than_it_says() {
+    let provider = AuthorizationServer::start();
+    provider.otherwise(Reply::Silence);
+    let upstream = Upstream::start().await;
+    let gatepass = Gatepass::start(&config(&provider, &upstream, "300ms"));
+    let start = Instant::now();
+    let answer = get(gatepass.proxy(), "/").await;
+    assert_eq!(answer.status(), 503);
+    assert!(answer.body().contains("no_token"), "{}", answer.body());
+    assert!(start.elapsed() >= Duration::from_millis(300));
+    assert!(start.elapsed() < Duration::from_secs(3));
+    assert_eq!(upstream.requests(), 0);
+}
+
+/// Who has had a token and has none any more is told at once: there is somebody to look after that.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_token_is_not_waited_out() {
+    let provider = AuthorizationServer::start();
+    provider.plan([Reply::Token(1.0)]);
+    provider.otherwise(Reply::HangUp);
+    let upstream = Upstream::start().await;
+    let gatepass = Gatepass::start(&config(&provider, &upstream, "1h"))
+        .ready()
+        .await;
+    gatepass.output_with("the token has expired");
+    let answer = get(gatepass.proxy(), "/").await;
+    assert_eq!(answer.status(), 503);
+}
