@@ -24,6 +24,10 @@ pub enum Reply {
     Json(u16, String),
     /// These bytes, and then the end of the connection.
     Bytes(Vec<u8>),
+    /// These bytes, and then a reset of the connection.
+    Reset(Vec<u8>),
+    /// These bytes, one after the other.
+    Drip(Vec<u8>),
     /// Nothing, for ever.
     Silence,
     /// The end of the connection.
@@ -252,11 +256,27 @@ async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) -> std::io::Res
         Reply::Words(seconds, words) => json(200, &state.lock().unwrap().hand_out(seconds, &words)),
         Reply::Json(status, body) => json(status, &body),
         Reply::Bytes(bytes) => bytes,
+        Reply::Reset(bytes) => {
+            stream.write_all(&bytes).await?;
+            return reset(stream);
+        }
+        Reply::Drip(bytes) => {
+            for byte in bytes {
+                stream.write_all(&[byte]).await?;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            return stream.shutdown().await;
+        }
         Reply::Silence => std::future::pending().await,
         Reply::HangUp => return Ok(()),
     };
     stream.write_all(&bytes).await?;
     stream.shutdown().await
+}
+
+/// Ends a connection as a crash does.
+pub fn reset(stream: TcpStream) -> std::io::Result<()> {
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))
 }
 
 fn json(status: u16, body: &str) -> Vec<u8> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use http::Request;
 use http_body_util::Full;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -222,6 +222,31 @@ impl Gatepass {
             .find(|line| line.starts_with("VmHWM:"))
             .unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// How much CPU time the process has used, in hundredths of a second.
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The command's name, in parentheses, may hold anything.
+        let fields: Vec<_> = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
+        let ticks = |index: usize| fields[index].parse::<u64>().unwrap();
+        ticks(11) + ticks(12)
+    }
+
+    /// The most descriptors that the process may have from now on; returns what it was before.
+    pub fn limit_descriptors(&self, limit: u64) -> u64 {
+        let pid = Some(Pid::from_child(&self.child));
+        let new = Rlimit {
+            current: Some(limit),
+            maximum: getrlimit(Resource::Nofile).maximum,
+        };
+        let before = prlimit(pid, Resource::Nofile, new).unwrap();
+        before.current.unwrap_or(u64::MAX)
     }
 
     pub fn signal(&self, signal: Signal) {

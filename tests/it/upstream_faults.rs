@@ -1,0 +1,161 @@
+//! Promise: an upstream that does anything but answer costs the requests of its own routes, each
+//! within its deadline, and nothing of any other route; and afterwards nothing of it is left.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::support::authorization_server::reset;
+use crate::support::{AuthorizationServer, Gatepass, Load, Upstream, raw, simple_config};
+
+/// What an upstream does in the place of an answer.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    Refuses,
+    Stalls,
+    HangsUp,
+    ResetsAtOnce,
+    ResetsInTheHead,
+    ResetsInTheBody,
+    StallsInTheBody,
+    DripsTheHead,
+    Garbage,
+    OversizedHead,
+}
+
+/// The faults, and how an answer to the caller begins.
+const FAULTS: [(Fault, &str); 10] = [
+    (Fault::Refuses, "HTTP/1.1 502"),
+    (Fault::Stalls, "HTTP/1.1 504"),
+    (Fault::HangsUp, "HTTP/1.1 502"),
+    (Fault::ResetsAtOnce, "HTTP/1.1 502"),
+    (Fault::ResetsInTheHead, "HTTP/1.1 502"),
+    (Fault::ResetsInTheBody, "HTTP/1.1 200"),
+    (Fault::StallsInTheBody, "HTTP/1.1 200"),
+    (Fault::DripsTheHead, "HTTP/1.1 504"),
+    (Fault::Garbage, "HTTP/1.1 502"),
+    (Fault::OversizedHead, "HTTP/1.1 502"),
+];
+
+const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n";
+
+/// Serves a fault for ever; returns where.
+async fn serve(fault: Fault) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    if !matches!(fault, Fault::Refuses) {
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                // That gatepass gives up is what the test is about.
+                tokio::spawn(async move { drop(do_wrong(stream, fault).await) });
+            }
+        });
+    }
+    format!("http://{address}")
+}
+
+async fn do_wrong(mut stream: TcpStream, fault: Fault) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if stream.read_buf(&mut head).await? == 0 {
+            return Ok(());
+        }
+    }
+    match fault {
+        Fault::Refuses | Fault::HangsUp => {}
+        Fault::Stalls => std::future::pending().await,
+        Fault::ResetsAtOnce => reset(stream)?,
+        Fault::ResetsInTheHead => {
+            stream.write_all(&HEAD[..20]).await?;
+            reset(stream)?;
+        }
+        Fault::ResetsInTheBody => {
+            stream.write_all(HEAD).await?;
+            stream.write_all(b"half").await?;
+            // A reset would overtake what was written before it.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            reset(stream)?;
+        }
+        Fault::StallsInTheBody => {
+            stream.write_all(HEAD).await?;
+            stream.write_all(b"half").await?;
+            std::future::pending::<()>().await;
+        }
+        Fault::DripsTheHead => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nX: ").await?;
+            loop {
+                stream.write_all(b"x").await?;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        Fault::Garbage => stream.write_all(b"\x16\x03\x01 nonsense\r\n\r\n").await?,
+        Fault::OversizedHead => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n").await?;
+            for number in 0..20_000 {
+                let field = format!("X-{number}: {}\r\n", "x".repeat(100));
+                stream.write_all(field.as_bytes()).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_costs_nothing_but_its_own_requests() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    upstream.check_tokens(provider.introspection());
+    let mut config = simple_config(&provider, &upstream);
+    for (fault, _) in FAULTS {
+        let origin = serve(fault).await;
+        config += &format!(
+            "\n[[routes]]\nname = \"{name}\"\npath = \"/{fault:?}\"\nupstream = \"{origin}\"\n\
+             credential = \"envase\"\ntimeouts.response_head = \"1s\"\ntimeouts.idle = \"1s\"\n",
+            name = format!("{fault:?}").to_lowercase()
+        );
+    }
+    let gatepass = Gatepass::start(&config).ready().await;
+    let before = gatepass.metric("process_open_fds").await;
+    let load = Load::start(gatepass.proxy(), 2);
+
+    let mut asked = JoinSet::new();
+    for (fault, begins) in FAULTS {
+        for _ in 0..20 {
+            let proxy = gatepass.proxy();
+            asked.spawn(async move {
+                let start = Instant::now();
+                let head = format!(
+                    "GET /{fault:?} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+                );
+                let answer = raw(proxy, head, |_| false).await;
+                assert!(answer.starts_with(begins), "{fault:?}: {answer:?}");
+                if begins.ends_with("200") {
+                    assert!(answer.ends_with("half"), "{fault:?}: {answer:?}");
+                }
+                let took = start.elapsed();
+                assert!(took < Duration::from_secs(5), "{fault:?} took {took:?}");
+            });
+        }
+    }
+    asked.join_all().await;
+
+    assert_eq!(load.stop().await, [], "requests lost on the good route");
+    assert_eq!(upstream.bad_tokens(), Vec::<String>::new());
+    for (fault, _) in FAULTS {
+        let name = format!("{fault:?}").to_lowercase();
+        let in_flight = format!("gatepass_requests_in_flight{{route=\"{name}\"}}");
+        gatepass.wait_for_metric(&in_flight, 0.0).await;
+    }
+    // The good route's connections, and those of this question.
+    let few = async {
+        while gatepass.metric("process_open_fds").await > before + 10.0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(10), few).await;
+    in_time.expect("descriptors come back");
+}
