@@ -127,6 +127,19 @@ impl Gatepass {
         Self::spawn(run, &environment, directory)
     }
 
+    /// The same with mounts of its own, which a shell makes before (mount_namespaces(7)).
+    pub fn start_with_mounts(mounts: &str, config: &str) -> Self {
+        let directory = private_directory();
+        let file = directory.path().join("gatepass.toml");
+        std::fs::write(&file, config).unwrap();
+        let mut run = Command::new("unshare");
+        run.args(["--map-root-user", "--mount", "sh", "-ec"])
+            .arg(format!("{mounts}\nexec \"$0\" run --config \"$1\""))
+            .arg(env!("CARGO_BIN_EXE_gatepass"))
+            .arg(&file);
+        Self::spawn(run, &[("GATEPASS__LOG__LEVEL", "info")], directory)
+    }
+
     /// Puts another configuration in the place of the one that it runs with.
     pub fn write_config(&self, config: &str) {
         let file = self.directory.path().join("gatepass.toml");
@@ -216,11 +229,17 @@ impl Gatepass {
 
     /// The most memory that the process has ever had resident.
     pub fn peak_memory_kib(&self) -> u64 {
+        self.memory_kib("VmHWM:")
+    }
+
+    /// The memory that it has resident now.
+    pub fn resident_memory_kib(&self) -> u64 {
+        self.memory_kib("VmRSS:")
+    }
+
+    fn memory_kib(&self, key: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmHWM:"))
-            .unwrap();
+        let line = status.lines().find(|line| line.starts_with(key)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
