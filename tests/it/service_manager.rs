@@ -58,6 +58,27 @@ async fn it_learns_of_start_and_stop() {
     assert_eq!(gatepass.ended().await.code(), Some(0));
 }
 
+/// Type=notify-reload: between the two, `systemctl reload` waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_learns_of_a_reload_and_its_end() {
+    let manager = ServiceManager::start();
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let environment = [("NOTIFY_SOCKET", manager.path.as_str())];
+    let config = simple_config(&provider, &upstream);
+    let gatepass = Gatepass::start_with(&config, &environment);
+    assert_eq!(manager.told(), "READY=1\n");
+    for config in [config.replace("tms", "another"), "a mistake".into()] {
+        gatepass.write_config(&config);
+        gatepass.signal(Signal::HUP);
+        let told = manager.told();
+        let time = told.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
+        let time: u64 = time.trim_end().parse().unwrap();
+        assert!(time > 0);
+        assert_eq!(manager.told(), "READY=1\n");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn it_sees_that_gatepass_is_alive() {
     let manager = ServiceManager::start();

@@ -27,6 +27,7 @@ mod server;
 mod traffic;
 
 mod changes;
+mod clock;
 mod crowd;
 mod endurance;
 mod full_disk;
