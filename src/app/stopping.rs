@@ -105,8 +105,11 @@ impl Stopping {
     }
 
     async fn drain(&mut self) -> Result<(), WorkerPanicked> {
-        // Whoever spreads load learns only now that it must send nothing more here.
-        sleep(self.times.delay).await;
+        // Whoever spreads load learns only now that it must send nothing more here; and who has a
+        // connection is told with the next answer on it, so that few send a request on one that is
+        // being closed.
+        self.drain.announce();
+        sleep(self.times.delay.max(LEAST_NOTICE)).await;
         self.drain.begin();
         match timeout(self.times.grace, self.calm()).await {
             Ok(ended) => ended,
@@ -133,6 +136,9 @@ impl Stopping {
         }
     }
 }
+
+/// Time for those who ask all the time to get an answer that says so.
+const LEAST_NOTICE: Duration = Duration::from_millis(200);
 
 /// How long workers may take to cut connections.
 const CUTTING: Duration = Duration::from_secs(1);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
@@ -193,7 +194,19 @@ where
         let tunnels = Tunnels::new(Arc::clone(&activity));
         let service = service_fn(|request| {
             let exchange = Exchange::alone(&activity);
-            answer(&service, request, caller, &tunnels, exchange)
+            let answer = answer(&service, request, caller, &tunnels, exchange);
+            let drain = &drain;
+            async move {
+                let mut answer = answer.await?;
+                // RFC 9112 §9.6: "A server that does not support persistent connections MUST send
+                // the "close" connection option in every response message that does not have a 1xx
+                // (Informational) status code". One that is about to stop does no longer.
+                if drain.is_announced() && !answer.status().is_informational() {
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(CONNECTION, close);
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         let mut connection = http1::Builder::new()
             // hyper's own deadline covers the idle time before a head as well; `Activity` tells

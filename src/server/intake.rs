@@ -3,6 +3,7 @@
 //! One worker accepts. When there are more, it hands every other socket on, in turn: with few
 //! keep-alive connections `SO_REUSEPORT` would leave some workers idle and others full.
 
+use std::future::ready;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use tokio_util::either::Either;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
-use super::listener::{Listener, Listening};
+use super::listener::{BACKLOG, Listener, Listening};
 use super::stream::{HandedSocket, Peer, Socket};
 use crate::drain::DrainWatch;
 
@@ -97,9 +98,9 @@ impl Intake {
                     let (turns, free, drain) =
                         (Rc::clone(&turns), Arc::clone(&free), drain.clone());
                     loops.spawn_local(async move {
-                        tokio::select! {
-                            () = accept(listener, free, &turns) => {}
-                            () = drain.begun() => {}
+                        match Door::of(listener) {
+                            Ok(door) => door.serve(&free, &turns, &drain).await,
+                            Err(error) => error!(%error, "a listener could not be used"),
                         }
                     });
                 }
@@ -177,38 +178,85 @@ impl<F: Fn(Accepted)> Turns<F> {
     }
 }
 
-async fn accept<F: Fn(Accepted)>(listener: Listener, free: Arc<Semaphore>, turns: &Turns<F>) {
-    let sockets = match Sockets::of(listener.socket) {
-        Ok(sockets) => sockets,
-        Err(error) => return error!(%error, "a listener could not be used"),
-    };
-    loop {
-        match sockets.accept().await {
-            Ok((socket, peer)) => {
-                // Without a free place this one waits, and those after it in the kernel's queue,
-                // where they cost no memory.
-                let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
-                    return;
-                };
-                let origin = AcceptedFrom {
-                    peer,
-                    tls: listener.tls.clone(),
-                };
-                turns
-                    .give(Accepted {
-                        socket,
-                        origin,
-                        permit,
-                    })
-                    .await;
-            }
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
-                // Out of descriptors or memory. Trying again at once would only burn the CPU.
-                warn!(%error, "no connection can be accepted for now; trying again in 200 ms");
-                sleep(PAUSE).await;
+/// Where connections come in.
+struct Door {
+    sockets: Sockets,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+impl Door {
+    fn of(listener: Listener) -> io::Result<Self> {
+        Ok(Self {
+            sockets: Sockets::of(listener.socket)?,
+            tls: listener.tls,
+        })
+    }
+
+    async fn serve<F>(self, free: &Arc<Semaphore>, turns: &Turns<F>, drain: &DrainWatch)
+    where
+        F: Fn(Accepted),
+    {
+        tokio::select! {
+            () = self.accept(free, turns) => {}
+            () = drain.begun() => {}
+        }
+        // Those that the kernel has taken already may have sent a request. With the listener they
+        // would be reset.
+        for _ in 0..BACKLOG {
+            let waiting = tokio::select! {
+                biased;
+                accepted = self.sockets.accept() => accepted.ok(),
+                () = ready(()) => None,
+            };
+            let Some((socket, peer)) = waiting else {
+                return;
+            };
+            let Ok(permit) = Arc::clone(free).try_acquire_owned() else {
+                return;
+            };
+            self.give(socket, peer, permit, turns).await;
+        }
+    }
+
+    async fn accept<F: Fn(Accepted)>(&self, free: &Arc<Semaphore>, turns: &Turns<F>) {
+        loop {
+            match self.sockets.accept().await {
+                Ok((socket, peer)) => {
+                    // Without a free place this one waits, and those after it in the kernel's
+                    // queue, where they cost no memory.
+                    let Ok(permit) = Arc::clone(free).acquire_owned().await else {
+                        return;
+                    };
+                    self.give(socket, peer, permit, turns).await;
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    // Out of descriptors or memory. Trying again at once would only burn the CPU.
+                    warn!(%error, "no connection can be accepted for now; trying again in 200 ms");
+                    sleep(PAUSE).await;
+                }
             }
         }
+    }
+
+    async fn give<F: Fn(Accepted)>(
+        &self,
+        socket: Socket,
+        peer: Peer,
+        permit: OwnedSemaphorePermit,
+        turns: &Turns<F>,
+    ) {
+        let origin = AcceptedFrom {
+            peer,
+            tls: self.tls.clone(),
+        };
+        turns
+            .give(Accepted {
+                socket,
+                origin,
+                permit,
+            })
+            .await;
     }
 }
 

@@ -255,3 +255,27 @@ async fn the_admin_listener_takes_the_order_to_stop_if_it_may() {
     );
     assert_eq!(gatepass.ended().await.code(), Some(0));
 }
+
+/// Whoever asks all the time learns from an answer that the connection ends, and loses nothing on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_says_that_there_will_be_no_other() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = format!(
+        "shutdown.delay = \"1s\"\n{}",
+        simple_config(&provider, &upstream)
+    );
+    let mut gatepass = Gatepass::start(&config).ready().await;
+    let mut caller = connect::<Full<Bytes>>(gatepass.proxy()).await;
+    let before = caller.send_request(get_request("/")).await.unwrap();
+    assert_eq!(before.headers().get("connection"), None);
+    before.collect().await.unwrap();
+    gatepass.signal(Signal::TERM);
+    gatepass.output_with("stopping:");
+    let last = caller.send_request(get_request("/")).await.unwrap();
+    assert_eq!(last.status(), 200);
+    assert_eq!(last.headers()["connection"], "close");
+    last.collect().await.unwrap();
+    caller.ready().await.unwrap_err();
+    assert_eq!(gatepass.ended().await.code(), Some(0));
+}

@@ -128,6 +128,7 @@ impl Gatepass {
     }
 
     /// The same with mounts of its own, which a shell makes before (mount_namespaces(7)).
+    #[allow(dead_code, reason = "for tests/soak")]
     pub fn start_with_mounts(mounts: &str, config: &str) -> Self {
         let directory = private_directory();
         let file = directory.path().join("gatepass.toml");
@@ -233,6 +234,7 @@ impl Gatepass {
     }
 
     /// The memory that it has resident now.
+    #[allow(dead_code, reason = "for tests/soak")]
     pub fn resident_memory_kib(&self) -> u64 {
         self.memory_kib("VmRSS:")
     }
