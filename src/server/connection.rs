@@ -1,5 +1,6 @@
 //! One caller's connection, from its first byte to its last.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::error::Error;
 use std::io;
@@ -15,6 +16,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::either::Either;
@@ -122,16 +124,22 @@ async fn open(
     }))
 }
 
-/// Whether the caller says something before the drain begins. What has been accepted and has begun
+/// Whether the caller says something before the drain begins, or right after. What has been accepted and has begun
 /// to speak is served.
 async fn has_begun<T>(
     first: impl Future<Output = io::Result<T>>,
     drain: &DrainWatch,
 ) -> io::Result<bool> {
+    let mut first = pin!(first);
     tokio::select! {
         biased;
-        arrived = first => arrived.map(|_| true),
-        () = drain.begun() => Ok(false),
+        arrived = first.as_mut() => return arrived.map(|_| true),
+        () = drain.begun() => {}
+    }
+    // Who has only just connected is about to speak.
+    match timeout(FIRST_WORD, first).await {
+        Ok(arrived) => arrived.map(|_| true),
+        Err(_) => Ok(false),
     }
 }
 
@@ -192,7 +200,12 @@ where
             drain,
         } = self;
         let tunnels = Tunnels::new(Arc::clone(&activity));
-        let service = service_fn(|request| {
+        let has_begun = Cell::new(false);
+        let first_request = Notify::new();
+        let service = service_fn(|request: Request<Incoming>| {
+            if !has_begun.replace(true) {
+                first_request.notify_one();
+            }
             let exchange = Exchange::alone(&activity);
             let answer = answer(&service, request, caller, &tunnels, exchange);
             let drain = &drain;
@@ -217,6 +230,14 @@ where
             .serve_connection(io, service)
             .with_upgrades();
         let mut overdue = pin!(activity.overdue(&settings));
+        let mut leaving = pin!(async {
+            drain.begun().await;
+            // hyper closes a connection of which it has read nothing yet, also if a request waits
+            // there.
+            if !has_begun.get() {
+                let _ = timeout(FIRST_WORD, first_request.notified()).await;
+            }
+        });
         let mut draining = false;
         loop {
             tokio::select! {
@@ -235,7 +256,7 @@ where
                     }
                     return;
                 }
-                () = drain.begun(), if !draining => {
+                () = leaving.as_mut(), if !draining => {
                     draining = true;
                     std::pin::Pin::new(&mut connection).graceful_shutdown();
                 }
@@ -318,6 +339,9 @@ where
 
 /// RFC 9113 §3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long a caller who has connected may take to begin when gatepass stops.
+const FIRST_WORD: Duration = Duration::from_millis(200);
 
 /// How long a caller may take to be told that its connection ends.
 const PARTING: Duration = Duration::from_secs(1);

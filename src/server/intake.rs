@@ -3,21 +3,21 @@
 //! One worker accepts. When there are more, it hands every other socket on, in turn: with few
 //! keep-alive connections `SO_REUSEPORT` would leave some workers idle and others full.
 
-use std::future::ready;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::sleep;
 use tokio_util::either::Either;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
-use super::listener::{BACKLOG, Listener, Listening};
+use super::listener::{Listener, Listening};
 use super::stream::{HandedSocket, Peer, Socket};
 use crate::drain::DrainWatch;
 
@@ -200,21 +200,22 @@ impl Door {
             () = self.accept(free, turns) => {}
             () = drain.begun() => {}
         }
-        // Those that the kernel has taken already may have sent a request. With the listener they
-        // would be reset.
-        for _ in 0..BACKLOG {
-            let waiting = tokio::select! {
-                biased;
-                accepted = self.sockets.accept() => accepted.ok(),
-                () = ready(()) => None,
-            };
-            let Some((socket, peer)) = waiting else {
-                return;
-            };
+        let Self { sockets, tls } = self;
+        for (socket, peer) in sockets.close() {
+            // One for whom there is no place any more is one too many.
             let Ok(permit) = Arc::clone(free).try_acquire_owned() else {
                 return;
             };
-            self.give(socket, peer, permit, turns).await;
+            // Served here: the other workers may take nothing more.
+            let origin = AcceptedFrom {
+                peer,
+                tls: tls.clone(),
+            };
+            (turns.here)(Accepted {
+                socket,
+                origin,
+                permit,
+            });
         }
     }
 
@@ -227,7 +228,17 @@ impl Door {
                     let Ok(permit) = Arc::clone(free).acquire_owned().await else {
                         return;
                     };
-                    self.give(socket, peer, permit, turns).await;
+                    let origin = AcceptedFrom {
+                        peer,
+                        tls: self.tls.clone(),
+                    };
+                    turns
+                        .give(Accepted {
+                            socket,
+                            origin,
+                            permit,
+                        })
+                        .await;
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -237,26 +248,6 @@ impl Door {
                 }
             }
         }
-    }
-
-    async fn give<F: Fn(Accepted)>(
-        &self,
-        socket: Socket,
-        peer: Peer,
-        permit: OwnedSemaphorePermit,
-        turns: &Turns<F>,
-    ) {
-        let origin = AcceptedFrom {
-            peer,
-            tls: self.tls.clone(),
-        };
-        turns
-            .give(Accepted {
-                socket,
-                origin,
-                permit,
-            })
-            .await;
     }
 }
 
@@ -274,18 +265,54 @@ impl Sockets {
     }
 
     async fn accept(&self) -> io::Result<(Socket, Peer)> {
-        match self {
+        Ok(match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
-                Ok((Either::Left(stream), Peer::Ip(address)))
+                (Either::Left(stream), Peer::Ip(address))
             }
-            Self::Unix(listener) => {
-                let (stream, _) = listener.accept().await?;
-                let uid = stream.peer_cred().ok().map(|peer| peer.uid());
-                Ok((Either::Right(stream), Peer::Unix { uid }))
-            }
-        }
+            Self::Unix(listener) => of_unix(listener.accept().await?.0),
+        })
     }
+
+    /// Stops to listen, and takes those whom the kernel has taken already: they may have sent a
+    /// request, and would be reset with the listener. The kernel is asked, and not the runtime, so that
+    /// nobody comes between the last of them and the end.
+    fn close(self) -> Vec<(Socket, Peer)> {
+        let waiting = match self {
+            Self::Tcp(listener) => listener.into_std().map(|listener| {
+                let accept = || {
+                    listener
+                        .accept()
+                        .and_then(|(stream, from)| of_tcp(stream, from))
+                };
+                std::iter::from_fn(|| accept().ok())
+                    .take(MOST_WAITING)
+                    .collect()
+            }),
+            Self::Unix(listener) => listener.into_std().map(|listener| {
+                let accept = || {
+                    let (stream, _) = listener.accept()?;
+                    stream.set_nonblocking(true)?;
+                    UnixStream::from_std(stream).map(of_unix)
+                };
+                std::iter::from_fn(|| accept().ok())
+                    .take(MOST_WAITING)
+                    .collect()
+            }),
+        };
+        waiting.unwrap_or_default()
+    }
+}
+
+fn of_tcp(stream: std::net::TcpStream, from: SocketAddr) -> io::Result<(Socket, Peer)> {
+    stream.set_nonblocking(true)?;
+    let stream = TcpStream::from_std(stream)?;
+    Ok((Either::Left(stream), Peer::Ip(from)))
+}
+
+fn of_unix(stream: UnixStream) -> (Socket, Peer) {
+    let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+    (Either::Right(stream), Peer::Unix { uid })
 }
 
 /// Errors of a connection that died in the queue; the next one may be fine.
@@ -300,6 +327,9 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// How many are taken over from the kernel's queue at the end; it holds no more.
+const MOST_WAITING: usize = 1024;
 
 /// How many sockets may be on their way to one worker.
 const HANDED_AT_ONCE: usize = 64;

@@ -200,7 +200,7 @@ fn bind_unix(path: &Path, access: UnixAccess) -> io::Result<UnixListener> {
 
 /// Connections that the kernel holds ready while gatepass is busy. A burst beyond it would be
 /// retried by the callers' kernels only after a second.
-pub(super) const BACKLOG: i32 = 1024;
+const BACKLOG: i32 = 1024;
 
 #[cfg(test)]
 mod tests {

@@ -44,6 +44,8 @@ async fn no_request_in_flight_is_lost() {
         let in_vain = answered.lost.iter().filter(|why| !why.contains("refused"));
         closed += in_vain.count();
     }
+    // Whoever connects in the microseconds between the last look at the queue and its end.
+    assert!(closed < 10, "{closed}");
     println!(
         "20 stops under load: {all} requests answered, none lost in flight; {closed} were sent on \
          connections that were being closed"
