@@ -9,6 +9,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 use tokio::sync::{Notify, RwLock};
 use tokio::task::JoinHandle;
@@ -21,7 +22,7 @@ use crate::proxy::RequestLimit;
 use crate::proxy::metrics::ProxyMetrics;
 use crate::readiness::{Finding, Readiness, StartupGuard};
 use crate::runtime::{self, WorkerPanicked, Workers, supervise};
-use crate::server::{self, Activated, Address, Intake, Listener, UnixAccess};
+use crate::server::{self, Activated, Address, Intake, Listener, ServerTls, UnixAccess};
 use crate::signal::Signals;
 use crate::store::{Stores, StoresMetrics};
 use crate::token::metrics::TokenMetrics;
@@ -81,10 +82,16 @@ pub fn build(
 
     let mut activated = Activated::from_environment().map_err(BuildError::Activation)?;
     let (admin, admin_listener) = bind_admin(settings.admin.clone(), &mut activated)?;
+    // One certificate for all that speak TLS.
+    let tls = settings
+        .proxy
+        .tls()
+        .map(|config| Arc::new(ArcSwap::new(config)));
     let mut proxy = Vec::new();
     let mut listeners = Vec::new();
     for listen in settings.proxy.listen.clone() {
-        for (address, listener) in bind_proxy(listen, settings.proxy.unix, &mut activated)? {
+        let access = settings.proxy.unix;
+        for (address, listener) in bind_proxy(listen, tls.as_ref(), access, &mut activated)? {
             proxy.push(address);
             listeners.push(listener);
         }
@@ -94,7 +101,7 @@ pub fn build(
     let (quit, at_work) = (settings.quit, Rc::clone(&parts.at_work));
     let unmatched = parts.proxy_metrics.for_unmatched();
     let limit = RequestLimit::new(settings.proxy.max_requests);
-    let reloader = Reloader::new(settings, layers, parts, &readiness, standing.clone())?;
+    let reloader = Reloader::new(settings, layers, parts, tls, &readiness, standing.clone())?;
     let credentials = reloader.credentials().clone();
     readiness.require({
         let credentials = credentials.clone();
@@ -149,6 +156,7 @@ fn bind_admin(
 
 fn bind_proxy(
     listen: Listen,
+    tls: Option<&ServerTls>,
     access: UnixAccess,
     activated: &mut Activated,
 ) -> Result<Vec<(Address, Listener)>, BuildError> {
@@ -158,8 +166,8 @@ fn bind_proxy(
         if !address.is_local() && !listen.is_guarded {
             return Err(BuildError::Exposed(address));
         }
-        Ok(match &listen.tls {
-            Some(config) => (address, listener.with_tls(Arc::clone(config))),
+        Ok(match tls.filter(|_| listen.tls.is_some()) {
+            Some(tls) => (address, listener.with_tls(Arc::clone(tls))),
             None => (address, listener),
         })
     };

@@ -73,6 +73,13 @@ pub struct Proxy {
     pub connections: server::Settings,
 }
 
+impl Proxy {
+    /// How TLS is spoken with callers, if it is. All listeners show the same certificate.
+    pub fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.listen.iter().find_map(|listen| listen.tls.clone())
+    }
+}
+
 /// One of the data plane's listeners.
 #[derive(Debug, Clone)]
 pub struct Listen {

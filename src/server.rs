@@ -25,7 +25,7 @@ use crate::drain::DrainWatch;
 pub use bodies::{CallerBody, Tunnels};
 use connection::Serving;
 pub use intake::{Intake, alone, spread};
-pub use listener::{Activated, Address, Listener, UnixAccess};
+pub use listener::{Activated, Address, Listener, ServerTls, UnixAccess};
 pub use stream::{Caller, Peer};
 pub use watched::{Refuse, refuse_briefly};
 

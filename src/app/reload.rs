@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use rustls::ServerConfig;
 use tokio::sync::{Notify, RwLock};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
@@ -25,6 +26,7 @@ use crate::config::{self, Layers, Problems, Revision, Settings};
 use crate::proxy::metrics::ProxyMetrics;
 use crate::proxy::{self, Route, RouteTable, Routing};
 use crate::readiness::Readiness;
+use crate::server::ServerTls;
 use crate::store::Stores;
 use crate::systemd;
 use crate::token::metrics::TokenMetrics;
@@ -39,6 +41,8 @@ pub(super) struct Reloader {
     /// The routes, for the workers.
     published: Arc<ArcSwap<Routing>>,
     credentials: Credentials,
+    /// How TLS is spoken with callers.
+    tls: Option<ServerTls>,
     running: RefCell<Running>,
     times: Cell<Times>,
     ordered: Notify,
@@ -75,6 +79,7 @@ struct Running {
 struct Next {
     revision: Revision,
     routing: Routing,
+    tls: Option<Arc<ServerConfig>>,
     keepers: BTreeMap<String, Keeper>,
     /// The names of all its credentials, those that go on as they are among them.
     names: BTreeSet<String>,
@@ -90,6 +95,7 @@ impl Reloader {
         settings: Settings,
         layers: Layers,
         parts: Parts,
+        tls: Option<ServerTls>,
         readiness: &Readiness,
         standing: Standing,
     ) -> Result<Self, BuildError> {
@@ -102,6 +108,7 @@ impl Reloader {
             parts,
             published: Arc::new(ArcSwap::from_pointee(first.routing)),
             credentials,
+            tls,
             running: RefCell::new(Running {
                 revision: first.revision,
                 keepers: first.keepers,
@@ -291,6 +298,7 @@ impl Reloader {
         let Next {
             revision,
             routing,
+            tls,
             keepers,
             names,
             times,
@@ -319,6 +327,9 @@ impl Reloader {
         running.revision = revision;
         self.credentials.replace(readers(&running.keepers));
         self.published.store(Arc::new(routing));
+        if let (Some(shown), Some(tls)) = (&self.tls, tls) {
+            shown.store(tls);
+        }
         self.times.set(times);
         let restart = differing(&running.fixed, &fixed);
         if !restart.is_empty() {
@@ -380,6 +391,7 @@ impl Parts {
                 }
             }
         }
+        let tls = settings.proxy.tls();
         let routes = settings.routes.into_iter();
         let routes = routes.map(|route| self.route(route, &readers));
         Ok(Next {
@@ -388,6 +400,7 @@ impl Parts {
                 table: RouteTable::new(routes.collect::<Result<_, _>>()?),
                 admission: settings.proxy.admission,
             },
+            tls,
             keepers,
             names: readers.into_keys().collect(),
             first_attempts: first_attempts.clone(),

@@ -15,7 +15,6 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
-use rustls::ServerConfig;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -27,6 +26,7 @@ use super::activity::{Activity, Overdue, Phase};
 use super::bodies::{AnswerBody, CallerBody, Tunnels};
 use super::exchange::{Exchange, Streams};
 use super::intake::AcceptedFrom;
+use super::listener::ServerTls;
 use super::stream::{Caller, Socket, Stream, read_some, send_at_once, something_arrived};
 use super::watched::{Refuse, WatchedStream};
 use crate::drain::DrainWatch;
@@ -99,7 +99,7 @@ enum Protocol {
 /// Waits for the first bytes and finds out what they are; nothing if the drain begins before.
 async fn open(
     socket: Socket,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<ServerTls>,
     activity: &Activity,
     drain: &DrainWatch,
 ) -> io::Result<Option<Opened>> {
@@ -111,7 +111,7 @@ async fn open(
         return Ok(None);
     }
     activity.enter(Phase::Head);
-    let stream = TlsAcceptor::from(config).accept(socket).await?;
+    let stream = TlsAcceptor::from(config.load_full()).accept(socket).await?;
     let protocol = match stream.get_ref().1.alpn_protocol() {
         Some(HTTP2) => Protocol::Http2,
         _ => Protocol::Http1,

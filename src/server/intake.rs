@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::sleep;
@@ -17,7 +16,7 @@ use tokio_util::either::Either;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
-use super::listener::{Listener, Listening};
+use super::listener::{Listener, Listening, ServerTls};
 use super::stream::{HandedSocket, Peer, Socket};
 use crate::drain::DrainWatch;
 
@@ -48,7 +47,7 @@ pub(super) struct Accepted {
 pub(super) struct AcceptedFrom {
     pub(super) peer: Peer,
     /// How to speak TLS on it, if it is to be spoken.
-    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) tls: Option<ServerTls>,
 }
 
 /// A connection on its way from the worker that accepted it to the one that serves it.
@@ -181,7 +180,7 @@ impl<F: Fn(Accepted)> Turns<F> {
 /// Where connections come in.
 struct Door {
     sockets: Sockets,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<ServerTls>,
 }
 
 impl Door {

@@ -11,6 +11,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustix::fs::Mode;
 use rustix::process::umask;
 use rustls::ServerConfig;
@@ -82,11 +83,14 @@ impl Default for UnixAccess {
     }
 }
 
+/// How TLS is spoken with those who connect from now on: certificates are replaced while callers come.
+pub type ServerTls = Arc<ArcSwap<ServerConfig>>;
+
 /// A socket that callers connect to.
 #[derive(Debug)]
 pub struct Listener {
     pub(super) socket: Listening,
-    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) tls: Option<ServerTls>,
 }
 
 #[derive(Debug)]
@@ -151,7 +155,7 @@ impl Listener {
 
     /// Speaks TLS with whoever connects.
     #[must_use]
-    pub fn with_tls(self, config: Arc<ServerConfig>) -> Self {
+    pub fn with_tls(self, config: ServerTls) -> Self {
         Self {
             tls: Some(config),
             ..self

@@ -214,3 +214,38 @@ async fn a_key_opens_a_listener_that_others_can_reach_and_goes_no_further() {
     assert_eq!(client::request(address, request).await.status(), 200);
     assert!(upstream.last().all("x-gatepass-key").is_empty());
 }
+
+/// A certificate is replaced like any other file, and so are the authorities and the callers' key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_certificate_is_shown_without_a_restart() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("key");
+    std::fs::write(&key, "canary-old-key").unwrap();
+    let keys = format!("proxy.callers.key_file = \"{}\"", key.display());
+    let (gatepass, _upstream) = with_tls(&old, directory.path(), &keys).await;
+    let ask = async |authority: &Authority, key: &str| {
+        let stream = connect(&gatepass, authority, None, &[]).await?;
+        let request = Request::get("/").header("host", "localhost");
+        let request = request.header("x-gatepass-key", key);
+        let mut caller = connect_over(stream).await;
+        let answer = caller.send_request(request.body(Full::<Bytes>::default()).unwrap());
+        std::io::Result::Ok(answer.await.unwrap().status().as_u16())
+    };
+    assert_eq!(ask(&old, "canary-old-key").await.unwrap(), 200);
+    let mut kept = connect_over(connect(&gatepass, &old, None, &[]).await.unwrap()).await;
+
+    new.server().write(directory.path(), "tls");
+    std::fs::write(&key, "canary-new-key").unwrap();
+    let taken_up = r#"gatepass_config_reloads_total{outcome="success"}"#;
+    gatepass.wait_for_metric(taken_up, 1.0).await;
+    ask(&old, "canary-new-key").await.unwrap_err();
+    assert_eq!(ask(&new, "canary-old-key").await.unwrap(), 403);
+    assert_eq!(ask(&new, "canary-new-key").await.unwrap(), 200);
+    // Whoever has a connection keeps it.
+    let request = Request::get("/")
+        .header("host", "localhost")
+        .header("x-gatepass-key", "canary-new-key");
+    let answer = kept.send_request(request.body(Full::<Bytes>::default()).unwrap());
+    assert_eq!(answer.await.unwrap().status(), 200);
+}

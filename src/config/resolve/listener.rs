@@ -6,11 +6,14 @@ use std::sync::Arc;
 
 use http::{HeaderName, Uri};
 use rustls::ServerConfig;
+use secrecy::SecretString;
 
 use super::super::decode::{Path, Report};
 use super::super::scalar::OneOrMany;
 use super::super::{Listen, raw};
 use super::secret;
+use crate::oauth::Secret;
+use crate::oauth::secret::SecretError;
 use crate::proxy::{CallerKey, Callers};
 use crate::server::{Address, UnixAccess};
 use crate::tls::{self, Identity, TlsError};
@@ -69,6 +72,14 @@ pub(super) fn proxy_listeners(
     (listen.len() == written.len()).then_some(listen)
 }
 
+fn read(secret: &Secret, report: &mut Report) -> Result<SecretString, SecretError> {
+    secret
+        .file()
+        .into_iter()
+        .for_each(|file| report.reads(file));
+    secret.read_blocking()
+}
+
 /// What keeps strangers from using the credentials through a listener that they can reach.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Guard {
@@ -83,6 +94,9 @@ fn listener_tls(
     path: &Path,
     report: &mut Report,
 ) -> Option<Option<Arc<ServerConfig>>> {
+    for file in [&raw.cert_file, &raw.key_file, &raw.client_ca_file] {
+        file.iter().for_each(|file| report.reads(file));
+    }
     let (certificates, key) = match (raw.cert_file, raw.key_file) {
         (None, None) if !wanted && raw.client_ca_file.is_none() => return Some(None),
         (Some(certificates), Some(key)) => (certificates, key),
@@ -221,7 +235,7 @@ pub(super) fn callers(raw: raw::Callers, path: &Path, report: &mut Report) -> Op
         }
         None => None,
         // Read once: every request is held to it.
-        Some(secret) => match secret.read_blocking() {
+        Some(secret) => match read(&secret, report) {
             Ok(value) => Some(CallerKey::new(header?, value)),
             Err(error) => {
                 report.add(path, error.to_string(), "a key that can be read");

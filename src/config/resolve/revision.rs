@@ -76,8 +76,10 @@ fn finish(digest: Context) -> Revision {
 }
 
 /// The keys of those tables that are taken up with a reload.
-const RELOADED: [&str; 3] = [
-    "proxy.names",
+const RELOADED: [&str; 5] = [
     "proxy.allowed_origins",
+    "proxy.callers",
+    "proxy.names",
+    "proxy.tls",
     "proxy.trust_network",
 ];
