@@ -124,8 +124,8 @@ async fn open(
     }))
 }
 
-/// Whether the caller says something before the drain begins, or right after. What has been accepted and has begun
-/// to speak is served.
+/// Whether the caller says something before the drain begins, or right after. What has been accepted
+/// and has begun to speak is served.
 async fn has_begun<T>(
     first: impl Future<Output = io::Result<T>>,
     drain: &DrainWatch,
