@@ -1,4 +1,4 @@
-//! The operators' listener: metrics and probes.
+//! The operators' listener: metrics, probes, and the status at one look.
 //!
 //! | path | 200 means | otherwise |
 //! |---|---|---|
@@ -6,6 +6,7 @@
 //! | `/startupz` | the first attempt for every needed token is over | 503, what is awaited |
 //! | `/readyz` | every credential that a route needs has a usable token | 503, which has not and why |
 //! | `/metrics` | Prometheus text follows | 500 |
+//! | `/`, `/api/status` | the page for people, the same as JSON | |
 //!
 //! `POST /api/credentials/NAME/refresh` fetches a new token now; `POST /quit` stops gatepass, if the
 //! configuration allows it.
@@ -13,22 +14,31 @@
 //! They are for three probes of three meanings: liveness must not fail because a provider is down,
 //! or a supervisor would restart what a restart cannot mend; readiness must.
 
+mod page;
+mod status;
+
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::future::ready;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, LOCATION,
+    ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::service::{Service, service_fn};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntCounter, IntGaugeVec, Opts, Registry, TEXT_FORMAT, TextEncoder};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tracing::{error, info};
 
+use crate::proxy::Routing;
 use crate::readiness::{Finding, Readiness};
 use crate::server::CallerBody;
 use crate::token::Credentials;
@@ -43,6 +53,10 @@ pub struct Admin {
     pub readiness: Readiness,
     /// The credentials that can be refreshed.
     pub credentials: Credentials,
+    /// Where the routes at work are found.
+    pub published: Arc<ArcSwap<Routing>>,
+    /// Since when the process is at work.
+    pub started: Instant,
     /// Whether those who reach the listener may command it, or only look.
     pub commands: bool,
     /// What is told when somebody orders the end; nothing if nobody may.
@@ -102,9 +116,12 @@ fn answer<B>(request: &Request<B>, admin: &Admin) -> Answer {
         "/startupz" => startup(&admin.readiness),
         "/readyz" => ready_or_why_not(&admin.readiness),
         "/metrics" => metrics(&admin.registry),
+        "/" => status_page(admin),
+        "/api/status" => status_json(admin),
         _ => text(
             StatusCode::NOT_FOUND,
-            "there is /metrics, /livez, /readyz and /startupz here; the proxy listens elsewhere\n",
+            "there is /, /api/status, /metrics, /livez, /readyz and /startupz here; the proxy \
+             listens elsewhere\n",
         ),
     }
 }
@@ -124,6 +141,9 @@ fn refresh(credential: &str, headers: &HeaderMap, admin: &Admin) -> Answer {
     };
     reader.refresh_now();
     info!(credential, "an operator asks for a new token");
+    if headers.contains_key(ORIGIN) {
+        return back_to_the_page();
+    }
     text(
         StatusCode::ACCEPTED,
         "a new token is being fetched; /metrics and the log tell how it went\n",
@@ -152,8 +172,72 @@ fn forbidden(headers: &HeaderMap, admin: &Admin, instead: &str) -> Option<Answer
     }
     // A page in somebody's browser reaches loopback, too. Browsers say so by one of these fields;
     // the tools that this is meant for send neither.
-    let by_page = headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site");
-    by_page.then(|| text(StatusCode::FORBIDDEN, "web pages cannot give commands\n"))
+    let by_page = headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE);
+    (by_page && !is_own_page(headers)).then(|| {
+        text(
+            StatusCode::FORBIDDEN,
+            "web pages other than the one here cannot give commands\n",
+        )
+    })
+}
+
+/// Whether the status page itself asks. A page of the web that reaches loopback by a name of its own
+/// (DNS rebinding) has that name for its origin.
+fn is_own_page(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let Some(host) = text(HOST.as_str()) else {
+        return false;
+    };
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let is_loopback = ["localhost", "127.0.0.1", "[::1]"].contains(&name);
+    let same_origin = text(ORIGIN.as_str()).and_then(|origin| origin.strip_prefix("http://"));
+    let same_site = text(SEC_FETCH_SITE).is_none_or(|site| site == "same-origin");
+    is_loopback && same_origin == Some(host) && same_site
+}
+
+/// After a command of its own.
+fn back_to_the_page() -> Answer {
+    let mut answer = text(StatusCode::SEE_OTHER, "");
+    answer
+        .headers_mut()
+        .insert(LOCATION, HeaderValue::from_static("/"));
+    answer
+}
+
+fn status_page(admin: &Admin) -> Answer {
+    let page = page::page(&look(admin), admin.commands);
+    let mut answer = text(StatusCode::OK, page);
+    let headers = answer.headers_mut();
+    let html = HeaderValue::from_static("text/html; charset=utf-8");
+    headers.insert(CONTENT_TYPE, html);
+    if let Ok(policy) = HeaderValue::from_str(&page::POLICY) {
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    let fixed = [
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+    ];
+    headers.extend(fixed.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    answer
+}
+
+fn status_json(admin: &Admin) -> Answer {
+    // Texts and numbers: there is nothing in it that serde_json could refuse.
+    let body = serde_json::to_vec(&look(admin)).unwrap_or_default();
+    let mut answer = text(StatusCode::OK, body);
+    let json = HeaderValue::from_static("application/json");
+    answer.headers_mut().insert(CONTENT_TYPE, json);
+    answer
+}
+
+fn look(admin: &Admin) -> status::Status {
+    status::look(
+        &admin.registry,
+        &admin.readiness,
+        &admin.credentials.all(),
+        admin.published.load().table.descriptions(),
+        admin.started,
+    )
 }
 
 fn method_not_allowed(allowed: &'static str) -> Answer {
@@ -222,3 +306,6 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
+
+/// Fetch Metadata: how the page that asks stands to what it asks for.
+const SEC_FETCH_SITE: &str = "sec-fetch-site";

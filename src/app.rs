@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 use tokio::sync::{Notify, RwLock};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::config::{Layers, Listen, Settings};
@@ -250,6 +251,8 @@ impl Bound {
             registry: self.registry,
             readiness: self.readiness.clone(),
             credentials: reloader.credentials().clone(),
+            published: reloader.published(),
+            started: Instant::now(),
             // Whoever reaches another address may look, but not act.
             commands: self.admin.is_local(),
             quit: self.quit.then(|| Arc::clone(&quit)),

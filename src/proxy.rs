@@ -41,7 +41,8 @@ use metrics::{InFlight, RouteMetrics};
 use rejection::{REQUEST_ID, Rejection};
 use route::Found;
 pub use route::{
-    Forwarded, InvalidPrefix, PathPrefix, Protocol, Route, RouteTable, Settings, Timeouts,
+    Forwarded, InvalidPrefix, PathPrefix, Protocol, Route, RouteDescription, RouteTable, Settings,
+    Timeouts,
 };
 use upstream::{Answer, Upstream};
 pub use upstream::{InvalidUpstream, Origin};

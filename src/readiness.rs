@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::Serialize;
 use tokio::sync::Notify;
 
 type Look = Box<dyn Fn() -> Vec<Finding> + Send + Sync>;
@@ -27,7 +28,7 @@ struct Inner {
 }
 
 /// Something that is not as it should be: what it is, and why in words for an operator.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// What it is about, such as `credential "envase"`.
     pub subject: String,

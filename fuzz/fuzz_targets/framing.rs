@@ -16,6 +16,7 @@ use gatepass::config::{self, Layers};
 use gatepass::signal::Signals;
 use gatepass::{app, runtime};
 use libfuzzer_sys::fuzz_target;
+use prometheus::IntCounter;
 
 fuzz_target!(|input: (bool, &[u8])| {
     static PROXY: OnceLock<SocketAddr> = OnceLock::new();
@@ -112,14 +113,16 @@ fn start() -> SocketAddr {
     );
     let (send, address) = std::sync::mpsc::channel();
     thread::spawn(move || {
-        let settings = config::load(&Layers {
+        let layers = Layers {
             text: Some(text),
             ..Layers::default()
-        });
+        };
+        let settings = config::load(&layers);
         let settings = settings.unwrap_or_else(|problems| panic!("{problems}"));
+        let dropped_log_lines = IntCounter::new("dropped", "dropped").unwrap();
         runtime::control(async move {
             let signals = Signals::catch().unwrap();
-            let bound = app::build(settings).unwrap();
+            let bound = app::build(settings, layers, dropped_log_lines).unwrap();
             send.send(bound.proxy_addresses()[0].to_string()).unwrap();
             bound.run(signals).await.unwrap();
         })

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 use percent_encoding::percent_decode_str;
+use serde::Serialize;
 
 use super::metrics::RouteMetrics;
 use super::upstream::Origin;
@@ -215,6 +216,27 @@ impl RouteTable {
         self.0.iter()
     }
 
+    /// What there is to say of each, most specific first.
+    pub fn descriptions(&self) -> Vec<RouteDescription> {
+        let describe = |route: &Route| {
+            let settings = &route.settings;
+            let methods: Vec<_> = settings.methods.iter().map(Method::as_str).collect();
+            let space = if methods.is_empty() { "" } else { " " };
+            RouteDescription {
+                name: settings.name.to_string(),
+                matches: format!(
+                    "{}{space}{}{}",
+                    methods.join("|"),
+                    settings.hosts.join("|"),
+                    settings.prefix
+                ),
+                upstream: format!("{}{}", settings.origin, settings.origin.base_path()),
+                credential: settings.credential.clone(),
+            }
+        };
+        self.0.iter().map(describe).collect()
+    }
+
     /// Whether a route names this host.
     pub(super) fn names_host(&self, host: &str) -> bool {
         self.0.iter().any(|route| route.settings.names_host(host))
@@ -257,6 +279,19 @@ impl RouteTable {
             by_method && settings.covers(host, path)
         })
     }
+}
+
+/// A route in words.
+#[derive(Debug, Clone, Serialize)]
+pub struct RouteDescription {
+    /// Its name.
+    pub name: String,
+    /// The methods, hosts and paths that it takes.
+    pub matches: String,
+    /// Where they go.
+    pub upstream: String,
+    /// The credential whose token is added; none for public data.
+    pub credential: Option<String>,
 }
 
 /// What the table says of a request.

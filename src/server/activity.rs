@@ -34,6 +34,8 @@ pub(super) struct Activity {
     one_at_a_time: AtomicBool,
     /// Whether something of an answer may not be written yet.
     owing: AtomicBool,
+    /// How many requests there have been.
+    begun: AtomicU64,
     /// Whether the caller has sent all of its request and waits for the answer alone.
     asked_all: AtomicBool,
     /// Since when the caller's side of the connection is over while it is still being answered;
@@ -76,6 +78,7 @@ impl Activity {
             blocked_since: AtomicU64::new(0),
             one_at_a_time: AtomicBool::new(true),
             owing: AtomicBool::new(false),
+            begun: AtomicU64::new(0),
             asked_all: AtomicBool::new(false),
             half_closed_since: AtomicU64::new(0),
         }
@@ -143,16 +146,28 @@ impl Activity {
         self.one_at_a_time.store(false, Relaxed);
     }
 
-    /// A request's head is complete, and an answer is owed.
-    pub(super) fn begin(&self) {
+    /// A request's head is complete, and an answer is owed. Returns the request's number.
+    pub(super) fn begin(&self) -> u64 {
         self.owing.store(true, Relaxed);
         self.asked_all.store(false, Relaxed);
         self.enter(Phase::Busy);
+        self.begun.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Whether no other request has begun since the one of this number: what is left of an earlier
+    /// one says nothing about the connection any more.
+    pub(super) fn is_latest(&self, number: u64) -> bool {
+        self.begun.load(Relaxed) == number
     }
 
     /// All of the request has arrived.
     pub(super) fn asked_all(&self) {
         self.asked_all.store(true, Relaxed);
+    }
+
+    /// Whether the end of the caller's side was held back and no answer is owed any more.
+    pub(super) fn is_to_end(&self) -> bool {
+        self.half_closed_since.load(Relaxed) > 0 && self.phase() == Phase::Idle
     }
 
     /// The caller's side is over. Whether it only waits for its answer now or has gone altogether

@@ -22,6 +22,7 @@ pub(super) enum Exchange {
 #[derive(Debug)]
 pub(super) struct Alone {
     activity: Arc<Activity>,
+    number: u64,
     /// How many of the two bodies are not over yet.
     open: Cell<u8>,
 }
@@ -38,8 +39,8 @@ pub(super) struct Stream {
 impl Exchange {
     /// The head of a request has arrived on a connection that carries one at a time.
     pub(super) fn alone(activity: &Arc<Activity>) -> Self {
-        activity.begin();
         Self::Alone(Rc::new(Alone {
+            number: activity.begin(),
             activity: Arc::clone(activity),
             open: Cell::new(2),
         }))
@@ -58,7 +59,9 @@ impl Exchange {
     pub(super) fn request_is_over(&self) {
         match self {
             Self::Alone(alone) => {
-                alone.activity.asked_all();
+                if alone.activity.is_latest(alone.number) {
+                    alone.activity.asked_all();
+                }
                 alone.one_is_over(Phase::Busy);
             }
             Self::Stream(_) => {}
@@ -96,7 +99,7 @@ impl Alone {
         let open = self.open.get().saturating_sub(1);
         self.open.set(open);
         let phase = if open == 0 { Phase::Idle } else { otherwise };
-        if self.activity.phase() != phase {
+        if self.activity.is_latest(self.number) && self.activity.phase() != phase {
             self.activity.enter(phase);
         }
     }

@@ -143,6 +143,11 @@ impl AsyncWrite for WatchedStream {
         let outcome = Pin::new(&mut self.stream).poll_flush(cx);
         if matches!(outcome, Poll::Ready(Ok(()))) {
             self.activity.flushed();
+            if self.activity.is_to_end() {
+                // hyper waits to be told that there is something to read: the end, which it did not
+                // see when it came.
+                cx.waker().wake_by_ref();
+            }
         }
         outcome
     }

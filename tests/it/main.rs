@@ -57,6 +57,7 @@ mod sessions;
 mod simulated_fleet;
 mod smuggling;
 mod smuggling_http2;
+mod status;
 mod stopping;
 mod streaming;
 mod token_file;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::support::client::{PATIENCE, connect, get_request};
 use crate::support::wire::{GET, Wire, read_until};
@@ -60,9 +60,15 @@ async fn a_caller_who_has_nothing_more_to_say_is_answered() {
     read_until(&mut caller, "\r\n\r\nwh").await;
     upstream.write_all(b"ole").await.unwrap();
     read_until(&mut caller, "ole").await;
-    // And then it is over.
+    // And then it is over, at once.
+    let over = Instant::now();
     let end = timeout(PATIENCE, caller.read(&mut [0])).await.unwrap();
     assert_eq!(end.unwrap(), 0);
+    assert!(
+        over.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        over.elapsed()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,141 @@
+//! The status at one look, for people and for programs.
+
+use http::Request;
+use http_body_util::Full;
+use serde_json::Value;
+
+use crate::support::client::{Answer, request};
+use crate::support::{AuthorizationServer, CANARY, Gatepass, Reply, Upstream, get, simple_config};
+
+async fn start(provider: &AuthorizationServer) -> (Gatepass, Upstream) {
+    let upstream = Upstream::start().await;
+    let gatepass = Gatepass::start(&simple_config(provider, &upstream));
+    gatepass.wait_for_probe("/startupz").await;
+    (gatepass, upstream)
+}
+
+async fn status(gatepass: &Gatepass) -> Value {
+    let answer = get(gatepass.admin(), "/api/status").await;
+    assert_eq!(answer.headers()["content-type"], "application/json");
+    serde_json::from_str(answer.body()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_see_how_each_credential_and_route_is_doing() {
+    let provider = AuthorizationServer::start();
+    let (gatepass, upstream) = start(&provider).await;
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    let ended = r#"gatepass_requests_total{route="root",status_class="2xx"}"#;
+    gatepass.wait_for_metric(ended, 1.0).await;
+    let status = status(&gatepass).await;
+    assert_eq!(status["state"], "ready");
+    assert_eq!(status["findings"], Value::Array(Vec::new()));
+    let credential = &status["credentials"][0];
+    assert_eq!(credential["name"], "envase");
+    assert_eq!(credential["state"], "fresh");
+    assert_eq!(credential["generation"], 1);
+    assert_eq!(credential["attempts"]["success"], 1);
+    let left = credential["ends_in_seconds"].as_u64().unwrap();
+    assert!((3_500..3_600).contains(&left), "{left}");
+    assert!(credential["next_attempt_in_seconds"].as_u64().unwrap() < left);
+    let route = &status["routes"][0];
+    assert_eq!(route["name"], "root");
+    assert_eq!(route["matches"], "/");
+    assert_eq!(route["upstream"], upstream.origin());
+    assert_eq!(route["credential"], "envase");
+    assert_eq!(route["requests"]["2xx"], 1);
+    assert_eq!(route["in_flight"], 0);
+    assert!(route["mean_seconds"].as_f64().unwrap() > 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_see_what_is_wrong_and_what_to_do() {
+    let provider = AuthorizationServer::start();
+    provider.plan([Reply::Json(
+        400,
+        r#"{"error":"invalid_client","error_description":"<b>who?</b>"}"#.into(),
+    )]);
+    let (gatepass, _upstream) = start(&provider).await;
+    let answer = get(gatepass.admin(), "/").await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
+    let page = answer.body();
+    for part in [
+        "✗ not ready",
+        "✗ none yet",
+        "invalid_client",
+        "Refresh now",
+        "check client_id",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(
+        !page.contains("<b>who"),
+        "what others write is text: {page}"
+    );
+    assert!(!page.contains(CANARY), "{page}");
+    assert!(page.len() < 60 * 1024, "{}", page.len());
+    // Nothing is fetched from anywhere else, and nothing runs but what is known.
+    for fetched in ["src=", "href=\"http", "url(", "@import"] {
+        assert!(!page.contains(fetched), "{fetched}: {page}");
+    }
+    let policy = answer.headers()["content-security-policy"]
+        .to_str()
+        .unwrap();
+    assert!(
+        policy.starts_with("default-src 'none'; style-src 'sha256-"),
+        "{policy}"
+    );
+    assert!(!policy.contains("unsafe"), "{policy}");
+}
+
+async fn order(gatepass: &Gatepass, host: &str, fields: &[(&str, &str)]) -> Answer {
+    let mut order = Request::post("/api/credentials/envase/refresh").header("host", host);
+    for (name, value) in fields {
+        order = order.header(*name, *value);
+    }
+    request(gatepass.admin(), order.body(Full::default()).unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_is_ordered_by_its_own_page_and_by_no_other() {
+    let provider = AuthorizationServer::start();
+    let (gatepass, _upstream) = start(&provider).await;
+    let own = gatepass.admin().to_string();
+    let origin = format!("http://{own}");
+    for (host, fields) in [
+        (own.as_str(), &[("origin", "http://evil.example")] as &[_]),
+        (
+            own.as_str(),
+            &[("origin", "null"), ("sec-fetch-site", "cross-site")],
+        ),
+        (
+            own.as_str(),
+            &[("origin", origin.as_str()), ("sec-fetch-site", "same-site")],
+        ),
+        (own.as_str(), &[("sec-fetch-site", "same-origin")]),
+        // By a name that somebody else has made lead here.
+        (
+            "evil.example",
+            &[
+                ("origin", "http://evil.example"),
+                ("sec-fetch-site", "same-origin"),
+            ],
+        ),
+    ] {
+        assert_eq!(
+            order(&gatepass, host, fields).await.status(),
+            403,
+            "{fields:?}"
+        );
+    }
+    assert_eq!(provider.count(), 1);
+    let fields = [
+        ("origin", origin.as_str()),
+        ("sec-fetch-site", "same-origin"),
+    ];
+    let answer = order(&gatepass, &own, &fields).await;
+    assert_eq!(answer.status(), 303);
+    assert_eq!(answer.headers()["location"], "/");
+    provider.wait_for_requests(2).await;
+}
