@@ -41,6 +41,9 @@ pub struct Settings {
     /// How long a caller may pause in taking an answer, or in sending what is left of a request
     /// that has been answered already.
     pub stalled: Duration,
+    /// How long a connection that was switched to another protocol goes on when the drain has begun;
+    /// until it is forced, if there is nothing.
+    pub drain_upgrades: Option<Duration>,
     /// How many connections are open at once; more wait in the kernel's queue.
     pub max_connections: usize,
     /// How many requests one HTTP/2 connection may have under way.
@@ -59,6 +62,7 @@ impl Default for Settings {
             keep_alive: Duration::from_secs(60),
             half_closed: Duration::from_secs(5),
             stalled: Duration::from_secs(300),
+            drain_upgrades: None,
             max_connections: 10_000,
             max_streams: 100,
             max_headers: 100,

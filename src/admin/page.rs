@@ -112,6 +112,18 @@ fn card(page: &mut String, credential: &CredentialStatus, commands: bool) {
     for (outcome, count) in &credential.attempts {
         entry(page, Text(outcome), count);
     }
+    for (origin, count) in &credential.origins {
+        entry(page, format_args!("from the {}", Text(origin)), count);
+    }
+    if credential.holds_lease {
+        entry(page, "whose turn", "this replica's");
+    }
+    if let Some(left) = credential.requests_left {
+        entry(page, "token requests left this hour", left);
+    }
+    for (reason, count) in &credential.store_errors {
+        entry(page, format_args!("store {}", Text(reason)), count);
+    }
     page.push_str("</dl>\n");
     if let Some(error) = &credential.last_error {
         let _ = writeln!(page, "<p class=\"error\">{}</p>", Text(error));

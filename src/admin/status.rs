@@ -49,6 +49,14 @@ pub(super) struct CredentialStatus {
     pub(super) last_error: Option<String>,
     /// Attempts since the start, by how they ended.
     pub(super) attempts: BTreeMap<String, u64>,
+    /// Tokens since the start, by where they came from: the provider, or the store.
+    pub(super) origins: BTreeMap<String, u64>,
+    /// Whether it is this replica's turn to ask, where replicas share a store.
+    pub(super) holds_lease: bool,
+    /// What is left of the budget of token requests, if there is one.
+    pub(super) requests_left: Option<u64>,
+    /// Calls to the store that were no help, by reason.
+    pub(super) store_errors: BTreeMap<String, u64>,
 }
 
 /// What a credential has to offer.
@@ -117,6 +125,11 @@ fn credential(reader: &TokenReader, families: &[MetricFamily], now: Instant) -> 
     let until = |at: Instant| at.saturating_duration_since(now).as_secs();
     let token = state.valid();
     let setback = state.setback();
+    let of = ("credential", name);
+    let gauge = |family| {
+        let mut found = metrics(families, family, of);
+        found.next().map(|metric| metric.get_gauge().get_value())
+    };
     CredentialStatus {
         name: name.to_owned(),
         state: match &**state {
@@ -132,12 +145,13 @@ fn credential(reader: &TokenReader, families: &[MetricFamily], now: Instant) -> 
             None => token.map(|token| until(token.refresh_at())),
         },
         last_error: setback.map(|setback| setback.error.to_string()),
-        attempts: counts(
-            families,
-            "gatepass_token_refreshes_total",
-            ("credential", name),
-            "outcome",
-        ),
+        attempts: counts(families, "gatepass_token_refreshes_total", of, "outcome"),
+        origins: counts(families, "gatepass_token_origins_total", of, "origin"),
+        holds_lease: gauge("gatepass_store_lease_held") == Some(1.0),
+        requests_left: gauge("gatepass_token_requests_left")
+            .filter(|left| *left >= 0.0)
+            .map(whole),
+        store_errors: counts(families, "gatepass_store_errors_total", of, "reason"),
     }
 }
 

@@ -69,6 +69,7 @@ pub(super) struct ProxyTimeouts {
     pub(super) header_read: Option<Span>,
     pub(super) keep_alive: Option<Span>,
     pub(super) half_closed: Option<Span>,
+    pub(super) drain_upgrades: Option<Span>,
     pub(super) stalled: Option<Span>,
 }
 

@@ -106,6 +106,7 @@ fn proxy_settings(raw: raw::Proxy, report: &mut Report) -> Option<Proxy> {
     let connections = server::Settings {
         header_read: value_or(raw.timeouts.header_read, defaults.header_read),
         keep_alive: value_or(raw.timeouts.keep_alive, defaults.keep_alive),
+        drain_upgrades: raw.timeouts.drain_upgrades.map(Into::into),
         half_closed: value_or(raw.timeouts.half_closed, defaults.half_closed),
         stalled: value_or(raw.timeouts.stalled, defaults.stalled),
         max_connections: at_most(

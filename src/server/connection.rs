@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::error::Error;
+use std::future::pending;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::either::Either;
 use tracing::debug;
@@ -263,7 +264,17 @@ where
             }
         }
         if let Some(tunnel) = tunnels.take() {
-            tunnel.await;
+            let its_time_is_over = async {
+                drain.begun().await;
+                match settings.drain_upgrades {
+                    Some(limit) => sleep(limit).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = tunnel => {}
+                () = its_time_is_over => debug!("a switched connection is cut, because gatepass stops"),
+            }
         }
     }
 

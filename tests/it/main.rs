@@ -45,6 +45,7 @@ mod limits;
 mod listeners;
 mod log_pipe;
 mod outage;
+mod panics;
 mod provider_faults;
 mod refresh;
 mod refusals;

@@ -67,6 +67,12 @@ async fn a_mistake_changes_nothing_and_is_told_until_it_is_mended() {
     let told = "gatepass.toml: routes[0].credential: found \"envas\", which no [credentials.envas] \
                 defines, expected one of envase, none; did you mean envase?";
     assert!(ready.body().contains(told), "{}", ready.body());
+    let status = get(gatepass.admin(), "/api/status").await;
+    assert!(
+        status.body().contains("did you mean envase?"),
+        "{}",
+        status.body()
+    );
     let logged = "the changed configuration is not taken up, and what runs stays: ";
     assert!(
         gatepass

@@ -135,6 +135,20 @@ async fn one_that_is_silent_for_too_long_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn stopping_may_leave_it_less_than_requests_have() {
+    let keys = "proxy.timeouts.drain_upgrades = \"300ms\"\nshutdown.grace = \"1h\"";
+    let mut wire = Wire::start_with(keys, "").await;
+    let (mut caller, mut upstream) = agreed(&wire).await;
+    wire.gatepass.signal(Signal::TERM);
+    wire.gatepass
+        .output_with("stopping: requests in flight may finish");
+    passes(&mut caller, &mut upstream, b"before its time is over").await;
+    let end = timeout(PATIENCE, caller.read(&mut [0; 16])).await.unwrap();
+    assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+    assert_eq!(wire.gatepass.ended().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn stopping_leaves_it_the_grace_period() {
     let mut wire = Wire::start_with("shutdown.grace = \"1s\"", "").await;
     let (mut caller, mut upstream) = agreed(&wire).await;
