@@ -20,6 +20,7 @@ mod status;
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::future::ready;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, LOCATION,
     ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
+use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::service::{Service, service_fn};
@@ -40,7 +42,7 @@ use tracing::{error, info};
 
 use crate::proxy::Routing;
 use crate::readiness::{Finding, Readiness};
-use crate::server::CallerBody;
+use crate::server::{CallerBody, Peer};
 use crate::token::Credentials;
 
 type Answer = Response<Full<Bytes>>;
@@ -93,7 +95,13 @@ pub fn register_process_metrics(
     registry.register(Box::new(ProcessCollector::for_self()))
 }
 
-fn answer<B>(request: &Request<B>, admin: &Admin) -> Answer {
+fn answer(request: &Request<CallerBody>, admin: &Admin) -> Answer {
+    if admin.commands && !is_for_here(request) {
+        return text(
+            StatusCode::MISDIRECTED_REQUEST,
+            "only requests for localhost or an IP address are answered here\n",
+        );
+    }
     if let Some(credential) = refresh_path(request.uri().path()) {
         return match *request.method() {
             Method::POST => refresh(credential, request.headers(), admin),
@@ -181,18 +189,31 @@ fn forbidden(headers: &HeaderMap, admin: &Admin, instead: &str) -> Option<Answer
     })
 }
 
-/// Whether the status page itself asks. A page of the web that reaches loopback by a name of its own
-/// (DNS rebinding) has that name for its origin.
+/// Whether a request is for this machine by a name that nobody else can give it. A page of the web
+/// that reaches loopback by a name of its own (DNS rebinding) has that name for its host; and a Unix
+/// socket can be reached by no page.
+fn is_for_here(request: &Request<CallerBody>) -> bool {
+    if matches!(request.body().caller().peer, Peer::Unix { .. }) {
+        return true;
+    }
+    let field = request.headers().get(HOST);
+    let field = field.and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    match field.as_ref().or(request.uri().authority()) {
+        Some(host) => {
+            let name = host.host().trim_matches(['[', ']']);
+            name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+        }
+        // HTTP/1.0 may do without, and no browser does.
+        None => true,
+    }
+}
+
+/// Whether the status page itself asks, which stands at the place that it asks.
 fn is_own_page(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let Some(host) = text(HOST.as_str()) else {
-        return false;
-    };
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let is_loopback = ["localhost", "127.0.0.1", "[::1]"].contains(&name);
     let same_origin = text(ORIGIN.as_str()).and_then(|origin| origin.strip_prefix("http://"));
     let same_site = text(SEC_FETCH_SITE).is_none_or(|site| site == "same-origin");
-    is_loopback && same_origin == Some(host) && same_site
+    same_origin.is_some() && same_origin == text(HOST.as_str()) && same_site
 }
 
 /// After a command of its own.

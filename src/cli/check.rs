@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 use super::{CheckArguments, DONE, Failure};
 use crate::config::{self, Layers, Settings};
 use crate::proxy;
+use crate::server::Address;
 
 pub(super) fn check(arguments: CheckArguments) -> Result<u8, Failure> {
     let CheckArguments { config, show } = arguments;
@@ -59,10 +60,10 @@ fn summary(sources: &str, settings: &Settings) -> String {
     for warning in &settings.warnings {
         let _ = writeln!(text, "\nWarning: {warning}.");
     }
-    let _ = writeln!(
-        text,
-        "\nOperators look at {}/readyz and /metrics",
-        settings.admin.url(false)
-    );
+    let admin = settings.admin.url(false);
+    let _ = match settings.admin {
+        Address::Tcp(_) => writeln!(text, "\nOperators look at {admin}/readyz and /metrics"),
+        _ => writeln!(text, "\nOperators look at /readyz and /metrics at {admin}"),
+    };
     text
 }

@@ -73,7 +73,9 @@ impl Rejection {
     }
 
     pub(super) fn body_too_large(route: &Route) -> Self {
-        let detail = format!("the request {}", UpstreamError::RequestTooLarge);
+        let most = route.settings.max_body.unwrap_or_default();
+        let error = UpstreamError::RequestTooLarge;
+        let detail = format!("the request {error} ({most} bytes)");
         Self::new(Reason::BodyTooLarge, Some(route), detail)
     }
 

@@ -180,7 +180,11 @@ impl Listener {
 
 /// A file that an earlier process has left behind is replaced; one at which somebody listens is not.
 fn bind_unix(path: &Path, access: UnixAccess) -> io::Result<UnixListener> {
-    if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+    if let Ok(found) = fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            let what = "something else than a socket stands there, and is left alone";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
+        }
         match UnixStream::connect(path) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 fs::remove_file(path)?;

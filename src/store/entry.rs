@@ -26,9 +26,39 @@ pub struct Entry {
     time_out: Duration,
     /// The generation of the turn that this replica has.
     turn: Cell<Option<u64>>,
-    /// The last call failed.
-    failing: Cell<bool>,
+    /// Whether the last reading and the last change failed: who may read need not be able to write.
+    failing: Cell<Failing>,
     metrics: StoreMetrics,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Failing {
+    readings: bool,
+    changes: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Call {
+    Reading,
+    Change,
+}
+
+impl Failing {
+    fn any(self) -> bool {
+        self.readings || self.changes
+    }
+
+    /// A change reads before it writes, so one that succeeds says that all is well.
+    fn after(self, call: Call, failed: bool) -> Self {
+        match (call, failed) {
+            (Call::Reading, readings) => Self { readings, ..self },
+            (Call::Change, true) => Self {
+                changes: true,
+                ..self
+            },
+            (Call::Change, false) => Self::default(),
+        }
+    }
 }
 
 /// What a change came to.
@@ -59,7 +89,7 @@ impl Entry {
             replica: format!("{node}-{:016x}", fastrand::u64(..)),
             time_out,
             turn: Cell::new(None),
-            failing: Cell::new(false),
+            failing: Cell::default(),
             metrics,
         }
     }
@@ -70,7 +100,7 @@ impl Entry {
             let (record, _, now) = self.read().await?;
             Ok((record, now))
         };
-        self.in_time(look).await
+        self.in_time(Call::Reading, look).await
     }
 
     /// Reads the entry, changes it and writes it back, again if others have changed it meanwhile.
@@ -100,7 +130,7 @@ impl Entry {
             }
             Err(StoreError::Contended)
         };
-        self.in_time(update).await
+        self.in_time(Call::Change, update).await
     }
 
     async fn read(&self) -> Result<(Record, Vec<u8>, Duration), StoreError> {
@@ -123,19 +153,23 @@ impl Entry {
     /// Never waits for a store that hangs, and says when it begins to fail and when that ends.
     async fn in_time<T>(
         &self,
+        kind: Call,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let outcome = timeout(self.time_out, call).await;
         let outcome = outcome.unwrap_or(Err(StoreError::TooLate(self.time_out)));
+        let before = self.failing.get();
+        let now = before.after(kind, outcome.is_err());
+        self.failing.set(now);
         match &outcome {
             Ok(_) => {
-                if self.failing.replace(false) {
+                if before.any() && !now.any() {
                     tracing::info!(credential = self.credential, "the store is there again");
                 }
             }
             Err(error) => {
                 self.metrics.failed(error);
-                if !self.failing.replace(true) {
+                if !before.any() {
                     warn!(
                         credential = self.credential,
                         "{error}; until that is mended, this replica asks the provider by itself"

@@ -9,11 +9,10 @@ use http::header::AUTHORIZATION;
 use http::{HeaderName, Method};
 
 use super::super::decode::{Path, Report};
+use super::super::problem::near_miss;
 use super::super::scalar::{OneOrMany, Size, value_or};
 use super::super::{Listen, raw};
-use super::{
-    LEGAL_NAME, TrustedRoots, choice, is_legal_name, listener, one_of, required, revision,
-};
+use super::{LEGAL_NAME, TrustedRoots, choice, is_legal_name, listener, required, revision};
 use crate::proxy::{Forwarded, PathPrefix, Protocol, Settings, Timeouts};
 use crate::server::Address;
 pub(super) use fields::OWN_HEADERS;
@@ -230,10 +229,13 @@ fn credential(
     if !names.contains(&NO_CREDENTIAL) {
         names.push(NO_CREDENTIAL);
     }
+    // "none" is never what somebody probably meant: it sends requests without a token.
+    let meant = near_miss(&name, known.keys().map(String::as_str));
+    let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
     report.add(
         path,
         format!("{name:?}, which no [credentials.{name}] defines"),
-        one_of(&name, &names),
+        format!("one of {}{meant}", names.join(", ")),
     );
     None
 }
