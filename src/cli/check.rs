@@ -7,7 +7,6 @@ use std::io::{self, Write as _};
 
 use super::{CheckArguments, DONE, Failure};
 use crate::config::{self, Layers, Settings};
-use crate::proxy;
 use crate::server::Address;
 
 pub(super) fn check(arguments: CheckArguments) -> Result<u8, Failure> {
@@ -22,13 +21,6 @@ pub(super) fn check(arguments: CheckArguments) -> Result<u8, Failure> {
     Ok(DONE)
 }
 
-/// What a route matches besides its path, as it stands before that.
-fn matched_besides(route: &proxy::Settings) -> String {
-    let methods: Vec<_> = route.methods.iter().map(ToString::to_string).collect();
-    let space = if methods.is_empty() { "" } else { " " };
-    format!("{}{space}{}", methods.join("|"), route.hosts.join("|"))
-}
-
 /// What the configuration will do, in a few lines.
 fn summary(sources: &str, settings: &Settings) -> String {
     let mut text = format!("The configuration is good: {sources}\n");
@@ -41,14 +33,8 @@ fn summary(sources: &str, settings: &Settings) -> String {
             Some(name) => format!("with a token of \"{name}\""),
             None => "with no token".into(),
         };
-        let _ = writeln!(
-            text,
-            "  {}{} → {}{} {with}",
-            matched_besides(route),
-            route.prefix,
-            route.origin,
-            route.origin.base_path()
-        );
+        let route = route.describe();
+        let _ = writeln!(text, "  {} → {} {with}", route.matches, route.upstream);
     }
     for credential in &settings.credentials {
         let _ = writeln!(

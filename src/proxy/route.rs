@@ -218,23 +218,10 @@ impl RouteTable {
 
     /// What there is to say of each, most specific first.
     pub fn descriptions(&self) -> Vec<RouteDescription> {
-        let describe = |route: &Route| {
-            let settings = &route.settings;
-            let methods: Vec<_> = settings.methods.iter().map(Method::as_str).collect();
-            let space = if methods.is_empty() { "" } else { " " };
-            RouteDescription {
-                name: settings.name.to_string(),
-                matches: format!(
-                    "{}{space}{}{}",
-                    methods.join("|"),
-                    settings.hosts.join("|"),
-                    settings.prefix
-                ),
-                upstream: format!("{}{}", settings.origin, settings.origin.base_path()),
-                credential: settings.credential.clone(),
-            }
-        };
-        self.0.iter().map(describe).collect()
+        self.0
+            .iter()
+            .map(|route| route.settings.describe())
+            .collect()
     }
 
     /// Whether a route names this host.
@@ -308,6 +295,19 @@ pub(super) enum Found<'a> {
 }
 
 impl Settings {
+    /// What there is to say of it.
+    pub fn describe(&self) -> RouteDescription {
+        let methods: Vec<_> = self.methods.iter().map(Method::as_str).collect();
+        let space = if methods.is_empty() { "" } else { " " };
+        let (methods, hosts) = (methods.join("|"), self.hosts.join("|"));
+        RouteDescription {
+            name: self.name.to_string(),
+            matches: format!("{methods}{space}{hosts}{}", self.prefix),
+            upstream: format!("{}{}", self.origin, self.origin.base_path()),
+            credential: self.credential.clone(),
+        }
+    }
+
     fn covers(&self, host: &str, path: &str) -> bool {
         (self.hosts.is_empty() || self.names_host(host)) && self.prefix.covers(path)
     }
