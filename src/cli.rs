@@ -2,7 +2,9 @@
 
 mod check;
 mod demo;
+mod one_route;
 mod run;
+mod toml;
 mod wait;
 
 use std::ffi::OsString;
@@ -14,8 +16,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::BuildError;
-use crate::config::{Flags, Problems};
+use crate::config::{Flags, Layers, OneRoute, Problems};
 use crate::runtime;
+use one_route::CredentialArguments;
 
 /// Reads the arguments, does what they ask, and returns the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
@@ -58,8 +61,8 @@ enum Command {
     ///
     /// Reads the configuration, starts to fetch tokens and serves until SIGTERM or SIGINT; then
     /// requests in flight may finish within [shutdown] grace. A configuration with a mistake
-    /// starts nothing.
-    Run(ConfigArguments),
+    /// starts nothing. For one upstream and one credential flags are enough, without a file.
+    Run(RunArguments),
     /// Check a configuration without starting anything
     ///
     /// Prints every mistake at once, each with its place, what stands there and what should.
@@ -79,13 +82,46 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
+struct RunArguments {
+    /// Start nothing and print the file that says the same as the flags
+    #[arg(long, requires = "upstream")]
+    print_config: bool,
+
+    #[command(flatten)]
+    config: ConfigArguments,
+}
+
+#[derive(Debug, Args)]
 struct ConfigArguments {
     /// The configuration file [default: gatepass.toml here, then /etc/gatepass/gatepass.toml]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["upstream", "credential"])]
     config: Option<PathBuf>,
 
     #[command(flatten)]
     listeners: Listeners,
+
+    /// Without a file: where requests go, with a token of the credential that the flags below tell
+    #[arg(long, value_name = "URL")]
+    upstream: Option<String>,
+
+    #[command(flatten)]
+    credential: CredentialArguments,
+}
+
+impl ConfigArguments {
+    /// The layers of the configuration that they name.
+    fn layers(self) -> Result<Layers, Problems> {
+        let credential = self.credential.keys();
+        let route = (self.upstream.is_some() || !credential.is_empty()).then_some(OneRoute {
+            upstream: self.upstream,
+            credential,
+        });
+        let flags = Flags {
+            route,
+            ..Flags::from(self.listeners)
+        };
+        Layers::from_process(self.config, flags)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -129,6 +165,7 @@ impl From<Listeners> for Flags {
         Self {
             listen: listeners.listen,
             admin_listen: listeners.admin_listen,
+            route: None,
         }
     }
 }

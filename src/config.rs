@@ -6,6 +6,7 @@
 //! them.
 
 mod decode;
+mod flags;
 mod layers;
 mod problem;
 mod raw;
@@ -19,7 +20,8 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 
-pub use layers::{Flags, Layers};
+pub use flags::{CREDENTIAL_KEYS, Flags, ONLY_CREDENTIAL, OneRoute};
+pub use layers::Layers;
 pub use problem::{Problem, Problems};
 
 use crate::{oauth, proxy, server, store, telemetry};

@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use super::{CheckArguments, DONE, Failure};
-use crate::config::{self, Layers, Settings};
+use crate::config::{self, Settings};
 use crate::server::Address;
 
 pub(super) fn check(arguments: CheckArguments) -> Result<u8, Failure> {
     let CheckArguments { config, show } = arguments;
-    let layers = Layers::from_process(config.config, config.listeners.into())?;
+    let layers = config.layers()?;
     let settings = config::load(&layers)?;
     let mut text = summary(&layers.sources(), &settings);
     if show {

@@ -1,17 +1,23 @@
 //! `gatepass run`
 
+use std::io::{self, Write};
+
 use prometheus::IntCounter;
 use tracing::{error, warn};
 
-use super::{ConfigArguments, DONE, Failure, OUR_FAULT};
+use super::{DONE, Failure, OUR_FAULT, RunArguments, one_route};
 use crate::app::{self, Ended};
 use crate::config::{self, Layers, Settings};
 use crate::signal::Signals;
 use crate::{runtime, telemetry};
 
-pub(super) fn run(arguments: ConfigArguments) -> Result<u8, Failure> {
-    let layers = Layers::from_process(arguments.config, arguments.listeners.into())?;
+pub(super) fn run(arguments: RunArguments) -> Result<u8, Failure> {
+    let layers = arguments.config.layers()?;
     let settings = config::load(&layers)?;
+    if arguments.print_config {
+        let _ = io::stdout().write_all(one_route::file(&layers.flags).as_bytes());
+        return Ok(DONE);
+    }
     let log = telemetry::start(settings.log)?;
     for warning in &settings.warnings {
         warn!("{warning}");

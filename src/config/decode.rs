@@ -11,7 +11,8 @@ use figment::error::{Actual, Kind};
 use figment::value::{Dict, Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::layers::{COMMAND_LINE, ENVIRONMENT, Layers};
+use super::flags::COMMAND_LINE;
+use super::layers::{ENVIRONMENT, Layers};
 use super::problem::{Problem, Problems, near_miss};
 use super::raw;
 

@@ -10,6 +10,7 @@ use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
+use super::flags::{COMMAND_LINE, Flags};
 use super::problem::{Problem, Problems};
 
 /// The layers of one configuration. Secrets may stand in them, so they have no `Debug`.
@@ -25,42 +26,21 @@ pub struct Layers {
     pub flags: Flags,
 }
 
-/// The settings that have a flag.
-#[derive(Debug, Clone, Default)]
-pub struct Flags {
-    /// `--listen`
-    pub listen: Vec<String>,
-    /// `--admin-listen`
-    pub admin_listen: Option<String>,
-}
-
 impl Layers {
-    /// The usual layers: `file`, or the first of the default places that has one, then this
-    /// process's environment, then `flags`.
+    /// The usual layers: `file`, or the first of the default places that has one unless `flags` say
+    /// it all, then this process's environment, then `flags`.
     ///
     /// # Errors
     ///
-    /// No file is named and none is in a default place.
+    /// A file is needed, none is named and none is in a default place.
     pub fn from_process(file: Option<PathBuf>, flags: Flags) -> Result<Self, Problems> {
-        let file = file
-            .or_else(|| {
-                DEFAULT_FILES
-                    .map(PathBuf::from)
-                    .into_iter()
-                    .find(|file| file.exists())
-            })
-            .ok_or_else(|| {
-                Problems::one(Problem {
-                    source: "no configuration".into(),
-                    key: String::new(),
-                    found: format!("neither {} nor {}", DEFAULT_FILES[0], DEFAULT_FILES[1]),
-                    expected: "one of them, or another file by --config FILE; config.example.toml \
-                               shows every key, and `gatepass demo` needs none"
-                        .into(),
-                })
-            })?;
+        let file = match file {
+            None if flags.route.is_some() => None,
+            None => Some(default_file()?),
+            named => named,
+        };
         Ok(Self {
-            file: Some(file),
+            file,
             text: None,
             // A variable that is not UTF-8 cannot be one of ours.
             environment: env::vars_os()
@@ -86,6 +66,7 @@ impl Layers {
     pub(super) fn main_source(&self) -> String {
         match &self.file {
             Some(file) => file.display().to_string(),
+            None if self.flags.route.is_some() => COMMAND_LINE.into(),
             None => "configuration".into(),
         }
     }
@@ -104,6 +85,20 @@ impl Layers {
             .merge(Environment(&self.environment))
             .merge(&self.flags))
     }
+}
+
+fn default_file() -> Result<PathBuf, Problems> {
+    let mut files = DEFAULT_FILES.map(PathBuf::from).into_iter();
+    files.find(|file| file.exists()).ok_or_else(|| {
+        Problems::one(Problem {
+            source: "no configuration".into(),
+            key: String::new(),
+            found: format!("neither {} nor {}", DEFAULT_FILES[0], DEFAULT_FILES[1]),
+            expected: "one of them, or another file by --config FILE, or one route by --upstream; \
+                       config.example.toml shows every key, and `gatepass demo` needs none"
+                .into(),
+        })
+    })
 }
 
 fn unreadable(file: &Path, error: &io::Error) -> Problems {
@@ -190,37 +185,11 @@ fn variable(keys: &[&str]) -> String {
     format!("{PREFIX}{}", keys.join(SEPARATOR).to_uppercase())
 }
 
-impl Provider for Flags {
-    fn metadata(&self) -> Metadata {
-        Metadata::named(COMMAND_LINE).interpolater(|_, keys| match keys {
-            ["proxy", ..] => "--listen".into(),
-            _ => "--admin-listen".into(),
-        })
-    }
-
-    fn data(&self) -> figment::Result<Map<Profile, Dict>> {
-        let mut root = Dict::new();
-        let key = |parts: [&str; 2]| parts.map(str::to_owned);
-        if !self.listen.is_empty() {
-            insert(
-                &mut root,
-                &key(["proxy", "listen"]),
-                self.listen.clone().into(),
-            );
-        }
-        if let Some(listen) = &self.admin_listen {
-            insert(&mut root, &key(["admin", "listen"]), listen.as_str().into());
-        }
-        Ok(BTreeMap::from([(Profile::Default, root)]))
-    }
-}
-
 /// Where a configuration is looked for when none is named.
 const DEFAULT_FILES: [&str; 2] = ["gatepass.toml", "/etc/gatepass/gatepass.toml"];
 
 const PREFIX: &str = "GATEPASS__";
 const SEPARATOR: &str = "__";
 
-/// The names of the layers whose sources are not files.
+/// The name of the environment's layer.
 pub(super) const ENVIRONMENT: &str = "environment";
-pub(super) const COMMAND_LINE: &str = "command line";

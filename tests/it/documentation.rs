@@ -228,7 +228,7 @@ async fn the_metrics_table_lists_what_is_served() {
 #[test]
 fn every_command_of_the_readme_is_run() {
     let ci = read(".ci/run");
-    for line in blocks("sh").join("").lines() {
+    for line in blocks("sh").join("").replace("\\\n", "").lines() {
         // Those against Envase itself and on an installed gatepass are what the tests around this
         // one do with servers of their own.
         if line.starts_with("gatepass ") || line.contains("/connect/") || line.contains("/NAME/") {

@@ -67,3 +67,4 @@ mod upstream_tls;
 mod verification;
 mod waiting;
 mod websocket;
+mod without_a_file;

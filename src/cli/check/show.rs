@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
-
+use super::super::toml::quoted;
 use crate::config::Settings;
 use crate::oauth::grant::TokenExchange;
 use crate::oauth::transport::bare;
@@ -260,11 +259,6 @@ fn place(location: &TokenLocation) -> String {
         },
         TokenLocation::WholeBody => ".".into(),
     }
-}
-
-/// A string of TOML; one of JSON is always one.
-fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
 }
 
 const DOTS: &str = "•••";

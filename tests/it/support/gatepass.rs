@@ -53,6 +53,17 @@ impl Gatepass {
         Self::spawn(run, environment, directory)
     }
 
+    /// The same without a configuration file, in a directory with these files.
+    pub fn start_by_flags(flags: &[&str], files: &[(&str, &str)]) -> Self {
+        let directory = private_directory();
+        for (name, content) in files {
+            std::fs::write(directory.path().join(name), content).unwrap();
+        }
+        let mut run = command();
+        run.arg("run").args(flags).current_dir(directory.path());
+        Self::spawn(run, &[], directory)
+    }
+
     fn spawn(mut run: Command, environment: &[(&str, &str)], directory: TempDir) -> Self {
         let mut child = run
             .env("GATEPASS__PROXY__LISTEN", "127.0.0.1:0")

@@ -1,0 +1,105 @@
+//! What the command line says: the layer over all others.
+
+use std::collections::BTreeMap;
+
+use figment::value::{Dict, Map, Value};
+use figment::{Metadata, Profile, Provider};
+
+/// The settings that have a flag.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// `--listen`
+    pub listen: Vec<String>,
+    /// `--admin-listen`
+    pub admin_listen: Option<String>,
+    /// `--upstream` and what its tokens are got with, which makes a file needless.
+    pub route: Option<OneRoute>,
+}
+
+/// The one route of a configuration without a file, and its credential.
+#[derive(Debug, Clone, Default)]
+pub struct OneRoute {
+    /// `--upstream`
+    pub upstream: Option<String>,
+    /// The credential's keys, of those in [`CREDENTIAL_KEYS`], and what they are. None is a secret.
+    pub credential: Vec<(&'static str, String)>,
+}
+
+/// The keys of a credential that have a flag: `--client-id` for `client_id`. Those for secrets
+/// themselves have none, because others on the machine can read a process's arguments.
+pub const CREDENTIAL_KEYS: [&str; 18] = [
+    "preset",
+    "environment",
+    "domain",
+    "tenant",
+    "realm",
+    "token_endpoint",
+    "issuer",
+    "grant_type",
+    "client_id",
+    "client_secret_file",
+    "private_key_file",
+    "service_account_file",
+    "username",
+    "password_file",
+    "api_key_file",
+    "scope",
+    "audience",
+    "token_file",
+];
+
+impl Provider for Flags {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(COMMAND_LINE).interpolater(|_, keys| match keys {
+            ["proxy", "listen", ..] => "--listen".into(),
+            ["admin", ..] => "--admin-listen".into(),
+            ["routes", _, "upstream"] => "--upstream".into(),
+            ["credentials", _, key] if CREDENTIAL_KEYS.contains(key) => flag(key),
+            _ => COMMAND_LINE.into(),
+        })
+    }
+
+    fn data(&self) -> figment::Result<Map<Profile, Dict>> {
+        let mut root = Dict::new();
+        let mut table = |name: &str, key: &str, value: Value| {
+            let table = Dict::from([(key.to_owned(), value)]);
+            root.insert(name.to_owned(), table.into());
+        };
+        if !self.listen.is_empty() {
+            table("proxy", "listen", self.listen.clone().into());
+        }
+        if let Some(listen) = &self.admin_listen {
+            table("admin", "listen", listen.as_str().into());
+        }
+        if let Some(OneRoute {
+            upstream,
+            credential,
+        }) = &self.route
+        {
+            let pairs = |pairs: &mut dyn Iterator<Item = (&str, &str)>| -> Dict {
+                let pairs = pairs.map(|(key, value)| (key.to_owned(), Value::from(value)));
+                pairs.collect()
+            };
+            let keys = credential.iter().map(|(key, value)| (*key, value.as_str()));
+            table("credentials", ONLY_CREDENTIAL, pairs(&mut { keys }).into());
+            let upstream = upstream
+                .iter()
+                .map(|upstream| ("upstream", upstream.as_str()));
+            let others = [("path", "/"), ("credential", ONLY_CREDENTIAL)];
+            let route: Value = pairs(&mut upstream.chain(others)).into();
+            root.insert("routes".to_owned(), vec![route].into());
+        }
+        Ok(BTreeMap::from([(Profile::Default, root)]))
+    }
+}
+
+/// The flag of a credential's key.
+fn flag(key: &str) -> String {
+    format!("--{}", key.replace('_', "-"))
+}
+
+/// The name of the layer.
+pub(super) const COMMAND_LINE: &str = "command line";
+
+/// What the only credential is called.
+pub const ONLY_CREDENTIAL: &str = "default";
