@@ -202,7 +202,11 @@ impl fmt::Display for Failure {
             Self::Config(problems) => problems.fmt(f),
             Self::Build(error) => error.fmt(f),
             Self::NotReady(why) => f.write_str(why),
-            Self::System(error) => write!(f, "the operating system refused to start it: {error}"),
+            Self::System(error) => write!(
+                f,
+                "the operating system refuses what gatepass needs to start: {error}; see the limits of \
+                 this process (ulimit -a) and the machine's memory"
+            ),
         }
     }
 }

@@ -6,8 +6,10 @@
 //! them.
 
 mod decode;
+mod excerpt;
 mod flags;
 mod layers;
+mod places;
 mod problem;
 mod raw;
 mod resolve;

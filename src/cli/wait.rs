@@ -29,7 +29,9 @@ pub(super) fn wait(arguments: WaitArguments) -> Result<u8, Failure> {
         let why = match ask(&address) {
             Ok(answer) if answer.starts_with(READY) => return Ok(DONE),
             Ok(answer) => said(&answer).to_owned(),
-            Err(error) => format!("it cannot be asked: {error}"),
+            Err(error) => {
+                format!("it cannot be asked: {error}; see that it runs, and that it listens there")
+            }
         };
         if start.elapsed() >= arguments.timeout {
             return Err(Failure::NotReady(format!(

@@ -13,28 +13,26 @@ use figment::{Figment, Metadata, Profile, Provider};
 
 use super::flags::COMMAND_LINE;
 use super::layers::{ENVIRONMENT, Layers};
+use super::places::Places;
 use super::problem::{Problem, Problems, near_miss};
 use super::raw;
 
 /// Decodes what the layers hold, without the values that do not fit; those are in the report.
 pub(super) fn decode(layers: &Layers) -> Result<(raw::Config, Report), Problems> {
-    let figment = layers.figment()?;
+    let (figment, places) = layers.read()?;
     let main_source = layers.main_source();
-    let whole = |found: String| {
-        Problems::one(Problem {
-            source: main_source.clone(),
-            key: String::new(),
-            found,
-            expected: "a configuration that can be decoded".into(),
-        })
-    };
-    let mut data = figment
-        .data()
-        .map_err(|_| whole("something that is not a table".into()))?;
+    let mut data = figment.data().map_err(|_| {
+        Problems::one(Problem::of_source(
+            &*main_source,
+            "something that is not a table",
+            "a configuration that can be decoded",
+        ))
+    })?;
     let tree = Value::from(data.remove(&Profile::Default).unwrap_or_default());
     let mut report = Report {
         figment,
         main_source,
+        places,
         main_file: layers.file.clone(),
         written: tree.clone(),
         problems: Vec::new(),
@@ -62,6 +60,7 @@ pub(super) fn decode(layers: &Layers) -> Result<(raw::Config, Report), Problems>
 pub(super) struct Report {
     figment: Figment,
     main_source: String,
+    places: Places,
     main_file: Option<PathBuf>,
     written: Value,
     problems: Vec<Problem>,
@@ -120,11 +119,16 @@ impl Report {
         found: impl Into<String>,
         expected: impl Into<String>,
     ) {
+        let other_source = self.source_besides_file(&path.0);
+        let line = match other_source {
+            Some(_) => None,
+            None => self.places.line_of(&path.0),
+        };
+        let source = other_source.unwrap_or_else(|| self.main_source.clone());
         self.problems.push(Problem {
-            source: self.source_of(&path.0),
+            line,
             key: path.to_string(),
-            found: found.into(),
-            expected: expected.into(),
+            ..Problem::of_source(source, found, expected)
         });
     }
 
@@ -135,6 +139,8 @@ impl Report {
     /// All that was noted, what belongs together side by side.
     pub(super) fn into_problems(mut self) -> Problems {
         self.problems.sort();
+        // The same slip may be met twice, as that of a listener that others look at as well.
+        self.problems.dedup();
         Problems::new(self.problems)
     }
 
@@ -154,22 +160,20 @@ impl Report {
             .is_some_and(|metadata| metadata.name == ENVIRONMENT)
     }
 
-    /// The file, variable or flag that a key comes from. A missing one comes from where the table
-    /// around it does, or from the file.
-    fn source_of(&self, path: &[String]) -> String {
+    /// The variable or flag that a key comes from; none if it is from the file. A missing one comes
+    /// from where the table around it does, or from the file.
+    fn source_besides_file(&self, path: &[String]) -> Option<String> {
         let written = (2..=path.len())
             .rev()
             .filter_map(|length| path.get(..length));
         let metadata = written
             .chain([path])
-            .find_map(|path| self.metadata_of(path));
-        match metadata {
-            Some(metadata) if metadata.name == ENVIRONMENT || metadata.name == COMMAND_LINE => {
-                let keys: Vec<_> = path.iter().map(String::as_str).collect();
-                metadata.interpolate(&Profile::Default, &keys)
-            }
-            _ => self.main_source.clone(),
-        }
+            .find_map(|path| self.metadata_of(path))?;
+        let elsewhere = metadata.name == ENVIRONMENT || metadata.name == COMMAND_LINE;
+        elsewhere.then(|| {
+            let keys: Vec<_> = path.iter().map(String::as_str).collect();
+            metadata.interpolate(&Profile::Default, &keys)
+        })
     }
 
     fn metadata_of(&self, path: &[String]) -> Option<&Metadata> {

@@ -10,7 +10,9 @@ use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
+use super::excerpt::excerpt;
 use super::flags::{COMMAND_LINE, Flags};
+use super::places::{Places, line_and_column};
 use super::problem::{Problem, Problems};
 
 /// The layers of one configuration. Secrets may stand in them, so they have no `Debug`.
@@ -71,66 +73,65 @@ impl Layers {
         }
     }
 
-    pub(super) fn figment(&self) -> Result<Figment, Problems> {
+    /// What they hold, and where it stands in the file.
+    pub(super) fn read(&self) -> Result<(Figment, Places), Problems> {
         let mut figment = Figment::new();
+        let mut places = Places::default();
         if let Some(file) = &self.file {
             let text = fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
             check_syntax(file, &text)?;
+            places = Places::of(&text);
             figment = figment.merge(Toml::string(&text));
         }
         if let Some(text) = &self.text {
             figment = figment.merge(Toml::string(text));
         }
-        Ok(figment
+        let figment = figment
             .merge(Environment(&self.environment))
-            .merge(&self.flags))
+            .merge(&self.flags);
+        Ok((figment, places))
     }
 }
 
 fn default_file() -> Result<PathBuf, Problems> {
     let mut files = DEFAULT_FILES.map(PathBuf::from).into_iter();
     files.find(|file| file.exists()).ok_or_else(|| {
-        Problems::one(Problem {
-            source: "no configuration".into(),
-            key: String::new(),
-            found: format!("neither {} nor {}", DEFAULT_FILES[0], DEFAULT_FILES[1]),
-            expected: "one of them, or another file by --config FILE, or one route by --upstream; \
-                       config.example.toml shows every key, and `gatepass demo` needs none"
-                .into(),
-        })
+        Problems::one(Problem::of_source(
+            "no configuration",
+            format!("neither {} nor {}", DEFAULT_FILES[0], DEFAULT_FILES[1]),
+            "one of them, or another file by --config FILE, or one route by --upstream; \
+             config.example.toml shows every key, and `gatepass demo` needs none",
+        ))
     })
 }
 
 fn unreadable(file: &Path, error: &io::Error) -> Problems {
-    Problems::one(Problem {
-        source: file.display().to_string(),
-        key: String::new(),
-        found: match error.kind() {
-            io::ErrorKind::NotFound => "no such file".into(),
-            io::ErrorKind::InvalidData => "bytes that are not UTF-8".into(),
-            _ => format!("a file that cannot be read: {error}"),
-        },
-        expected: "a readable file in TOML".into(),
-    })
+    let found = match error.kind() {
+        io::ErrorKind::NotFound => "no such file".into(),
+        io::ErrorKind::InvalidData => "bytes that are not UTF-8".into(),
+        _ => format!("a file that cannot be read: {error}"),
+    };
+    Problems::one(Problem::of_source(
+        file.display().to_string(),
+        found,
+        "a readable file in TOML",
+    ))
 }
 
 /// figment's own message for a syntax error quotes the line, and a secret may stand on it. This
-/// one tells the place and what the parser wanted there.
+/// one tells the place, what the parser wanted there, and as much of the line as is surely none.
 fn check_syntax(file: &Path, text: &str) -> Result<(), Problems> {
     let Err(error) = toml::from_str::<toml::Table>(text) else {
         return Ok(());
     };
-    let before = error
-        .span()
-        .and_then(|span| text.get(..span.start))
-        .unwrap_or_default();
-    let line = before.matches('\n').count() + 1;
-    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    let offset = error.span().map_or(0, |span| span.start);
+    let (line, column) = line_and_column(text, offset);
+    let found = format!("a syntax error: {}", error.message().replace('\n', "; "));
     Err(Problems::one(Problem {
-        source: format!("{}:{line}:{column}", file.display()),
-        key: String::new(),
-        found: format!("a syntax error: {}", error.message().replace('\n', "; ")),
-        expected: "valid TOML".into(),
+        line: Some(line),
+        column: Some(column),
+        excerpt: Some(excerpt(text, line, column)),
+        ..Problem::of_source(file.display().to_string(), found, "valid TOML")
     }))
 }
 

@@ -1,28 +1,66 @@
 //! Mistakes in a configuration, and how they are told.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// One mistake: where it stands, what stands there, and what should.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     /// The file, environment variable or flag that it comes from.
     pub source: String,
+    /// The line of a file, and the column where it matters; counted from 1.
+    pub line: Option<usize>,
+    /// See `line`.
+    pub column: Option<usize>,
     /// The key, such as `credentials.envase.scope`; empty if it is about the source as a whole.
     pub key: String,
     /// What was found; never a secret's value.
     pub found: String,
     /// What is needed instead.
     pub expected: String,
+    /// The line itself with a mark, where that tells more than the key.
+    pub excerpt: Option<String>,
+}
+
+impl Problem {
+    /// One that is about a source as a whole.
+    pub(super) fn of_source(
+        source: impl Into<String>,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self {
+            source: source.into(),
+            line: None,
+            column: None,
+            key: String::new(),
+            found: found.into(),
+            expected: expected.into(),
+            excerpt: None,
+        }
+    }
+
+    /// Where it is: `gatepass.toml:12: credentials.envase.scope`.
+    fn place(&self) -> String {
+        let mut place = self.source.clone();
+        for number in [self.line, self.column].into_iter().flatten() {
+            let _ = write!(place, ":{number}");
+        }
+        if !self.key.is_empty() {
+            let _ = write!(place, ": {}", self.key);
+        }
+        place
+    }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.source)?;
-        if !self.key.is_empty() {
-            write!(f, ": {}", self.key)?;
-        }
+        f.write_str(&self.place())?;
         write!(f, "\n    found     {}", self.found)?;
-        write!(f, "\n    expected  {}", self.expected)
+        write!(f, "\n    expected  {}", self.expected)?;
+        match &self.excerpt {
+            Some(excerpt) => write!(f, "\n\n{excerpt}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -45,13 +83,9 @@ impl Problems {
     pub fn in_one_line(&self) -> String {
         let told = self.0.iter().map(|problem| {
             let Problem {
-                source,
-                key,
-                found,
-                expected,
+                found, expected, ..
             } = problem;
-            let colon = if key.is_empty() { "" } else { ": " };
-            format!("{source}{colon}{key}: found {found}, expected {expected}")
+            format!("{}: found {found}, expected {expected}", problem.place())
         });
         told.collect::<Vec<_>>().join("; ")
     }

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::scalar::{Count, FileMode, Flag, Number, OneOrMany, SecretSource, Share, Size, Span};
+use super::scalar::{
+    Count, FileMode, Flag, Number, OneOrMany, Retries, SecretSource, Share, Size, Span,
+};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -204,7 +206,7 @@ pub(super) struct Route {
     pub(super) max_connections: Option<Count>,
     pub(super) max_idle_connections: Option<Count>,
     pub(super) max_body: Option<Size>,
-    pub(super) retries: Option<Number>,
+    pub(super) retries: Option<Retries>,
     pub(super) replay_limit: Option<Size>,
     pub(super) forwarded: Option<String>,
     pub(super) headers: BTreeMap<String, SecretSource>,

@@ -32,9 +32,9 @@ pub(super) use listener::admin_address;
 /// something cannot.
 pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings> {
     let mut roots = TrustedRoots::default();
-    let proxy = proxy_settings(raw.proxy, report);
     let quit = value_or(raw.admin.quit, false);
     let admin = listener::admin_address(raw.admin, report);
+    let proxy = proxy_settings(raw.proxy, admin.as_ref(), report);
     if let (Some(proxy), Some(admin)) = (&proxy, &admin) {
         listener::distinct(&proxy.listen, admin, report);
     }
@@ -98,7 +98,11 @@ fn is_used(credential: &str, routes: &Option<Vec<proxy::Settings>>) -> bool {
         .any(|route| route.credential.as_deref() == Some(credential))
 }
 
-fn proxy_settings(raw: raw::Proxy, report: &mut Report) -> Option<Proxy> {
+fn proxy_settings(
+    raw: raw::Proxy,
+    admin: Option<&server::Address>,
+    report: &mut Report,
+) -> Option<Proxy> {
     let path = Path::new(["proxy"]);
     let limits = path.key("limits");
     let defaults = server::Settings::default();
@@ -130,12 +134,16 @@ fn proxy_settings(raw: raw::Proxy, report: &mut Report) -> Option<Proxy> {
         &path.key("workers"),
         report,
     );
+    let has_uids = raw.callers.uids.is_some();
     let callers = listener::callers(raw.callers, &path.key("callers"), report);
     let has_key = callers.as_ref().is_none_or(|callers| callers.key.is_some());
     let guard = listener::Guard {
         is_enough: has_key || value_or(raw.trust_network, false),
     };
     let listen = listener::proxy_listeners(raw.listen, raw.tls, guard, &path, report);
+    if let Some(listen) = &listen {
+        listener::warn_of_sockets(listen, admin, &raw.unix, has_uids, report);
+    }
     let names = raw.names.map_or_else(Vec::new, |names| names.0);
     let names = listener::names(names, listen.as_deref(), &path.key("names"), report);
     let allowed_origins = listener::origins(

@@ -51,7 +51,8 @@ impl Scalar for Span {
 pub(super) struct Size(pub(super) u64);
 
 impl Scalar for Size {
-    const EXPECTED: &'static str = "a size such as \"64KiB\" or \"1MiB\"";
+    const EXPECTED: &'static str = "a size such as \"64KiB\", \"10MiB\" or \"1GiB\", with an i: KB, MB and GB \
+                                    mean one number to some and another to others";
 
     fn from_text(text: &str) -> Option<Self> {
         let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -97,7 +98,7 @@ impl Scalar for Count {
 pub(super) struct Number(pub(super) u32);
 
 impl Scalar for Number {
-    const EXPECTED: &'static str = "a whole number";
+    const EXPECTED: &'static str = "a whole number from 0 to 4294967295";
 
     fn from_text(text: &str) -> Option<Self> {
         text.parse().ok().map(Self)
@@ -105,6 +106,24 @@ impl Scalar for Number {
 
     fn from_number(number: u64) -> Option<Self> {
         u32::try_from(number).ok().map(Self)
+    }
+}
+
+/// How often something is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Retries(pub(super) u32);
+
+impl Scalar for Retries {
+    const EXPECTED: &'static str = "a whole number from 0 to 10";
+
+    fn from_text(text: &str) -> Option<Self> {
+        Self::from_number(text.parse().ok()?)
+    }
+
+    fn from_number(number: u64) -> Option<Self> {
+        let number = u32::try_from(number).ok()?;
+        // Each one is a connection more to an upstream that is in trouble already.
+        (number <= 10).then_some(Self(number))
     }
 }
 
@@ -209,13 +228,19 @@ impl From<Number> for u32 {
     }
 }
 
+impl From<Retries> for u32 {
+    fn from(retries: Retries) -> Self {
+        retries.0
+    }
+}
+
 impl From<Flag> for bool {
     fn from(flag: Flag) -> Self {
         flag.0
     }
 }
 
-deserialize_scalars!(Span, Share, Size, Count, Number, FileMode, Flag);
+deserialize_scalars!(Span, Share, Size, Count, Number, Retries, FileMode, Flag);
 
 /// One text or a list of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -309,6 +334,14 @@ mod tests {
             ("99999999999999999999GiB", None),
         ] {
             assert_eq!(Size::from_text(text).map(|size| size.0), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn retries() {
+        for (text, number) in [("0", Some(0)), ("10", Some(10)), ("11", None), ("-1", None)] {
+            let parsed = Retries::from_text(text).map(|retries| retries.0);
+            assert_eq!(parsed, number, "{text}");
         }
     }
 

@@ -258,6 +258,23 @@ fn syntax_error_on_a_line_with_a_secret() {
 }
 
 #[test]
+fn syntax_errors_show_the_line() {
+    let slips = [
+        with("[credentials.envase]", "[credentials.envase"),
+        with("path = \"/connect\"", "path = /connect"),
+        with("client_id = \"tms\"", "client_id \"tms\""),
+        with("\"tms\"\nclient_secret", "\"tms\" client_secret"),
+        with(
+            "client_id = \"tms\"",
+            "client_id = \"tms\"\nclient_id = \"tms\"",
+        ),
+        with("\"canary-secret\"", "\"\"\"\ncanary\\canary\"\"\""),
+    ];
+    let said: Vec<_> = slips.iter().map(|config| mistakes(config)).collect();
+    insta::assert_snapshot!("syntax_errors", said.join("\n"));
+}
+
+#[test]
 fn mistakes_in_the_environment_name_the_variable() {
     let environment = [
         ("GATEPASS__PROXY__LISTEN", "everywhere"),

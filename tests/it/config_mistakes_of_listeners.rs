@@ -72,7 +72,7 @@ fn upstreams_and_what_is_spoken_with_them() {
         protocol = "http3"
         forwarded = "x-forwarded-for"
         retries = -1
-        max_body = "much"
+        max_body = "10MB"
         max_connections = 0
         tls.server_name = "not a name"
         timeouts = { request = "0s", connection_age = "never" }
@@ -82,6 +82,41 @@ fn upstreams_and_what_is_spoken_with_them() {
         credential = "none"
     "#;
     insta::assert_snapshot!("of_upstreams", mistakes(config));
+}
+
+#[test]
+fn the_same_address_twice_is_told_once() {
+    let config = format!(
+        "proxy.listen = [\"127.0.0.1:9090\", \"127.0.0.1:9090\", \"here\", \"here\"]\n{ROUTE}"
+    );
+    insta::assert_snapshot!("of_the_same_address", mistakes(&config));
+    let config = config.replace(", \"here\"", "");
+    insta::assert_snapshot!("of_the_same_good_address", mistakes(&config));
+}
+
+#[test]
+fn sockets_that_cannot_be_made_and_keys_for_none() {
+    let config = format!(
+        "proxy.listen = \"unix:no/such/proxy.sock\"\nadmin.listen = \"unix:admin.sock\"\n{ROUTE}"
+    );
+    let checked = run(&["check"], &[("gatepass.toml", &config)]);
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    let warned = "Warning: the directory no/such is not there, in which the socket \
+                  no/such/proxy.sock is to be made: make it before gatepass starts.";
+    assert!(checked.stdout.contains(warned), "{}", checked.stdout);
+    assert_eq!(checked.stdout.matches("Warning").count(), 1);
+
+    let keys = "proxy.unix.mode = \"0660\"\nproxy.callers.uids = [1000]";
+    let config = format!("{keys}\n{ROUTE}");
+    let checked = run(&["check"], &[("gatepass.toml", &config)]);
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    for key in ["proxy.unix.mode", "proxy.callers.uids"] {
+        let warned = format!("Warning: {key} is about Unix sockets, and proxy.listen has none");
+        assert!(checked.stdout.contains(&warned), "{}", checked.stdout);
+    }
+    let config = format!("proxy.listen = \"unix:proxy.sock\"\n{config}");
+    let checked = run(&["check"], &[("gatepass.toml", &config)]);
+    assert!(!checked.stdout.contains("Warning"), "{}", checked.stdout);
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn a_secret_that_everybody_can_read_is_told_or_refused() {
     insta::assert_snapshot!(said, @r#"
     gatepass: 1 problem has to be mended in the configuration before anything can run.
 
-    gatepass.toml: routes[0].headers.x-api-key
+    gatepass.toml:10: routes[0].headers.x-api-key
         found     SECRET, which every user of this machine can read
         expected  a file that only its owner and group can read (chmod o-r; in Kubernetes defaultMode 0440 with an fsGroup); or secrets.readable_by_others = "warn"
     "#);

@@ -64,7 +64,7 @@ async fn a_mistake_changes_nothing_and_is_told_until_it_is_mended() {
     assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
     let ready = get(gatepass.admin(), "/readyz").await;
     assert_eq!(ready.status(), 200);
-    let told = "gatepass.toml: routes[0].credential: found \"envas\", which no [credentials.envas] \
+    let told = "gatepass.toml:10: routes[0].credential: found \"envas\", which no [credentials.envas] \
                 defines, expected one of envase, none; did you mean envase?";
     assert!(ready.body().contains(told), "{}", ready.body());
     let status = get(gatepass.admin(), "/api/status").await;

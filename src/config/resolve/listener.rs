@@ -200,6 +200,50 @@ pub(super) fn distinct(proxy: &[Listen], admin: &Address, report: &mut Report) {
     }
 }
 
+/// What will be in the way of a socket, or is written for none.
+pub(super) fn warn_of_sockets(
+    proxy: &[Listen],
+    admin: Option<&Address>,
+    raw: &raw::Unix,
+    has_uids: bool,
+    report: &mut Report,
+) {
+    let addresses = proxy.iter().map(|listen| &listen.address);
+    let sockets = addresses
+        .clone()
+        .chain(admin)
+        .filter_map(|address| match address {
+            Address::Unix(path) => Some(path),
+            Address::Tcp(_) | Address::Systemd(_) => None,
+        });
+    for path in sockets {
+        let directory = path.parent().filter(|above| !above.as_os_str().is_empty());
+        if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
+            report.warn(format!(
+                "the directory {} is not there, in which the socket {} is to be made: make it before \
+                 gatepass starts",
+                directory.display(),
+                path.display()
+            ));
+        }
+    }
+    let mut addresses = addresses;
+    if addresses.any(|address| !matches!(address, Address::Tcp(_))) {
+        return;
+    }
+    let of_files = [
+        ("proxy.unix.mode", raw.mode.is_some()),
+        ("proxy.unix.owner", raw.owner.is_some()),
+        ("proxy.unix.group", raw.group.is_some()),
+        ("proxy.callers.uids", has_uids),
+    ];
+    for (key, _) in of_files.into_iter().filter(|(_, is_written)| *is_written) {
+        report.warn(format!(
+            "{key} is about Unix sockets, and proxy.listen has none (\"unix:/path\")"
+        ));
+    }
+}
+
 pub(super) fn unix_access(raw: &raw::Unix) -> UnixAccess {
     let defaults = UnixAccess::default();
     UnixAccess {
