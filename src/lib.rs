@@ -44,13 +44,14 @@
 //! | 3 | [`oauth`] |
 //! | 2 | [`proxy`], [`store`] |
 //! | 1 | [`token`], [`server`], [`telemetry`] |
-//! | 0 | [`readiness`], [`drain`], [`signal`], [`systemd`], [`watch`], [`tls`], [`runtime`] |
+//! | 0 | [`readiness`], [`drain`], [`gathering`], [`signal`], [`systemd`], [`watch`], [`tls`], [`runtime`] |
 
 pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
 pub mod drain;
+pub mod gathering;
 pub mod oauth;
 pub mod proxy;
 pub mod readiness;

@@ -22,13 +22,14 @@ mod upstream;
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
 use http::{HeaderValue, Request, Response};
 use hyper::service::{Service, service_fn};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use crate::server::{CallerBody, Refuse};
@@ -93,10 +94,7 @@ pub fn service(
         published: RefCell::new(Cache::new(published)),
         current: RefCell::new(Rc::new(ways)),
     });
-    service_fn(move |request| {
-        let proxy = Rc::clone(&proxy);
-        async move { Ok(proxy.answer(request).await) }
-    })
+    service_fn(move |request| Rc::clone(&proxy).answer(request))
 }
 
 /// What callers are told of heads that cannot be read; counted among what no route covers.
@@ -105,15 +103,19 @@ pub fn refuse(unmatched: RouteMetrics) -> Refuse {
 }
 
 impl Proxy {
-    async fn answer(&self, mut request: Request<CallerBody>) -> Response<AnswerBody> {
-        let now = Instant::now();
+    async fn answer(
+        self: Rc<Self>,
+        mut request: Request<CallerBody>,
+    ) -> Result<Response<AnswerBody>, Infallible> {
+        let now = request.body().arrived_at();
         let request_id = request.headers().get(REQUEST_ID).cloned();
         // A request goes its way to the end by the routing that it began with.
         let ways = self.ways();
         let (route, upstream) = match ways.find(&request) {
             Ok(found) => found,
             Err(rejection) => {
-                return reject(&rejection, request_id, self.shared.unmatched.begin(now));
+                let in_flight = self.shared.unmatched.begin(now);
+                return Ok(reject(&rejection, request_id, in_flight));
             }
         };
         // Dropped by whoever ends the request, so that its outcome is counted however it ends.
@@ -122,13 +124,19 @@ impl Proxy {
             Some(place) => in_flight.hold(place),
             None => {
                 let rejection = Rejection::overloaded(self.shared.limit.most());
-                return reject(&rejection, request_id, in_flight);
+                return Ok(reject(&rejection, request_id, in_flight));
             }
         }
         let callers = &ways.routing.admission.callers;
         callers.keep_to_ourselves(request.headers_mut());
         let end = route.settings.timeouts.request.map(|limit| now + limit);
-        match in_time(end, route, exchange(route, upstream, request, now)).await {
+        // The exchange is made in its place: one that is handed on is copied, and it is large.
+        let outcome = tokio::select! {
+            biased;
+            outcome = exchange(route, upstream, request, now) => outcome,
+            () = over(end) => Err(Rejection::request_timeout(route)),
+        };
+        Ok(match outcome {
             Ok((answer, switch)) => {
                 tell_recovery(route, upstream);
                 match switch {
@@ -140,10 +148,9 @@ impl Proxy {
                 tell_failure(route, upstream, &rejection);
                 reject(&rejection, request_id, in_flight)
             }
-        }
+        })
     }
 
-    /// The ways by what is published at this moment.
     fn ways(&self) -> Rc<Ways> {
         let mut published = self.published.borrow_mut();
         let routing = published.load();
@@ -193,17 +200,12 @@ impl Ways {
     }
 }
 
-/// Gives up what has no answer by then.
-async fn in_time<T>(
-    end: Option<Instant>,
-    route: &Route,
-    exchange: impl Future<Output = Result<T, Rejection>>,
-) -> Result<T, Rejection> {
-    let (Some(end), Some(limit)) = (end, route.settings.timeouts.request) else {
-        return exchange.await;
-    };
-    let in_time = timeout_at(end, exchange).await;
-    in_time.unwrap_or_else(|_| Err(Rejection::request_timeout(route, limit)))
+/// Resolves when a request has to have its answer; never, if it may take as long as it takes.
+async fn over(end: Option<Instant>) {
+    match end {
+        Some(end) => sleep_until(end).await,
+        None => pending().await,
+    }
 }
 
 fn forwarded(

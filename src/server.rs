@@ -3,6 +3,7 @@
 //! Both planes use it: the data plane for the proxy, the control plane for the admin listener.
 
 mod activity;
+mod answering;
 mod bodies;
 mod connection;
 mod exchange;
@@ -10,6 +11,7 @@ mod intake;
 mod listener;
 mod stream;
 mod watched;
+mod woken;
 
 use std::convert::Infallible;
 use std::error::Error;

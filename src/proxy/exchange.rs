@@ -55,7 +55,8 @@ pub(super) async fn exchange(
         expectation: expectation.clone(),
     };
     let (body, progress) = OutgoingBody::new(body, handling, &route.settings.token_header);
-    let mut request = Request::from_parts(head, body);
+    // Boxed, because every level that it is handed down would make room for it otherwise.
+    let mut request = Box::new(Request::from_parts(head, body));
     if let Some(expectation) = &expectation {
         expectation.await_word(&mut request);
     }
@@ -64,7 +65,7 @@ pub(super) async fn exchange(
         upstream,
         http2,
         asks_to_switch: switch.is_some(),
-        head: repeatable.then(|| SentHead::of(&request)),
+        head: repeatable.then(|| SentHead::of(&*request)),
         progress: progress.as_deref(),
     };
     let answer = journey.make(request, now).await?;
@@ -115,16 +116,17 @@ struct Journey<'a> {
     progress: Option<&'a Progress>,
 }
 
-/// A connection, and the generation of the token that goes over it.
+/// A connection, the generation of the token that goes over it, and when both were there.
 struct Way {
     connection: Connection,
     generation: Option<u64>,
+    ready_at: Instant,
 }
 
 impl Journey<'_> {
     async fn make(
         &self,
-        mut request: Request<OutgoingBody>,
+        mut request: Box<Request<OutgoingBody>>,
         now: Instant,
     ) -> Result<Answer, Rejection> {
         let way = self.checkout(request.headers_mut(), now).await?;
@@ -134,7 +136,12 @@ impl Journey<'_> {
                 if is_refusal(reader, &answer.response) =>
             {
                 match self.another_token(reader, generation).await {
-                    Some(body) => self.replay(head.with_body(body), answer).await,
+                    Some(body) => {
+                        // Boxed, as whatever is rare: every request makes room for what it may
+                        // come to wait for, and pays for the room.
+                        let replay = self.replay(Box::new(head.with_body(body)), answer);
+                        Box::pin(replay).await
+                    }
                     None => Ok(answer),
                 }
             }
@@ -162,7 +169,7 @@ impl Journey<'_> {
     /// request.
     async fn replay(
         &self,
-        mut request: Request<OutgoingBody>,
+        mut request: Box<Request<OutgoingBody>>,
         first: Answer,
     ) -> Result<Answer, Rejection> {
         let now = Instant::now();
@@ -181,6 +188,7 @@ impl Journey<'_> {
             Some(connection) => Ok(Way {
                 connection,
                 generation,
+                ready_at: now,
             }),
             None => self.connect(headers, &mut self.retries()).await,
         }
@@ -194,12 +202,13 @@ impl Journey<'_> {
     async fn send(
         &self,
         mut way: Way,
-        mut request: Request<OutgoingBody>,
+        mut request: Box<Request<OutgoingBody>>,
         head: Option<&SentHead>,
     ) -> Result<(Answer, Option<u64>), Rejection> {
         let mut retries = self.retries();
         loop {
-            let failed = match way.connection.send(request, self.progress).await {
+            let sent = way.connection.send(request, way.ready_at, self.progress);
+            let failed = match sent.await {
                 Ok(mut answer) => {
                     let response = &mut answer.response;
                     forward::prepare_response(response, self.asks_to_switch, self.route)?;
@@ -215,16 +224,18 @@ impl Journey<'_> {
                     was_open: true,
                     ..
                 } => {
-                    request = *unsent;
+                    request = unsent;
                     way = self.connect(request.headers_mut(), &mut retries).await?;
                     continue;
                 }
-                SendError::Unsent { request, error, .. } => (Some(*request), error),
+                SendError::Unsent { request, error, .. } => (Some(request), error),
                 SendError::Refused(error) => {
-                    (head.and_then(|head| head.once_more(self.progress)), error)
+                    let again = head.and_then(|head| head.once_more(self.progress));
+                    (again.map(Box::new), error)
                 }
                 SendError::Closed(error) => {
-                    (head.and_then(|head| head.repeated(self.progress)), error)
+                    let again = head.and_then(|head| head.repeated(self.progress));
+                    (again.map(Box::new), error)
                 }
                 SendError::Failed(error) => (None, error),
             };
@@ -245,7 +256,7 @@ impl Journey<'_> {
     /// ended.
     async fn connect(&self, headers: &mut HeaderMap, retries: &mut u32) -> Result<Way, Rejection> {
         let connection = loop {
-            match self.upstream.connect(self.http2).await {
+            match Box::pin(self.upstream.connect(self.http2)).await {
                 Ok(connection) => break connection,
                 Err(error) => {
                     let may_be_passing = matches!(
@@ -259,10 +270,12 @@ impl Journey<'_> {
                 }
             }
         };
-        let generation = authorize(self.route, headers, Instant::now())?;
+        let ready_at = Instant::now();
+        let generation = authorize(self.route, headers, ready_at)?;
         Ok(Way {
             connection,
             generation,
+            ready_at,
         })
     }
 }

@@ -21,13 +21,25 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
         }
     }
     // One walk over the fields that are there costs less than a look-up for each that might be.
-    while let Some(found) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
-        headers.remove(found);
+    let there = headers
+        .keys()
+        .filter_map(|name| place_of(name.as_str()))
+        .fold(0_u16, |there, place| there | 1 << place);
+    if there == 0 {
+        return;
+    }
+    for (place, name) in HOP_BY_HOP.iter().enumerate() {
+        if there & 1 << place != 0 {
+            headers.remove(*name);
+        }
     }
 }
 
+/// Without those that go anyway, and without what only says how long the connection lasts.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     members(headers, &CONNECTION)
+        .filter(|option| !option.eq_ignore_ascii_case(b"close"))
+        .filter(|option| !option.eq_ignore_ascii_case(b"keep-alive"))
         .filter_map(|option| HeaderName::from_bytes(option).ok())
         .collect()
 }
@@ -47,19 +59,24 @@ fn members<'a>(headers: &'a HeaderMap, field: &HeaderName) -> impl Iterator<Item
 
 /// RFC 9110 §7.6.1 names Proxy-Connection, Keep-Alive, TE, Transfer-Encoding and Upgrade. The
 /// Proxy-Auth… fields are meant for the next proxy (§11.7), which is gatepass.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-authenticate"
-            | "proxy-authentication-info"
-            | "proxy-authorization"
-            | "proxy-connection"
-            | "te"
-            | "transfer-encoding"
-            | "upgrade"
-    )
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
+fn place_of(name: &str) -> Option<usize> {
+    // None of them begins otherwise, and nearly every field does.
+    if !name.starts_with(['c', 'k', 'p', 't', 'u']) {
+        return None;
+    }
+    HOP_BY_HOP.iter().position(|known| *known == name)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,6 @@
 mod reason;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
@@ -79,8 +78,9 @@ impl Rejection {
         Self::new(Reason::BodyTooLarge, Some(route), detail)
     }
 
-    pub(super) fn request_timeout(route: &Route, limit: Duration) -> Self {
+    pub(super) fn request_timeout(route: &Route) -> Self {
         let upstream = &route.settings.origin;
+        let limit = route.settings.timeouts.request.unwrap_or_default();
         let detail = format!(
             "upstream {upstream} did not begin to answer within the {limit:?} that \
              timeouts.request allows for the request as a whole"

@@ -102,9 +102,14 @@ impl Activity {
         (nanos > 0).then(|| self.opened_at + Duration::from_nanos(nanos))
     }
 
-    /// In nanoseconds since the connection was opened, at least one; enough for five centuries.
     fn now(&self) -> u64 {
-        u64::try_from(self.opened_at.elapsed().as_nanos()).map_or(u64::MAX, |nanos| nanos.max(1))
+        self.nanos_until(Instant::now())
+    }
+
+    /// In nanoseconds since the connection was opened, at least one; enough for five centuries.
+    fn nanos_until(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.opened_at).as_nanos();
+        u64::try_from(since).map_or(u64::MAX, |nanos| nanos.max(1))
     }
 
     /// Resolves when the connection has been idle, slow or stalled for longer than it may.
@@ -137,8 +142,12 @@ impl Activity {
     }
 
     pub(super) fn enter(&self, phase: Phase) {
+        self.enter_at(phase, self.now());
+    }
+
+    fn enter_at(&self, phase: Phase, now: u64) {
         self.phase.store(phase as u8, Relaxed);
-        self.since.store(self.now(), Relaxed);
+        self.since.store(now, Relaxed);
     }
 
     /// From now on it is HTTP/2, or no HTTP at all.
@@ -147,10 +156,10 @@ impl Activity {
     }
 
     /// A request's head is complete, and an answer is owed. Returns the request's number.
-    pub(super) fn begin(&self) -> u64 {
+    pub(super) fn begin(&self, now: Instant) -> u64 {
         self.owing.store(true, Relaxed);
         self.asked_all.store(false, Relaxed);
-        self.enter(Phase::Busy);
+        self.enter_at(Phase::Busy, self.nanos_until(now));
         self.begun.fetch_add(1, Relaxed) + 1
     }
 
@@ -271,7 +280,7 @@ mod tests {
     async fn a_request_that_is_being_answered_is_never_overdue() {
         let slow_answer = async |activity: &Arc<Activity>| {
             activity.received();
-            let exchange = Exchange::alone(activity);
+            let exchange = Exchange::alone(activity, Instant::now());
             exchange.request_is_over();
             seconds(3600).await;
             exchange.answer_is_over();
@@ -282,7 +291,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_upload_may_go_on_after_its_answer() {
         let early_answer = async |activity: &Arc<Activity>| {
-            let exchange = Exchange::alone(activity);
+            let exchange = Exchange::alone(activity, Instant::now());
             exchange.answer_is_over();
             for _ in 0..100 {
                 seconds(100).await;
@@ -296,7 +305,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_caller_who_takes_nothing_of_its_answer_is_overdue() {
         let stalled = async |activity: &Arc<Activity>| {
-            let _exchange = Exchange::alone(activity);
+            let _exchange = Exchange::alone(activity, Instant::now());
             seconds(100).await;
             activity.written(&Poll::<()>::Pending);
             seconds(200).await;
@@ -310,7 +319,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_caller_that_has_ended_its_side_is_answered_if_it_is_soon() {
         let waiting = async |activity: &Arc<Activity>| {
-            let exchange = Exchange::alone(activity);
+            let exchange = Exchange::alone(activity, Instant::now());
             assert!(!activity.half_closed(), "in the midst of its request");
             exchange.request_is_over();
             seconds(100).await;
@@ -319,7 +328,7 @@ mod tests {
         };
         assert_eq!(overdue_after(waiting).await, 105_000);
         let answered = async |activity: &Arc<Activity>| {
-            let exchange = Exchange::alone(activity);
+            let exchange = Exchange::alone(activity, Instant::now());
             exchange.request_is_over();
             assert!(activity.half_closed());
             exchange.answer_is_over();

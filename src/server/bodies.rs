@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::Instant;
 
 use super::activity::Activity;
 use super::exchange::Exchange;
@@ -54,6 +55,7 @@ impl fmt::Debug for Tunnels {
 pub struct CallerBody {
     body: Incoming,
     caller: Caller,
+    arrived_at: Instant,
     tunnels: Tunnels,
     /// Until the body is over.
     exchange: Option<Exchange>,
@@ -63,12 +65,14 @@ impl CallerBody {
     pub(super) fn new(
         body: Incoming,
         caller: Caller,
+        arrived_at: Instant,
         tunnels: Tunnels,
         exchange: Exchange,
     ) -> Self {
         let mut body = Self {
             body,
             caller,
+            arrived_at,
             tunnels,
             exchange: Some(exchange),
         };
@@ -81,6 +85,11 @@ impl CallerBody {
     /// Who sends it.
     pub fn caller(&self) -> Caller {
         self.caller
+    }
+
+    /// When the request's head was complete.
+    pub fn arrived_at(&self) -> Instant {
+        self.arrived_at
     }
 
     /// Where to leave what goes on on the caller's connection when HTTP is over.

@@ -10,26 +10,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::either::Either;
 use tracing::debug;
 
 use super::Settings;
 use super::activity::{Activity, Overdue, Phase};
-use super::bodies::{AnswerBody, CallerBody, Tunnels};
+use super::answering::Answering;
+use super::bodies::{CallerBody, Tunnels};
 use super::exchange::{Exchange, Streams};
 use super::intake::AcceptedFrom;
 use super::listener::ServerTls;
 use super::stream::{Caller, Socket, Stream, read_some, send_at_once, something_arrived};
 use super::watched::{Refuse, WatchedStream};
+use super::woken::WhenWoken;
 use crate::drain::DrainWatch;
 use crate::runtime::LocalExecutor;
 use crate::tls::HTTP2;
@@ -207,20 +208,8 @@ where
             if !has_begun.replace(true) {
                 first_request.notify_one();
             }
-            let exchange = Exchange::alone(&activity);
-            let answer = answer(&service, request, caller, &tunnels, exchange);
-            let drain = &drain;
-            async move {
-                let mut answer = answer.await?;
-                // RFC 9112 §9.6: "A server that does not support persistent connections MUST send
-                // the "close" connection option in every response message that does not have a 1xx
-                // (Informational) status code". One that is about to stop does no longer.
-                if drain.is_announced() && !answer.status().is_informational() {
-                    let close = HeaderValue::from_static("close");
-                    answer.headers_mut().insert(CONNECTION, close);
-                }
-                Ok::<_, Infallible>(answer)
-            }
+            let begin = |now| Exchange::alone(&activity, now);
+            answer(&service, request, caller, &tunnels, begin).that_ends_with(&drain)
         });
         let mut connection = http1::Builder::new()
             // hyper's own deadline covers the idle time before a head as well; `Activity` tells
@@ -230,18 +219,19 @@ where
             .max_buf_size(settings.max_header_bytes)
             .serve_connection(io, service)
             .with_upgrades();
-        let mut overdue = pin!(activity.overdue(&settings));
-        let mut leaving = pin!(async {
+        let mut overdue = pin!(WhenWoken::new(activity.overdue(&settings)));
+        let mut leaving = pin!(WhenWoken::new(async {
             drain.begun().await;
             // hyper closes a connection of which it has read nothing yet, also if a request waits
             // there.
             if !has_begun.get() {
                 let _ = timeout(FIRST_WORD, first_request.notified()).await;
             }
-        });
+        }));
         let mut draining = false;
         loop {
             tokio::select! {
+                biased;
                 outcome = &mut connection => {
                     if let Err(error) = outcome {
                         debug!(%error, "a connection ended early");
@@ -289,23 +279,28 @@ where
         } = self;
         let streams = Streams::new(Arc::clone(&activity));
         let tunnels = Tunnels::new(Arc::clone(&activity));
-        let service =
-            service_fn(|request| answer(&service, request, caller, &tunnels, streams.begin()));
+        let service = service_fn(|request| {
+            answer(&service, request, caller, &tunnels, |now| {
+                streams.begin(now)
+            })
+        });
         let connection = http2::Builder::new(LocalExecutor)
             .max_concurrent_streams(settings.max_streams)
             .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
             .max_send_buf_size(settings.max_header_bytes)
             .serve_connection(io, service);
         let mut connection = pin!(connection);
-        let mut overdue = pin!(async {
+        let mut overdue = pin!(WhenWoken::new(async {
             tokio::select! {
                 why = activity.overdue(&settings) => why,
                 () = streams.stalled(settings.stalled) => Overdue::Stalled,
             }
-        });
+        }));
+        let mut leaving = pin!(WhenWoken::new(drain.begun()));
         let mut draining = false;
         let outcome = loop {
             tokio::select! {
+                biased;
                 outcome = connection.as_mut() => break outcome,
                 why = overdue.as_mut() => {
                     debug!(?why, "a connection is not waited for any longer");
@@ -320,7 +315,7 @@ where
                         Err(_) => return,
                     }
                 }
-                () = drain.begun(), if !draining => {
+                () = leaving.as_mut(), if !draining => {
                     draining = true;
                     connection.as_mut().graceful_shutdown();
                 }
@@ -333,19 +328,21 @@ where
 }
 
 /// Has the service answer a request, and notes how far either body has come.
-fn answer<S, B>(
+fn answer<'a, S>(
     service: &S,
     request: Request<Incoming>,
     caller: Caller,
     tunnels: &Tunnels,
-    exchange: Exchange,
-) -> impl Future<Output = Result<Response<AnswerBody<B>>, Infallible>> + use<S, B>
+    begin: impl FnOnce(Instant) -> Exchange,
+) -> Answering<'a, S::Future>
 where
-    S: Service<Request<CallerBody>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<CallerBody>>,
 {
-    let body = |body| CallerBody::new(body, caller, tunnels.clone(), exchange.clone());
-    let answer = service.call(request.map(body));
-    async move { Ok(answer.await?.map(|body| AnswerBody::new(body, exchange))) }
+    // All that is to know when it came takes this time: the clock is not free.
+    let now = Instant::now();
+    let exchange = begin(now);
+    let body = |body| CallerBody::new(body, caller, now, tunnels.clone(), exchange.clone());
+    Answering::new(service.call(request.map(body)), exchange)
 }
 
 /// RFC 9113 §3.4.

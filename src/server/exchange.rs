@@ -38,9 +38,9 @@ pub(super) struct Stream {
 
 impl Exchange {
     /// The head of a request has arrived on a connection that carries one at a time.
-    pub(super) fn alone(activity: &Arc<Activity>) -> Self {
+    pub(super) fn alone(activity: &Arc<Activity>, now: Instant) -> Self {
         Self::Alone(Rc::new(Alone {
-            number: activity.begin(),
+            number: activity.begin(now),
             activity: Arc::clone(activity),
             open: Cell::new(2),
         }))
@@ -126,10 +126,10 @@ impl Streams {
 
     /// The head of a request has arrived. It is over when the last clone is dropped, whatever
     /// becomes of it.
-    pub(super) fn begin(self: &Rc<Self>) -> Exchange {
+    pub(super) fn begin(self: &Rc<Self>, now: Instant) -> Exchange {
         let number = self.next.get();
         self.next.set(number.wrapping_add(1));
-        self.activity.begin();
+        self.activity.begin(now);
         let stream = Rc::new(Stream {
             streams: Rc::clone(self),
             number,
@@ -193,7 +193,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_waits_for_the_upstream_does_not_stall() {
         let waiting_for_upstream = async |streams: &Rc<Streams>| {
-            let event_stream = streams.begin();
+            let event_stream = streams.begin(Instant::now());
             event_stream.answer_waits();
             event_stream.answer_moved();
             seconds(1000).await;
@@ -206,7 +206,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_upload_may_go_on_after_its_answer_as_long_as_it_moves() {
         let early_answer = async |streams: &Rc<Streams>| {
-            let upload = streams.begin();
+            let upload = streams.begin(Instant::now());
             upload.answer_is_over();
             for _ in 0..10 {
                 seconds(90).await;
@@ -221,7 +221,7 @@ mod tests {
     async fn a_connection_is_busy_until_its_last_stream_is_over() {
         let activity = Arc::new(Activity::new());
         let streams = Streams::new(Arc::clone(&activity));
-        let (first, second) = (streams.begin(), streams.begin());
+        let (first, second) = (streams.begin(Instant::now()), streams.begin(Instant::now()));
         assert_eq!(activity.phase(), Phase::Busy);
         drop(first);
         assert_eq!(activity.phase(), Phase::Busy);

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::activity::Activity;
 use super::stream::Stream;
+use crate::gathering::Gathering;
 
 /// What a caller is told of a head that cannot be read: a whole answer, as it goes over the wire.
 ///
@@ -27,7 +28,7 @@ pub fn refuse_briefly() -> Refuse {
 /// Notes what arrives and what is not taken, gives back what has been read to find the protocol,
 /// and puts a better answer in the place of hyper's own.
 pub(super) struct WatchedStream {
-    stream: Stream,
+    stream: Gathering<Stream>,
     /// Has been read already.
     prefix: Bytes,
     activity: Arc<Activity>,
@@ -43,7 +44,7 @@ impl WatchedStream {
         refuse: Refuse,
     ) -> Self {
         Self {
-            stream,
+            stream: Gathering::new(stream),
             prefix,
             activity,
             refuse,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::gatepass::project;
 
-const FLOORS: [(&str, u8); 18] = [
+const FLOORS: [(&str, u8); 19] = [
     ("main", 6),
     ("cli", 6),
     ("app", 5),
@@ -20,6 +20,7 @@ const FLOORS: [(&str, u8); 18] = [
     ("tls", 0),
     ("store", 2),
     ("readiness", 0),
+    ("gathering", 0),
     ("drain", 0),
     ("signal", 0),
     ("telemetry", 1),

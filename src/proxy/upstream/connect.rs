@@ -23,6 +23,7 @@ use super::announcing::Announcing;
 use super::origin::Tls;
 use super::race;
 use super::resolve::Resolver;
+use crate::gathering::Gathering;
 use crate::proxy::body::OutgoingBody;
 use crate::runtime::LocalExecutor;
 use crate::tls::{self, HTTP2};
@@ -144,7 +145,7 @@ where
 {
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER)
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(Gathering::new(stream)))
         .await
         .map_err(|error| ConnectError::Http(error.to_string()))?;
     tokio::task::spawn_local(async move {

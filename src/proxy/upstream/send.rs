@@ -47,29 +47,29 @@ impl Connection {
         }
     }
 
-    /// Sends a request and waits for the head of the answer. The body is sent meanwhile and may go
-    /// on being sent after it.
+    /// Sends a request at `now` and waits for the head of the answer. The body is sent meanwhile and
+    /// may go on being sent after it.
     pub(in crate::proxy) async fn send(
         mut self,
-        mut request: Request<OutgoingBody>,
+        mut request: Box<Request<OutgoingBody>>,
+        now: Instant,
         progress: Option<&Progress>,
     ) -> Result<Answer, SendError> {
         let timeouts = self.upstream.timeouts;
-        let started = Instant::now();
         let answer = match &mut self.carrier {
-            Carrier::Alone(kept) => Either::Left(kept.sender.try_send_request(request)),
+            Carrier::Alone(kept) => Either::Left(kept.sender.try_send_request(*request)),
             Carrier::Shared(place) => {
                 http2::dress(&mut request, &self.upstream.origin);
-                Either::Right(place.sender().try_send_request(request))
+                Either::Right(place.sender().try_send_request(*request))
             }
         };
         let mut answer = std::pin::pin!(answer);
         let outcome = loop {
-            let (deadline, too_late) = deadline(started, progress, timeouts);
+            let (deadline, too_late) = deadline(now, progress, timeouts);
             match timeout_at(deadline, answer.as_mut()).await {
                 Ok(outcome) => break outcome,
                 Err(_) => {
-                    if deadline >= self::deadline(started, progress, timeouts).0 {
+                    if deadline >= self::deadline(now, progress, timeouts).0 {
                         self.retire();
                         return Err(SendError::Failed(too_late));
                     }

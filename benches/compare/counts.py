@@ -1,0 +1,111 @@
+"""Counts what one request costs in instructions and system calls, which no neighbour disturbs."""
+
+import argparse
+import json
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from load import FIELDS
+from peers import Bench, found
+
+REQUESTS = {
+    "get": ["GET /small HTTP/1.1", "Host: localhost", *FIELDS, "", ""],
+    "post": ["POST /post HTTP/1.1", "Host: localhost", *FIELDS, "Content-Length: 1024", "", "x" * 1024],
+}
+CONNECTIONS = 64
+FEW, MANY = 20, 60
+
+
+def main():
+    arguments = parse()
+    found("valgrind", "valgrind")
+    found("strace", "strace")
+    with tempfile.TemporaryDirectory(prefix="gatepass-counts-") as directory:
+        bench = Bench(Path(directory), arguments.gatepass, None, ["gatepass"])
+        try:
+            counts = {}
+            for name, lines in REQUESTS.items():
+                request = "\r\n".join(lines).encode()
+                counts[f"{name}: instructions"] = each(bench, request, instructions)
+                counts[f"{name}: system calls"] = each(bench, request, system_calls)
+        finally:
+            bench.origin.stop()
+    for name, count in counts.items():
+        print(f"{name:24} {count:10.2f}")
+    record = Path(__file__).with_name("counts.json")
+    if arguments.write:
+        record.write_text(json.dumps(counts, indent=1) + "\n")
+    if arguments.check:
+        sys.exit(judge(counts, json.loads(record.read_text())))
+
+
+def each(bench, request, count):
+    """What is left when starting and stopping are taken off."""
+    few, many = count(bench, request, FEW), count(bench, request, MANY)
+    return round((many - few) / (CONNECTIONS * (MANY - FEW)), 2)
+
+
+def instructions(bench, request, rounds):
+    log = bench.directory / "callgrind.log"
+    command = ["valgrind", "--tool=callgrind", f"--log-file={log}",
+               f"--callgrind-out-file={bench.directory}/callgrind.out"]
+    work(bench, request, rounds, command)
+    return int(re.search(r"Collected : (\d+)", log.read_text()).group(1))
+
+
+def system_calls(bench, request, rounds):
+    log = bench.directory / "strace.log"
+    work(bench, request, rounds, ["strace", "-f", "-c", "-S", "calls", "-o", str(log)])
+    return int(re.search(r"100\.00\s+\S+\s+\S+\s+(\d+)", log.read_text()).group(1))
+
+
+def work(bench, request, rounds, command):
+    """On each of the connections one request after the other; all of them at once."""
+    server = bench.start("gatepass", pinned=False, under=command)
+    try:
+        connections = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(CONNECTIONS)]
+        for _ in range(rounds):
+            for connection in connections:
+                connection.sendall(request)
+            for connection in connections:
+                answer = b""
+                while not answer.endswith(b"x" * 1024):
+                    answer += connection.recv(65536)
+                if not answer.startswith(b"HTTP/1.1 200"):
+                    raise SystemExit(f"an answer is wrong: {answer[:200]}")
+        for connection in connections:
+            connection.close()
+    finally:
+        server.stop()
+
+
+def judge(counts, recorded):
+    """Fails when anything costs more than is allowed beyond what stands in the record."""
+    failed = 0
+    for name, was in recorded.items():
+        now = counts[name]
+        if now > was * (1 + ALLOWED):
+            failed = 1
+            print(f"{name}: {now} is more than {ALLOWED:.0%} above the {was} on record. Make it "
+                  "cheaper, or record it with --write and say in the commit what it buys.")
+        elif now < was * (1 - ALLOWED):
+            print(f"{name}: {now} is well below the {was} on record; record it with --write.")
+    return failed
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gatepass", required=True, help="the binary to measure")
+    parser.add_argument("--write", action="store_true", help="record the counts")
+    parser.add_argument("--check", action="store_true", help="compare them with the record")
+    return parser.parse_args()
+
+
+ALLOWED = 0.03
+
+if __name__ == "__main__":
+    main()
