@@ -42,6 +42,8 @@ pub struct Bound {
     data_plane: proxy::Shared,
     connections: server::Settings,
     quit: bool,
+    /// Told when somebody orders the end.
+    order: Arc<Notify>,
     registry: Registry,
     restarts: IntCounterVec,
     readiness: Readiness,
@@ -122,6 +124,7 @@ pub fn build(
         },
         connections,
         quit,
+        order: Arc::default(),
         registry,
         restarts,
         listeners_starting: readiness.startup("listeners"),
@@ -219,6 +222,16 @@ impl Bound {
         &self.admin
     }
 
+    /// Whether it is ready, once it runs.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    /// Stops it when it is notified, as a signal would.
+    pub fn order_to_stop(&self) -> Arc<Notify> {
+        Arc::clone(&self.order)
+    }
+
     /// Runs until a signal asks to stop, then lets requests in flight finish within the grace
     /// period. Must be called on the control plane's runtime.
     ///
@@ -244,7 +257,7 @@ impl Bound {
                 systemd::ready();
             }
         });
-        let quit = Arc::<Notify>::default();
+        let order = self.order;
         // The admin listener outlives the data plane's drain, so that the drain can be watched.
         let (_admin_drain, admin_watch) = drain::channel();
         let admin = admin::Admin {
@@ -255,7 +268,7 @@ impl Bound {
             started: Instant::now(),
             // Whoever reaches another address may look, but not act.
             commands: self.admin.is_local(),
-            quit: self.quit.then(|| Arc::clone(&quit)),
+            quit: self.quit.then(|| Arc::clone(&order)),
         };
         serve_admin(self.admin_listener, admin, admin_watch, &self.restarts);
         let (drain, watch) = drain::channel();
@@ -280,7 +293,7 @@ impl Bound {
 
         let cause = tokio::select! {
             signal = stop_asked(&mut signals, &reloader) => Cause::Signal(signal),
-            () = quit.notified() => Cause::Order,
+            () = order.notified() => Cause::Order,
             ended = workers.next_ended() => {
                 ended.unwrap_or(Ok(()))?;
                 return Err(RunError::Unasked);

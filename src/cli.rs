@@ -1,9 +1,14 @@
 //! The command line: what can be asked, what is printed, and what the process's exit says.
 
+mod admin_client;
 mod check;
 mod demo;
+mod exec;
 mod one_route;
 mod run;
+mod status;
+mod terminal;
+mod token;
 mod toml;
 mod wait;
 
@@ -18,7 +23,11 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::BuildError;
 use crate::config::{Flags, Layers, OneRoute, Problems};
 use crate::runtime;
+use admin_client::AdminArguments;
+use exec::ExecArguments;
 use one_route::CredentialArguments;
+use status::StatusArguments;
+use token::TokenArguments;
 
 /// Reads the arguments, does what they ask, and returns the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
@@ -36,6 +45,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Run(arguments) => run::run(arguments),
         Command::Wait(arguments) => wait::wait(arguments),
         Command::Check(arguments) => check::check(arguments),
+        Command::Token(arguments) => token::token(arguments),
+        Command::Status(arguments) => status::status(arguments),
+        Command::Exec(arguments) => exec::exec(arguments),
         Command::Demo(listeners) => demo::demo(listeners),
     };
     outcome.unwrap_or_else(|failure| {
@@ -73,6 +85,23 @@ enum Command {
     /// For scripts, and for containers that must not begin before every token is there. Ends with
     /// 0 when /readyz says so, and with 69 and what is missing when it does not in time.
     Wait(WaitArguments),
+    /// Get a token as run would, and tell what it is
+    ///
+    /// Asks the provider, or takes what the credential's store has, and prints where the token is
+    /// from, how long it lives and what it says, without the token itself.
+    Token(TokenArguments),
+    /// Show how a gatepass that runs on this machine is doing
+    ///
+    /// Each credential with the life of its token, each route with what was answered, and what needs
+    /// somebody's attention.
+    Status(StatusArguments),
+    /// Run a command with a gatepass of its own
+    ///
+    /// Starts the proxy on a free port, waits for the tokens, runs the command with variables that
+    /// say where the proxy is, passes signals on to it, and ends with it and with its exit code
+    /// (128 + the number of the signal that ended it). Variables that begin with GATEPASS__ are kept
+    /// from it.
+    Exec(ExecArguments),
     /// Show gatepass at work, with nothing to configure
     ///
     /// Starts an authorization server whose tokens live for seconds, an upstream that checks them,
@@ -93,12 +122,25 @@ struct RunArguments {
 
 #[derive(Debug, Args)]
 struct ConfigArguments {
+    #[command(flatten)]
+    listeners: Listeners,
+
+    #[command(flatten)]
+    source: SourceArguments,
+}
+
+impl ConfigArguments {
+    /// The layers of the configuration that they name.
+    fn layers(self) -> Result<Layers, Problems> {
+        self.source.layers(self.listeners.into())
+    }
+}
+
+#[derive(Debug, Args)]
+struct SourceArguments {
     /// The configuration file [default: gatepass.toml here, then /etc/gatepass/gatepass.toml]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["upstream", "credential"])]
     config: Option<PathBuf>,
-
-    #[command(flatten)]
-    listeners: Listeners,
 
     /// Without a file: where requests go, with a token of the credential that the flags below tell
     #[arg(long, value_name = "URL")]
@@ -108,41 +150,32 @@ struct ConfigArguments {
     credential: CredentialArguments,
 }
 
-impl ConfigArguments {
-    /// The layers of the configuration that they name.
-    fn layers(self) -> Result<Layers, Problems> {
+impl SourceArguments {
+    /// The layers of the configuration that they name, with further flags.
+    fn layers(self, flags: Flags) -> Result<Layers, Problems> {
         let credential = self.credential.keys();
         let route = (self.upstream.is_some() || !credential.is_empty()).then_some(OneRoute {
             upstream: self.upstream,
             credential,
         });
-        let flags = Flags {
-            route,
-            ..Flags::from(self.listeners)
-        };
-        Layers::from_process(self.config, flags)
+        Layers::from_process(self.config, Flags { route, ..flags })
     }
 }
 
 #[derive(Debug, Args)]
 struct CheckArguments {
-    #[command(flatten)]
-    config: ConfigArguments,
-
     /// Also print each credential with all that its preset and the defaults fill in, without secrets
     #[arg(long)]
     show: bool,
+
+    #[command(flatten)]
+    config: ConfigArguments,
 }
 
 #[derive(Debug, Args)]
 struct WaitArguments {
-    /// The configuration file that says where to ask [default: as for run]
-    #[arg(long, value_name = "FILE", conflicts_with = "admin_listen")]
-    config: Option<PathBuf>,
-
-    /// Where to ask: the admin listener's address, without a look at a configuration
-    #[arg(long, value_name = "ADDRESS")]
-    admin_listen: Option<String>,
+    #[command(flatten)]
+    admin: AdminArguments,
 
     /// How long to wait
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
@@ -177,8 +210,12 @@ enum Failure {
     Config(Problems),
     /// gatepass could not be put together from it.
     Build(BuildError),
-    /// The gatepass that was waited for is not ready.
-    NotReady(String),
+    /// The command line asks for what cannot be.
+    Usage(String),
+    /// Something that is needed could not be had.
+    Unavailable(String),
+    /// gatepass does not fit together.
+    Fault(String),
     /// The operating system refused something basic.
     System(io::Error),
 }
@@ -189,9 +226,10 @@ impl Failure {
             Self::Config(_) => CONFIG,
             Self::Build(BuildError::Exposed(_)) => CONFIG,
             Self::Build(BuildError::Listen { .. } | BuildError::Activation(_))
-            | Self::NotReady(_)
+            | Self::Unavailable(_)
             | Self::System(_) => UNAVAILABLE,
-            Self::Build(_) => OUR_FAULT,
+            Self::Build(_) | Self::Fault(_) => OUR_FAULT,
+            Self::Usage(_) => USAGE,
         }
     }
 }
@@ -201,7 +239,8 @@ impl fmt::Display for Failure {
         match self {
             Self::Config(problems) => problems.fmt(f),
             Self::Build(error) => error.fmt(f),
-            Self::NotReady(why) => f.write_str(why),
+            Self::Usage(why) | Self::Unavailable(why) => f.write_str(why),
+            Self::Fault(why) => write!(f, "a fault of gatepass, please report it: {why}"),
             Self::System(error) => write!(
                 f,
                 "the operating system refuses what gatepass needs to start: {error}; see the limits of \

@@ -46,6 +46,8 @@ pub struct Settings {
     pub stores: BTreeMap<String, store::Settings>,
     /// The credentials that routes need.
     pub credentials: Vec<oauth::Settings>,
+    /// The others.
+    pub unused: Vec<oauth::Settings>,
     /// The routes.
     pub routes: Vec<proxy::Settings>,
     /// Whether `POST /quit` is obeyed there.

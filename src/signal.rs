@@ -1,12 +1,16 @@
 //! The signals that ask the process for something.
 
+use std::future::pending;
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The signals that gatepass obeys, caught from the moment this value is made.
 #[derive(Debug)]
-pub struct Signals {
+pub struct Signals(Option<Caught>);
+
+#[derive(Debug)]
+struct Caught {
     terminate: Signal,
     interrupt: Signal,
     refresh: Signal,
@@ -21,21 +25,29 @@ impl Signals {
     ///
     /// The handlers could not be installed.
     pub fn catch() -> io::Result<Self> {
-        Ok(Self {
+        Ok(Self(Some(Caught {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             refresh: signal(SignalKind::user_defined1())?,
             reload: signal(SignalKind::hangup())?,
-        })
+        })))
+    }
+
+    /// None: signals are somebody else's affair.
+    pub fn none() -> Self {
+        Self(None)
     }
 
     /// Waits for the next of them.
     pub async fn next(&mut self) -> Asked {
+        let Some(caught) = &mut self.0 else {
+            return pending().await;
+        };
         tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop(StopSignal::Terminate),
-            _ = self.interrupt.recv() => Asked::Stop(StopSignal::Interrupt),
-            _ = self.refresh.recv() => Asked::Refresh,
-            _ = self.reload.recv() => Asked::Reload,
+            _ = caught.terminate.recv() => Asked::Stop(StopSignal::Terminate),
+            _ = caught.interrupt.recv() => Asked::Stop(StopSignal::Interrupt),
+            _ = caught.refresh.recv() => Asked::Refresh,
+            _ = caught.reload.recv() => Asked::Reload,
         }
     }
 }

@@ -29,7 +29,7 @@ pub enum Ended {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
     Signal(StopSignal),
-    /// `POST /quit`
+    /// `POST /quit`, or whoever has started it in the same process.
     Order,
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Signal(signal) => signal.name(),
-            Self::Order => "POST /quit",
+            Self::Order => "an order",
         })
     }
 }

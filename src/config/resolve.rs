@@ -57,7 +57,7 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
         .map(|name| format!("no route uses credential \"{name}\": no token is fetched for it"))
         .collect();
     // Those that no route uses are held to the same rules: they are there to be used one day.
-    let _ = credential::resolve(unused, &mut roots, report);
+    let unused = credential::resolve(unused, &mut roots, report);
     let credentials = credential::resolve(used, &mut roots, report);
     exposure::check(&raw.secrets, report);
     warnings.extend(report.take_warnings());
@@ -75,6 +75,7 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
         quit,
         delay: value_or(raw.shutdown.delay, Duration::ZERO),
         credentials: credentials?,
+        unused: unused?,
         routes: routes?,
         grace: value_or(raw.shutdown.grace, DEFAULT_GRACE),
         log: log_settings(&raw.log, report)?,

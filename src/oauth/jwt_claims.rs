@@ -1,5 +1,5 @@
 //! What a token says about itself, where it is a JWT (RFC 7519). Nothing here is verified: it is
-//! asked only how long a token lives, and only when the provider does not say.
+//! asked how long a token lives when the provider does not say, and told to people.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -42,13 +42,24 @@ pub fn lifetime(token: &str, clock: Clock) -> Option<Duration> {
     })
 }
 
-fn claims(token: &str) -> Option<Map<String, Value>> {
+/// All that a token says, if it is a JWT.
+pub fn claims(token: &str) -> Option<Map<String, Value>> {
+    parts(token).and_then(|[_, payload]| decoded(payload))
+}
+
+/// What a token says about its signature, if it is a JWT.
+pub fn header(token: &str) -> Option<Map<String, Value>> {
+    parts(token).and_then(|[header, _]| decoded(header))
+}
+
+fn parts(token: &str) -> Option<[&str; 2]> {
     let mut parts = token.split('.');
-    let (_header, payload, _signature) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() {
-        return None;
-    }
-    let json = BASE64_URL_SAFE_NO_PAD.decode(payload).ok()?;
+    let (header, payload, _signature) = (parts.next()?, parts.next()?, parts.next()?);
+    parts.next().is_none().then_some([header, payload])
+}
+
+fn decoded(part: &str) -> Option<Map<String, Value>> {
+    let json = BASE64_URL_SAFE_NO_PAD.decode(part).ok()?;
     serde_json::from_slice(&json).ok()
 }
 

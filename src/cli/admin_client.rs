@@ -1,0 +1,113 @@
+//! Questions to the admin listener of a gatepass that runs on this machine.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::Failure;
+use crate::config::{self, Flags, Layers};
+use crate::server::Address;
+
+/// Which gatepass is meant.
+#[derive(Debug, Args)]
+pub(super) struct AdminArguments {
+    /// The configuration file that says where to ask [default: as for run]
+    #[arg(long, value_name = "FILE", conflicts_with = "admin_listen")]
+    config: Option<PathBuf>,
+
+    /// Where to ask: the admin listener's address, without a look at a configuration
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<String>,
+}
+
+impl AdminArguments {
+    /// Where its admin listener is.
+    pub(super) fn address(self) -> Result<Address, Failure> {
+        let layers = match self.admin_listen {
+            Some(admin_listen) => Layers {
+                flags: Flags {
+                    admin_listen: Some(admin_listen),
+                    ..Flags::default()
+                },
+                ..Layers::default()
+            },
+            None => Layers::from_process(self.config, Flags::default())?,
+        };
+        Ok(config::admin_address(&layers)?)
+    }
+}
+
+/// What the listener says.
+pub(super) struct Answer {
+    /// Whether the status is 200.
+    pub(super) is_good: bool,
+    /// The body, or all of what is no answer of gatepass's.
+    pub(super) text: String,
+}
+
+/// Asks once. The admin listener's answers have a length and end with the connection.
+pub(super) fn get(address: &Address, path: &str) -> io::Result<Answer> {
+    let answer = match address {
+        Address::Tcp(address) => {
+            let stream = TcpStream::connect_timeout(&reachable(*address), PATIENCE)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            exchange(stream, path)
+        }
+        Address::Unix(socket) => {
+            let stream = UnixStream::connect(socket)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            exchange(stream, path)
+        }
+        Address::Systemd(_) => Err(io::Error::other(
+            "only systemd knows where it listens; say it with --admin-listen",
+        )),
+    }?;
+    Ok(Answer {
+        is_good: answer.starts_with(GOOD),
+        text: match answer.split_once("\r\n\r\n") {
+            Some((_, body)) => body.trim().to_owned(),
+            None => answer,
+        },
+    })
+}
+
+/// Why it cannot be asked, and what to do about it.
+pub(super) fn cannot_be_asked(error: &io::Error) -> String {
+    format!("it cannot be asked: {error}; see that it runs, and that it listens there")
+}
+
+/// What listens on all addresses is asked on loopback.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
+            address.set_ip(Ipv6Addr::LOCALHOST.into());
+        }
+        _ => {}
+    }
+    address
+}
+
+fn exchange(mut stream: impl Read + Write, path: &str) -> io::Result<String> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(LARGEST_ANSWER).read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+const GOOD: &str = "HTTP/1.1 200 ";
+
+/// For one question.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The status of some thousand routes.
+const LARGEST_ANSWER: u64 = 4 * 1024 * 1024;

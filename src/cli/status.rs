@@ -1,0 +1,240 @@
+//! `gatepass status`: what a running gatepass says of itself, on a terminal.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
+use std::thread::sleep;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::admin_client::{AdminArguments, cannot_be_asked, get};
+use super::terminal::{Palette, harmless};
+use super::{DONE, Failure};
+use crate::server::Address;
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArguments {
+    #[command(flatten)]
+    admin: AdminArguments,
+
+    /// Look again every second, until it is interrupted
+    #[arg(long)]
+    watch: bool,
+
+    /// Print what /api/status says, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn status(arguments: StatusArguments) -> Result<u8, Failure> {
+    let address = arguments.admin.address()?;
+    let palette = Palette::of_stdout();
+    let clears = arguments.watch && io::stdout().is_terminal();
+    loop {
+        let seen = look(&address);
+        let text = match seen {
+            Ok(json) if arguments.json => format!("{json}\n"),
+            Ok(json) => shown(&json, &address, palette)?,
+            // Whoever watches waits for it to come back.
+            Err(failure) if arguments.watch => format!("{failure}\n"),
+            Err(failure) => return Err(failure),
+        };
+        let clear = if clears { CLEAR } else { "" };
+        let written = write!(io::stdout(), "{clear}{text}");
+        if !arguments.watch || written.is_err() {
+            return Ok(DONE);
+        }
+        sleep(PERIOD);
+    }
+}
+
+fn look(address: &Address) -> Result<String, Failure> {
+    let why = match get(address, "/api/status") {
+        Ok(answer) if answer.is_good => return Ok(answer.text),
+        Ok(answer) => format!("it says {:?}", harmless(&answer.text)),
+        Err(error) => cannot_be_asked(&error),
+    };
+    let failure = format!("the gatepass at {address} tells no status: {why}");
+    Err(Failure::Unavailable(failure))
+}
+
+/// The status in words.
+fn shown(json: &str, address: &Address, palette: Palette) -> Result<String, Failure> {
+    let status: Value = serde_json::from_str(json).map_err(|_| {
+        Failure::Unavailable(format!(
+            "what listens at {address} is no gatepass, or one of another time: its status cannot be \
+             read; say with --admin-listen where the right one listens"
+        ))
+    })?;
+    let state = match at(&status, "state").as_str() {
+        Some("ready") => palette.good("ready"),
+        Some("starting") => palette.doubtful("starting"),
+        _ => palette.bad("not ready"),
+    };
+    let mut text = format!(
+        "gatepass {} at {address} is {state}, {} after its start\n",
+        word(at(&status, "version")),
+        span(at(&status, "uptime_seconds"))
+    );
+    for finding in list(at(&status, "findings")) {
+        let (subject, reason) = (word(at(finding, "subject")), word(at(finding, "reason")));
+        let _ = writeln!(
+            text,
+            "  {}",
+            palette.doubtful(&format!("{subject} {reason}"))
+        );
+    }
+    let credentials = list(at(&status, "credentials"));
+    let rows = credentials
+        .iter()
+        .map(|credential| credential_row(credential, palette));
+    text.push_str(&table(CREDENTIALS, rows.collect(), palette));
+    let rows = list(at(&status, "routes")).iter().map(route_row);
+    text.push_str(&table(ROUTES, rows.collect(), palette));
+    Ok(text)
+}
+
+fn credential_row(credential: &Value, palette: Palette) -> Vec<Cell> {
+    let state = word(at(credential, "state"));
+    let painted = match state.as_str() {
+        "fresh" => palette.good(&state),
+        "ageing" | "awaited" => palette.doubtful(&state),
+        _ => palette.bad(&state),
+    };
+    vec![
+        Cell::plain(word(at(credential, "name"))),
+        Cell {
+            width: state.chars().count(),
+            text: painted,
+        },
+        Cell::plain(span(at(credential, "ends_in_seconds"))),
+        Cell::plain(span(at(credential, "next_attempt_in_seconds"))),
+        Cell::plain(word(at(credential, "generation"))),
+        Cell::plain(counts(at(credential, "attempts"))),
+    ]
+}
+
+fn route_row(route: &Value) -> Vec<Cell> {
+    let credential = match at(route, "credential").as_str() {
+        Some(name) => harmless(name),
+        None => "none".into(),
+    };
+    let mean = at(route, "mean_seconds")
+        .as_f64()
+        .map_or_else(|| "-".into(), |mean| format!("{:.1} ms", mean * 1000.0));
+    let cells = [
+        word(at(route, "name")),
+        word(at(route, "matches")),
+        word(at(route, "upstream")),
+        credential,
+        word(at(route, "in_flight")),
+        counts(at(route, "requests")),
+        counts(at(route, "rejections")),
+        mean,
+    ];
+    cells.map(Cell::plain).to_vec()
+}
+
+/// What stands in one place of a table.
+#[derive(Clone)]
+struct Cell {
+    text: String,
+    /// Without what only paints it.
+    width: usize,
+}
+
+impl Cell {
+    fn plain(text: String) -> Self {
+        Self {
+            width: text.chars().count(),
+            text,
+        }
+    }
+}
+
+/// Columns as wide as what stands in them.
+fn table<const N: usize>(headings: [&str; N], rows: Vec<Vec<Cell>>, palette: Palette) -> String {
+    let heading = headings.map(|heading| Cell {
+        width: heading.chars().count(),
+        text: palette.heading(heading),
+    });
+    let rows: Vec<_> = [heading.to_vec()].into_iter().chain(rows).collect();
+    let widest = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.width).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..N).map(widest).collect();
+    let mut text = String::from("\n");
+    for row in &rows {
+        let cells = row.iter().zip(&widths);
+        let line: String = cells
+            .flat_map(|(cell, width)| {
+                let gap = " ".repeat(width.saturating_sub(cell.width) + 2);
+                [cell.text.clone(), gap]
+            })
+            .collect();
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}
+
+/// A member of an object; null if there is none.
+fn at<'a>(object: &'a Value, member: &str) -> &'a Value {
+    object.get(member).unwrap_or(&Value::Null)
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn word(value: &Value) -> String {
+    match value {
+        Value::String(text) => harmless(text),
+        Value::Null => "-".into(),
+        other => other.to_string(),
+    }
+}
+
+fn span(seconds: &Value) -> String {
+    match seconds.as_u64() {
+        Some(seconds) => humantime::format_duration(Duration::from_secs(seconds)).to_string(),
+        None => "-".into(),
+    }
+}
+
+/// `success 3, refused 1`
+fn counts(counts: &Value) -> String {
+    let pairs = counts.as_object().into_iter().flatten();
+    let told: Vec<_> = pairs
+        .map(|(name, count)| format!("{} {count}", harmless(name)))
+        .collect();
+    match told.as_slice() {
+        [] => "-".into(),
+        _ => told.join(", "),
+    }
+}
+
+const CREDENTIALS: [&str; 6] = [
+    "CREDENTIAL",
+    "TOKEN",
+    "ENDS IN",
+    "NEXT ATTEMPT IN",
+    "NUMBER",
+    "ATTEMPTS",
+];
+const ROUTES: [&str; 8] = [
+    "ROUTE",
+    "MATCHES",
+    "UPSTREAM",
+    "CREDENTIAL",
+    "IN FLIGHT",
+    "ENDED",
+    "REJECTED",
+    "MEAN",
+];
+
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Puts the cursor into the first corner and wipes what is below.
+const CLEAR: &str = "\x1b[H\x1b[J";

@@ -1,0 +1,237 @@
+//! `gatepass token`: gets one token as `run` would, and tells what it is.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
+use std::path::PathBuf;
+
+use clap::Args;
+use prometheus::Registry;
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value};
+
+use super::terminal::{Palette, harmless, progress};
+use super::{DONE, Failure, admin_client};
+use crate::config::{self, Flags, Layers, Settings};
+use crate::oauth::{self, Origin, jwt_claims};
+use crate::runtime;
+use crate::store::{Stores, StoresMetrics};
+use crate::token::source::{FetchedToken, Occasion};
+
+#[derive(Debug, Args)]
+pub(super) struct TokenArguments {
+    /// The credential's name; may be left out if there is only one
+    credential: Option<String>,
+
+    /// The configuration file [default: as for run]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Ask the provider, even if the credential's store has a token
+    #[arg(long)]
+    refresh: bool,
+
+    /// Print the token itself and nothing else, for scripts; not to a terminal
+    #[arg(long)]
+    raw: bool,
+
+    /// With --raw: print it even to a terminal, where others may see it
+    #[arg(long, requires = "raw")]
+    to_terminal: bool,
+}
+
+pub(super) fn token(arguments: TokenArguments) -> Result<u8, Failure> {
+    let mut out = io::stdout();
+    if arguments.raw && out.is_terminal() && !arguments.to_terminal {
+        return Err(Failure::Usage(
+            "the token is not printed to a terminal, where others may see it: pass it on \
+             (`gatepass token --raw | …`), or say --to-terminal as well"
+                .into(),
+        ));
+    }
+    let layers = Layers::from_process(arguments.config, Flags::default())?;
+    let settings = config::load(&layers)?;
+    let credential = named(&settings, arguments.credential.as_deref())?;
+    refuse_a_session_in_use(&settings, credential)?;
+    progress(&format!("Asking {} for a token …", credential.origin));
+    let got = get(&settings, credential, arguments.refresh)?;
+    let text = match arguments.raw {
+        true => format!("{}\n", got.token.secret.expose_secret()),
+        false => summary(credential, &got, Palette::of_stdout()),
+    };
+    out.write_all(text.as_bytes())?;
+    Ok(DONE)
+}
+
+/// The credential of this name, or the only one.
+fn named<'a>(settings: &'a Settings, name: Option<&str>) -> Result<&'a oauth::Settings, Failure> {
+    let all = || settings.credentials.iter().chain(&settings.unused);
+    let found = match name {
+        Some(name) => all().find(|credential| credential.credential == name),
+        None => all().next().filter(|_| all().count() == 1),
+    };
+    found.ok_or_else(|| {
+        let names: Vec<_> = all()
+            .map(|credential| credential.credential.as_str())
+            .collect();
+        let what = match name {
+            Some(name) => format!("there is no credential {name:?}"),
+            None => format!("there are {} credentials, and none is named", names.len()),
+        };
+        Failure::Usage(match names.as_slice() {
+            [] => format!("{what}: the configuration has none"),
+            _ => format!("{what}: name one of {}", names.join(", ")),
+        })
+    })
+}
+
+/// Two processes with one session would use up each other's refresh tokens.
+fn refuse_a_session_in_use(
+    settings: &Settings,
+    credential: &oauth::Settings,
+) -> Result<(), Failure> {
+    let Origin::Provider(provider) = &credential.origin else {
+        return Ok(());
+    };
+    let (Some(file), None) = (&provider.session_file, &credential.store) else {
+        return Ok(());
+    };
+    match admin_client::get(&settings.admin, "/livez") {
+        Err(_) => Ok(()),
+        Ok(_) => Err(Failure::Unavailable(format!(
+            "no token is got for {:?}: its session in {} belongs to the gatepass that runs at {}, and \
+             two processes would use up each other's refresh tokens; stop it, or give the credential \
+             a store",
+            credential.credential,
+            file.display(),
+            settings.admin
+        ))),
+    }
+}
+
+/// A token, and where it is from.
+pub(super) struct Got {
+    token: FetchedToken,
+    from_store: bool,
+}
+
+/// Gets a token as a running gatepass would, once.
+pub(super) fn get(
+    settings: &Settings,
+    credential: &oauth::Settings,
+    refresh: bool,
+) -> Result<Got, Failure> {
+    let fault = |error: &dyn std::fmt::Display| Failure::Fault(error.to_string());
+    let registry = Registry::new();
+    let metrics = StoresMetrics::register(&registry).map_err(|error| fault(&error))?;
+    let stores = Stores::new(settings.stores.clone(), metrics);
+    let source = oauth::source(credential.clone(), &stores).map_err(|error| fault(&error))?;
+    let from_store = || origins(&registry, "store") > 0.0;
+    let fetched = runtime::control(async {
+        let fetched = source.fetch(Occasion::Due).await?;
+        if refresh && from_store() {
+            let another = source.fetch(Occasion::Demanded).await?;
+            return Ok((another, origins(&registry, "provider") == 0.0));
+        }
+        Ok((fetched, from_store()))
+    })?;
+    let (token, from_store) = fetched.map_err(|error: crate::token::source::FetchError| {
+        Failure::Unavailable(format!(
+            "there is no token of {:?}: {error}",
+            credential.credential
+        ))
+    })?;
+    Ok(Got { token, from_store })
+}
+
+/// How many tokens have come from there.
+fn origins(registry: &Registry, origin: &str) -> f64 {
+    let families = registry.gather();
+    let family = families
+        .iter()
+        .find(|family| family.name() == "gatepass_token_origins_total");
+    let metrics = family.map_or(&[] as &[_], |family| family.get_metric());
+    let of_origin = metrics.iter().filter(|metric| {
+        let mut labels = metric.get_label().iter();
+        labels.any(|label| label.name() == "origin" && label.value() == origin)
+    });
+    of_origin
+        .map(|metric| metric.get_counter().get_value())
+        .sum()
+}
+
+/// What can be told of a token without showing it.
+pub(super) fn summary(credential: &oauth::Settings, got: &Got, palette: Palette) -> String {
+    let token = got.token.secret.expose_secret();
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "{}{value}", palette.heading(&format!("{name:<12}")));
+    };
+    line("credential", &credential.credential);
+    line(
+        "from",
+        &match got.from_store {
+            true => format!(
+                "store {:?}, where another gatepass has left it",
+                credential.store.as_deref().unwrap_or_default()
+            ),
+            false => credential.origin.to_string(),
+        },
+    );
+    let life = got.token.lifetime.saturating_sub(got.token.age).as_secs();
+    let life = std::time::Duration::from_secs(life);
+    line("ends in", &humantime::format_duration(life).to_string());
+    let scheme = Some(credential.scheme.as_str()).filter(|scheme| !scheme.is_empty());
+    line(
+        "sent as",
+        &format!(
+            "{}{} ({} characters)",
+            scheme.map_or_else(String::new, |scheme| format!("{scheme} ")),
+            HIDDEN,
+            token.len()
+        ),
+    );
+    match (jwt_claims::header(token), jwt_claims::claims(token)) {
+        (Some(header), Some(claims)) => {
+            line("form", &form(&header));
+            if let Some(scope) = claims.get("scope").or_else(|| claims.get("scp")) {
+                line("scope", &told(scope));
+            }
+            line(
+                "claims",
+                "(as the token has them; nothing is verified here)",
+            );
+            for (name, value) in claims.iter().take(MOST_CLAIMS) {
+                line("", &format!("{:<10} {}", harmless(name), told(value)));
+            }
+        }
+        _ => line("form", "opaque: only the provider can tell what it says"),
+    }
+    if let Some(refusal) = &got.token.refused_secret {
+        line("warning", &harmless(refusal));
+    }
+    text
+}
+
+fn form(header: &Map<String, Value>) -> String {
+    let word = |name: &str| header.get(name).and_then(Value::as_str).map(harmless);
+    let key = word("kid").map_or_else(String::new, |key| format!(" by key {key}"));
+    let algorithm = word("alg").unwrap_or_else(|| "an unknown algorithm".into());
+    format!("a JWT, signed with {algorithm}{key}")
+}
+
+/// A claim in one line.
+fn told(value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let mut told: String = harmless(&text).chars().take(WIDEST).collect();
+    if told.len() < text.len() {
+        told.push('…');
+    }
+    told
+}
+
+const HIDDEN: &str = "•••";
+const MOST_CLAIMS: usize = 40;
+const WIDEST: usize = 160;

@@ -1,0 +1,121 @@
+//! `gatepass exec -- COMMAND`
+
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::support::gatepass::{Finished, command, run_with};
+use crate::support::{AuthorizationServer, CANARY, Upstream, simple_config};
+
+async fn exec(config: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
+    let owned = |text: &&str| (*text).to_owned();
+    let arguments: Vec<_> = ["exec"].iter().chain(arguments).map(owned).collect();
+    let environment: Vec<_> = environment
+        .iter()
+        .map(|(name, value)| (owned(name), owned(value)))
+        .collect();
+    let config = config.to_owned();
+    let running = tokio::task::spawn_blocking(move || {
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let environment: Vec<_> = environment
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        run_with(&arguments, &[("gatepass.toml", &config)], &environment)
+    });
+    running.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_calls_through_the_proxy_and_gatepass_ends_with_it() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream);
+    let script = "curl -sS --noproxy '*' -o /dev/null -w '%{http_code}\\n' \"$API_URL/orders\"; \
+                  echo \"http_proxy=$http_proxy secret=$GATEPASS__CREDENTIALS__X__CLIENT_SECRET\"; \
+                  exit 7";
+    let secret = "GATEPASS__CREDENTIALS__X__CLIENT_SECRET";
+    let config = format!(
+        "[credentials.x]\ntoken_endpoint = \"{}\"\nclient_id = \"x\"\n{config}",
+        provider.token_endpoint()
+    );
+    let finished = exec(
+        &config,
+        &["--variable", "API_URL=/v1", "--", "sh", "-c", script],
+        &[(secret, CANARY), ("http_proxy", "")],
+    )
+    .await;
+    assert_eq!(
+        finished.stdout, "200\nhttp_proxy= secret=\n",
+        "{}",
+        finished.stderr
+    );
+    assert_eq!(finished.code, Some(7), "that of the command");
+    assert_eq!(finished.stderr, "");
+    let seen = upstream.last();
+    assert_eq!(seen.all("authorization").len(), 1);
+    assert_eq!(upstream.requests(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_default_the_proxy_is_the_command_s() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let host = "path = \"/\"\nhost = \"api.example\"";
+    let config = simple_config(&provider, &upstream).replace("path = \"/\"", host);
+    let script = "curl -sS --noproxy '' -o /dev/null -w '%{http_code} ' http://api.example/orders; \
+                  test \"$HTTP_PROXY\" = \"$http_proxy\" && kill -TERM $$";
+    let finished = exec(&config, &["--", "sh", "-c", script], &[]).await;
+    assert_eq!(finished.stdout, "200 ", "{}", finished.stderr);
+    assert_eq!(finished.code, Some(128 + 15), "a signal ended the command");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_are_the_command_s() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gatepass.toml");
+    std::fs::write(&file, simple_config(&provider, &upstream)).unwrap();
+    let script = "trap 'curl -sS -o /dev/null -w \"%{http_code}\\n\" $API; exit 3' TERM; \
+                  echo waiting; while :; do sleep 0.01; done";
+    let mut exec = command();
+    exec.args(["exec", "--variable", "API", "--config"])
+        .arg(&file)
+        .args(["--", "sh", "-c", script])
+        .stdout(Stdio::piped());
+    let mut child = tokio::process::Command::from(exec)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next_line().await.unwrap().unwrap(), "waiting");
+    let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    // gatepass serves on while the command does what it has to.
+    assert_eq!(lines.next_line().await.unwrap().unwrap(), "200");
+    assert_eq!(child.wait().await.unwrap().code(), Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_run_is_told() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream);
+    let finished = exec(&config, &["--", "./no-such-command"], &[]).await;
+    assert_eq!(finished.code, Some(69));
+    insta::assert_snapshot!(finished.stderr, @r#"gatepass: the command "./no-such-command" cannot be started: No such file or directory (os error 2); see that it is there, and may be run"#);
+    let down = AuthorizationServer::down();
+    let config = simple_config(&down, &upstream);
+    let finished = exec(&config, &["--timeout", "100ms", "--", "echo", "ran"], &[]).await;
+    assert_eq!(finished.code, Some(69));
+    assert_eq!(finished.stdout, "");
+    let wanted = "the command is not started, because gatepass was not ready within 100ms: \
+                  credential \"envase\" has no token yet";
+    assert!(finished.stderr.contains(wanted), "{}", finished.stderr);
+    for wrong in ["A=b", "A=b/"] {
+        let finished = exec(&config, &["--variable", wrong, "--", "echo"], &[]).await;
+        assert_eq!(finished.code, Some(64), "{}", finished.stderr);
+    }
+}
