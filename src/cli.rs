@@ -4,6 +4,7 @@ mod admin_client;
 mod check;
 mod demo;
 mod exec;
+mod init;
 mod one_route;
 mod run;
 mod status;
@@ -25,6 +26,7 @@ use crate::config::{Flags, Layers, OneRoute, Problems};
 use crate::runtime;
 use admin_client::AdminArguments;
 use exec::ExecArguments;
+use init::InitArguments;
 use one_route::CredentialArguments;
 use status::StatusArguments;
 use token::TokenArguments;
@@ -44,6 +46,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let outcome = match command {
         Command::Run(arguments) => run::run(arguments),
         Command::Wait(arguments) => wait::wait(arguments),
+        Command::Init(arguments) => init::init(arguments),
         Command::Check(arguments) => check::check(arguments),
         Command::Token(arguments) => token::token(arguments),
         Command::Status(arguments) => status::status(arguments),
@@ -75,6 +78,11 @@ enum Command {
     /// requests in flight may finish within [shutdown] grace. A configuration with a mistake
     /// starts nothing. For one upstream and one credential flags are enough, without a file.
     Run(RunArguments),
+    /// Write a first configuration
+    ///
+    /// Asks for what is missing, if somebody is there to answer, writes a commented file, and says
+    /// what comes next. No secret gets into the file: it names where secrets are kept.
+    Init(InitArguments),
     /// Check a configuration without starting anything
     ///
     /// Prints every mistake at once, each with its place, what stands there and what should.

@@ -98,6 +98,16 @@ pub struct Listen {
     pub is_guarded: bool,
 }
 
+/// The providers that are known by name.
+pub fn presets() -> impl Iterator<Item = &'static str> {
+    resolve::presets()
+}
+
+/// Whether a text is the path of a file that is there or may come, and no secret in its place.
+pub fn is_surely_a_path(text: &str) -> bool {
+    resolve::is_surely_a_path(text)
+}
+
 /// Where operators are served, whatever is wrong with the rest of the configuration.
 ///
 /// # Errors

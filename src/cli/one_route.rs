@@ -17,27 +17,27 @@ pub(super) struct CredentialArguments {
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
 
-    /// With --preset envase: development, staging or production
+    /// Of envase: development, staging or production
     #[arg(long, value_name = "NAME")]
     environment: Option<String>,
 
-    /// With most presets: the provider's host
+    /// The provider's host, for most presets
     #[arg(long, value_name = "HOST")]
     domain: Option<String>,
 
-    /// With --preset entra: the directory
+    /// The directory, of entra
     #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
 
-    /// With --preset keycloak: the realm
+    /// The realm, of keycloak
     #[arg(long, value_name = "REALM")]
     realm: Option<String>,
 
-    /// Without a preset: where tokens are asked for
+    /// Where tokens are asked for, without a preset
     #[arg(long, value_name = "URL")]
     token_endpoint: Option<String>,
 
-    /// Without a preset: the provider that says itself where its token endpoint is
+    /// The provider that says itself where its token endpoint is, without a preset
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
 
@@ -73,7 +73,7 @@ pub(super) struct CredentialArguments {
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<String>,
 
-    /// A scope to ask for; may be given more than once
+    /// What to ask for; several with spaces between, or given one by one
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
 
@@ -115,6 +115,16 @@ impl CredentialArguments {
             .filter_map(|(key, value)| Some((key, value?)))
             .collect()
     }
+}
+
+/// What a credential's key is, in a few words.
+pub(super) fn help_of(key: &str) -> String {
+    let command = CredentialArguments::augment_args(clap::Command::new("credential"));
+    let mut arguments = command.get_arguments();
+    let found = arguments.find(|argument| argument.get_id() == key);
+    found
+        .and_then(clap::Arg::get_help)
+        .map_or_else(String::new, ToString::to_string)
 }
 
 /// The file that says what flags say.

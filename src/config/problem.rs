@@ -79,6 +79,21 @@ impl Problems {
 }
 
 impl Problems {
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter()
+    }
+
+    /// Those that are left without some; `None` if none is.
+    pub fn without(self, leave_out: impl Fn(&Problem) -> bool) -> Option<Self> {
+        let left: Vec<_> = self
+            .0
+            .into_iter()
+            .filter(|problem| !leave_out(problem))
+            .collect();
+        (!left.is_empty()).then_some(Self(left))
+    }
+
     /// All of them side by side, for a log.
     pub fn in_one_line(&self) -> String {
         let told = self.0.iter().map(|problem| {

@@ -27,6 +27,8 @@ use crate::telemetry::{self, Format};
 use crate::tls::{self, Identity, TlsError, Trust};
 use crate::{proxy, server};
 pub(super) use listener::admin_address;
+pub(super) use preset::names as presets;
+pub(super) use secret::is_surely_a_path;
 
 /// Resolves everything that can be resolved. `None`, or a report that is not clean, means that
 /// something cannot.

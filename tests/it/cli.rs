@@ -11,7 +11,9 @@ fn help() {
 
 #[test]
 fn help_of_each_command() {
-    for command in ["run", "check", "token", "status", "exec", "wait", "demo"] {
+    for command in [
+        "init", "run", "check", "token", "status", "exec", "wait", "demo",
+    ] {
         let finished = run(&[command, "--help"], &[]);
         assert_eq!(finished.code, Some(0));
         insta::assert_snapshot!(format!("help_{command}"), finished.stdout);

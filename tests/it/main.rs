@@ -35,6 +35,7 @@ mod events;
 mod exec;
 mod expectation;
 mod faults;
+mod first_minute;
 mod first_token;
 mod fleet;
 mod floors;

@@ -64,6 +64,11 @@ impl Need {
     }
 }
 
+/// The names of all presets.
+pub(in super::super) fn names() -> impl Iterator<Item = &'static str> {
+    PRESETS.into_iter().map(|preset| preset.name)
+}
+
 /// Fills in what the credential's preset knows. `false` if its token endpoint cannot be known,
 /// which has been reported.
 pub(super) fn apply(raw: &mut Credential, path: &Path, report: &mut Report) -> bool {

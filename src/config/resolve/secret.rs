@@ -198,7 +198,7 @@ fn readable(file: String, path: &Path, plainly: &str, report: &mut Report) -> Op
 }
 
 /// Base64 has slashes, too: what begins with no directory that exists may be the secret itself.
-fn is_surely_a_path(file: &str) -> bool {
+pub(in super::super) fn is_surely_a_path(file: &str) -> bool {
     let path = std::path::Path::new(file);
     let mut parts = path.components();
     let Some(first) = parts.find(|part| !matches!(part, Component::RootDir)) else {

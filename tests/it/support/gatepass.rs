@@ -64,6 +64,18 @@ impl Gatepass {
         Self::spawn(run, &[], directory)
     }
 
+    /// The same by a line of a shell, in a directory that is there.
+    pub fn start_in(directory: TempDir, line: &str) -> Self {
+        let mut run = Command::new("sh");
+        let binary = PathBuf::from(env!("CARGO_BIN_EXE_gatepass"));
+        let binaries = binary.parent().unwrap().display();
+        run.arg("-c")
+            .arg(format!("PATH={binaries}:$PATH; exec {line}"))
+            .current_dir(directory.path())
+            .stdin(Stdio::null());
+        Self::spawn(run, &[], directory)
+    }
+
     fn spawn(mut run: Command, environment: &[(&str, &str)], directory: TempDir) -> Self {
         let mut child = run
             .env("GATEPASS__PROXY__LISTEN", "127.0.0.1:0")

@@ -11,6 +11,7 @@ pub mod http2;
 pub mod load;
 pub mod strict;
 pub mod strict_upstream;
+pub mod terminal;
 pub mod upstream;
 pub mod wire;
 

@@ -1,0 +1,198 @@
+//! `gatepass init`: a first configuration, by flags or by questions.
+//!
+//! What is missing or wrong is what the configuration's own check says of the answers so far, so that
+//! there is one place that knows what each provider needs.
+
+mod deployment;
+mod draft;
+mod questions;
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::one_route::CredentialArguments;
+use super::terminal::{Palette, progress};
+use super::{DONE, Failure, token};
+use crate::config::{self, Layers};
+use deployment::Deployment;
+use draft::Draft;
+use questions::Questions;
+
+#[derive(Debug, Args)]
+pub(super) struct InitArguments {
+    /// The file to write
+    #[arg(long, value_name = "FILE", default_value = "gatepass.toml")]
+    output: PathBuf,
+
+    /// Replace the file if it is there
+    #[arg(long)]
+    force: bool,
+
+    /// What the credential is called [default: the preset's name, or default]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// The path below which applications call; it is taken off [default: /]
+    #[arg(long, value_name = "PATH")]
+    path: Option<String>,
+
+    /// Where requests go
+    #[arg(long, value_name = "URL")]
+    upstream: Option<String>,
+
+    /// Ask for a token once the file is written, and tell what came
+    #[arg(long)]
+    test: bool,
+
+    /// Also print what a deployment needs
+    #[arg(long, value_name = "WHERE")]
+    deployment: Option<Deployment>,
+
+    #[command(flatten)]
+    credential: CredentialArguments,
+}
+
+pub(super) fn init(arguments: InitArguments) -> Result<u8, Failure> {
+    let InitArguments { output, force, .. } = &arguments;
+    if output.exists() && !force {
+        return Err(Failure::Usage(format!(
+            "{} is there already, and stays as it is: name another file with --output, or say --force \
+             to replace it",
+            output.display()
+        )));
+    }
+    let (output, force) = (output.clone(), *force);
+    let mut draft = Draft::new(
+        arguments.name,
+        arguments.path,
+        arguments.upstream,
+        arguments.credential.keys(),
+    );
+    let mut questions = Questions::where_somebody_is();
+    complete(&mut draft, questions.as_mut())?;
+    let text = draft.file();
+    // With the credential's own name and path, which only the file has.
+    draft.without_files_to_come(config::load(&Layers {
+        text: Some(text.clone()),
+        ..Layers::default()
+    }))?;
+    write(&output, &text, force)?;
+    let to_come = draft.files_to_come();
+    let _ = io::stdout().write_all(next_steps(&output, &draft, &to_come).as_bytes());
+    let mut test = arguments.test;
+    if let Some(questions) = &mut questions
+        && to_come.is_empty()
+        && !test
+    {
+        test = questions.yes("Ask the provider for a token now, to see whether it works?")?;
+    }
+    if let Some(deployment) = arguments.deployment {
+        let _ = io::stdout().write_all(deployment.text(&output, &draft).as_bytes());
+    }
+    if test {
+        ask_for_a_token(&output, &draft, &to_come)?;
+    }
+    Ok(DONE)
+}
+
+/// Asks until nothing is missing or wrong but files that may come later.
+fn complete(draft: &mut Draft, questions: Option<&mut Questions>) -> Result<(), Failure> {
+    let Some(questions) = questions else {
+        return draft.without_files_to_come(config::load(&draft.layers()));
+    };
+    if !draft.has_provider() {
+        draft.set_provider(&questions.provider()?);
+    }
+    loop {
+        let problems = match draft.without_files_to_come(config::load(&draft.layers())) {
+            Err(Failure::Config(problems)) => problems,
+            Err(other) => return Err(other),
+            Ok(()) => break,
+        };
+        let Some((key, problem)) = draft.next_question(&problems) else {
+            // Nothing that one answer would mend.
+            return Err(Failure::Config(problems));
+        };
+        let answer = questions.about(key, problem)?;
+        draft.set(key, answer);
+    }
+    if draft.takes_scope() {
+        let scope =
+            questions.optional("scope (what to ask for, with spaces between; Enter for none)")?;
+        if let Some(scope) = scope {
+            draft.set("scope", scope);
+        }
+    }
+    for file in draft.files_to_come() {
+        questions.secret_for(&file)?;
+    }
+    Ok(())
+}
+
+/// Puts the text where nothing was, or in the place of what was.
+fn write(output: &Path, text: &str, force: bool) -> Result<(), Failure> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    if !force {
+        options.create_new(true);
+    }
+    let written = options
+        .open(output)
+        .and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|error| {
+        Failure::Unavailable(format!(
+            "{} cannot be written: {error}; name another file with --output",
+            output.display()
+        ))
+    })
+}
+
+fn next_steps(output: &Path, draft: &Draft, to_come: &[String]) -> String {
+    let config = match output == Path::new("gatepass.toml") {
+        true => String::new(),
+        false => format!(" --config {}", output.display()),
+    };
+    let mut steps: Vec<_> = to_come
+        .iter()
+        .map(|file| format!("write the secret into {file}"))
+        .collect();
+    steps.push(format!("gatepass check{config}"));
+    steps.push(format!("gatepass run{config}"));
+    steps.push(format!("curl http://127.0.0.1:8080{}", draft.path()));
+    format!(
+        "{} is written. Next:\n  {}\n",
+        output.display(),
+        steps.join("\n  ")
+    )
+}
+
+fn ask_for_a_token(output: &Path, draft: &Draft, to_come: &[String]) -> Result<(), Failure> {
+    if let Some(file) = to_come.first() {
+        return Err(Failure::Unavailable(format!(
+            "no token is asked for, because {file} is not there: write the secret into it, and run \
+             `gatepass token`"
+        )));
+    }
+    let layers = Layers {
+        file: Some(output.to_owned()),
+        ..Layers::default()
+    };
+    let settings = config::load(&layers)?;
+    let Some(credential) = settings.credentials.first() else {
+        return Err(Failure::Fault(
+            "there is no credential in what was written".into(),
+        ));
+    };
+    progress(&format!("Asking {} for a token …", credential.origin));
+    let got = token::get(&settings, credential, false)?;
+    let told = token::summary(credential, &got, Palette::of_stdout());
+    let _ = write!(
+        io::stdout(),
+        "\nA token of {:?} has come:\n{told}",
+        draft.name()
+    );
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! The answers so far, and the file that they make.
+
+use std::fmt::Write as _;
+
+use super::super::one_route::help_of;
+use super::super::toml::quoted;
+use super::Failure;
+use crate::config::{
+    CREDENTIAL_KEYS, Flags, Layers, ONLY_CREDENTIAL, OneRoute, Problem, Problems, Settings,
+    is_surely_a_path,
+};
+
+/// What is known of the one route and its credential.
+pub(super) struct Draft {
+    name: Option<String>,
+    path: String,
+    route: OneRoute,
+}
+
+impl Draft {
+    pub(super) fn new(
+        name: Option<String>,
+        path: Option<String>,
+        upstream: Option<String>,
+        credential: Vec<(&'static str, String)>,
+    ) -> Self {
+        Self {
+            name,
+            path: path.unwrap_or_else(|| "/".into()),
+            route: OneRoute {
+                upstream,
+                credential,
+            },
+        }
+    }
+
+    /// The layers of a configuration that says so, by flags, so that mistakes name them.
+    pub(super) fn layers(&self) -> Layers {
+        Layers {
+            flags: Flags {
+                route: Some(self.route.clone()),
+                ..Flags::default()
+            },
+            ..Layers::default()
+        }
+    }
+
+    /// Whether it is known who hands out tokens.
+    pub(super) fn has_provider(&self) -> bool {
+        PROVIDER_KEYS.iter().any(|key| self.value(key).is_some())
+    }
+
+    /// Takes a preset's name or an address.
+    pub(super) fn set_provider(&mut self, answer: &str) {
+        let key = match answer.contains("://") {
+            false => "preset",
+            true if answer.contains("token") => "token_endpoint",
+            true => "issuer",
+        };
+        self.set(key, answer.to_owned());
+    }
+
+    pub(super) fn set(&mut self, key: &'static str, value: String) {
+        if key == UPSTREAM {
+            self.route.upstream = Some(value);
+            return;
+        }
+        let credential = &mut self.route.credential;
+        credential.retain(|(written, _)| *written != key);
+        credential.push((key, value));
+        let place = |key: &str| CREDENTIAL_KEYS.iter().position(|known| *known == key);
+        credential.sort_by_key(|(key, _)| place(key));
+    }
+
+    /// The key that is asked for next, with what is said of it.
+    pub(super) fn next_question<'a>(
+        &self,
+        problems: &'a Problems,
+    ) -> Option<(&'static str, &'a Problem)> {
+        let keys = CREDENTIAL_KEYS.into_iter().chain([UPSTREAM]);
+        let mut about = keys.filter_map(|key| {
+            let mut problems = problems.iter();
+            let found = problems.find(|problem| problem.key.rsplit('.').next() == Some(key))?;
+            Some((key, found))
+        });
+        about.next()
+    }
+
+    /// The outcome of a check without what is said of files that may be written later.
+    pub(super) fn without_files_to_come(
+        &self,
+        checked: Result<Settings, Problems>,
+    ) -> Result<(), Failure> {
+        let Err(problems) = checked else {
+            return Ok(());
+        };
+        let to_come = self.files_to_come();
+        let is_to_come = |problem: &Problem| {
+            let key = problem.key.rsplit('.').next().unwrap_or_default();
+            self.value(key)
+                .is_some_and(|file| to_come.contains(&file.to_owned()))
+        };
+        match problems.without(is_to_come) {
+            Some(left) => Err(Failure::Config(left)),
+            None => Ok(()),
+        }
+    }
+
+    /// The files that are named and not there. What may be a secret in the place of its file is none
+    /// of them.
+    pub(super) fn files_to_come(&self) -> Vec<String> {
+        let files = self.route.credential.iter().filter(|(key, file)| {
+            key.ends_with("_file") && is_surely_a_path(file) && !std::path::Path::new(file).exists()
+        });
+        files.map(|(_, file)| file.clone()).collect()
+    }
+
+    /// Whether a scope would be a good answer, and there is none yet.
+    pub(super) fn takes_scope(&self) -> bool {
+        let mut with_scope = Self {
+            name: None,
+            path: self.path.clone(),
+            route: self.route.clone(),
+        };
+        with_scope.set("scope", "scope".into());
+        let checked = crate::config::load(&with_scope.layers());
+        self.value("scope").is_none() && self.without_files_to_come(checked).is_ok()
+    }
+
+    pub(super) fn name(&self) -> &str {
+        let preset = self.value("preset").unwrap_or(ONLY_CREDENTIAL);
+        self.name.as_deref().unwrap_or(preset)
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What a key is, if it is known.
+    pub(super) fn value(&self, key: &str) -> Option<&str> {
+        let mut credential = self.route.credential.iter();
+        let found = credential.find(|(written, _)| *written == key);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// The file, with a comment on each key.
+    pub(super) fn file(&self) -> String {
+        let mut text = String::from(HEAD);
+        let name = self.name();
+        let _ = writeln!(text, "{CREDENTIAL}[credentials.{}]", bare_or_quoted(name));
+        for (key, value) in &self.route.credential {
+            let line = format!("{key} = {}", quoted(value));
+            let _ = writeln!(text, "{line:<40} # {}", help_of(key));
+        }
+        let upstream = self.route.upstream.as_deref().unwrap_or_default();
+        let _ = write!(
+            text,
+            "{ROUTE}[[routes]]\npath = {}\nupstream = {}\ncredential = {}\n",
+            quoted(&self.path),
+            quoted(upstream),
+            quoted(name)
+        );
+        if self.path != "/" {
+            let _ = writeln!(text, "strip_path = true");
+        }
+        text
+    }
+}
+
+/// A key of TOML.
+fn bare_or_quoted(name: &str) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    match !name.is_empty() && name.chars().all(is_bare) {
+        true => name.to_owned(),
+        false => quoted(name),
+    }
+}
+
+const UPSTREAM: &str = "upstream";
+
+/// Keys of which one says who hands out tokens.
+const PROVIDER_KEYS: [&str; 5] = [
+    "preset",
+    "token_endpoint",
+    "issuer",
+    "token_file",
+    "service_account_file",
+];
+
+const HEAD: &str = "\
+# Written by `gatepass init`. `gatepass check` tells what is wrong with this file, --show also what a
+# preset fills in. docs/configuration.md and config.example.toml have every key.
+";
+
+const CREDENTIAL: &str = "
+# How tokens are got. No secret stands here: each file with one is named.
+";
+
+const ROUTE: &str = "
+# Where requests go, each with a token. More tables like this one may follow; the longest path wins.
+";

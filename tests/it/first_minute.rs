@@ -1,0 +1,257 @@
+//! A new user's first minute, and what a terminal gets to see that a pipe does not.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::support::gatepass::{Finished, run};
+use crate::support::terminal::Terminal;
+use crate::support::{
+    AuthorizationServer, CANARY, CLIENT_SECRET, Gatepass, Upstream, simple_config,
+};
+
+/// From nothing but the binary to an answer of the upstream, by what the commands print.
+#[tokio::test(flavor = "multi_thread")]
+async fn from_nothing_to_an_answer_in_a_minute() {
+    let start = Instant::now();
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let (endpoint, origin) = (provider.token_endpoint(), upstream.origin());
+    let here = directory.path().to_owned();
+    let steps = tokio::task::spawn_blocking(move || {
+        let mut terminal = Terminal::run(&["init"], &here, &[]);
+        // What is wrong is said at once, and asked again.
+        terminal.answer("provider: ", "envaze");
+        terminal.wait_for("did you mean envase?");
+        terminal.wait_for("preset: ");
+        terminal.press(END_OF_INPUT);
+        let (code, seen) = terminal.end();
+        assert_eq!(code, Some(64), "{seen}");
+        assert!(seen.contains("nothing is written"), "{seen}");
+        assert!(!here.join("gatepass.toml").exists(), "{seen}");
+
+        let mut terminal = Terminal::run(&["init"], &here, &[]);
+        terminal.answer("provider: ", &endpoint);
+        terminal.answer(
+            "client_id (the identifier that the provider gave this client): ",
+            "tms",
+        );
+        // A secret in the place of its file does not get into the file.
+        terminal.answer("[./client-secret]: ", CLIENT_SECRET);
+        terminal.answer("client_secret_file: ", "./client-secret");
+        terminal.answer("upstream (", &origin);
+        terminal.answer("scope (", "");
+        terminal.answer("Paste the secret", CLIENT_SECRET);
+        terminal.wait_for("is written. Next:");
+        terminal.answer("Ask the provider for a token now", "y");
+        terminal.wait_for("A token of \"default\" has come:");
+        let (code, seen) = terminal.end();
+        assert_eq!(code, Some(0), "{seen}");
+        let after_the_slip = seen.split("client_secret_file: ").nth(1).unwrap();
+        assert!(
+            !after_the_slip.contains(CANARY),
+            "a secret was echoed or shown: {seen}"
+        );
+        let steps = seen.split("is written. Next:\n").nth(1).unwrap();
+        let steps = steps.lines().take_while(|line| line.starts_with("  "));
+        steps.map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+    });
+    let steps = steps.await.unwrap();
+    let [check, serve, curl] = steps.as_slice() else {
+        panic!("{steps:?}");
+    };
+    let written = fs::read_to_string(directory.path().join("gatepass.toml")).unwrap();
+    assert!(!written.contains(CANARY), "{written}");
+    let secret = fs::metadata(directory.path().join("client-secret")).unwrap();
+    assert_eq!(secret.permissions().mode() & 0o777, 0o600);
+
+    let shell = |line: &str| {
+        let path = path_with_gatepass();
+        let mut shell = Command::new("sh");
+        shell
+            .arg("-c")
+            .arg(line)
+            .current_dir(directory.path())
+            .env("PATH", path);
+        shell
+    };
+    let checked = shell(check).output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+    let gatepass = Gatepass::start_in(directory, serve);
+    gatepass.wait_for_probe("/readyz").await;
+    // The ports of the test are its own.
+    let curl = curl.replace("127.0.0.1:8080", &gatepass.proxy().to_string());
+    let curl = curl.replace("curl ", "curl -sS -o /dev/null -w '%{http_code}' ");
+    let answered = Command::new("sh")
+        .args(["-c", &curl])
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&answered.stdout), "200");
+    assert_eq!(upstream.last().all("authorization").len(), 1);
+    assert!(
+        start.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+/// Ctrl-D
+const END_OF_INPUT: u8 = 4;
+
+/// Where the binary is, before what is there anyway.
+fn path_with_gatepass() -> String {
+    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_gatepass"));
+    let directory = binary.parent().unwrap().display();
+    format!("{directory}:{}", std::env::var("PATH").unwrap())
+}
+
+const FLAGS: [&str; 11] = [
+    "init",
+    "--preset",
+    "keycloak",
+    "--domain",
+    "id.example",
+    "--realm",
+    "acme",
+    "--client-id",
+    "tms",
+    "--upstream",
+    "https://api.example/v1",
+];
+
+fn init(further: &[&str], files: &[(&str, &str)]) -> Finished {
+    run(&[&FLAGS[..], further].concat(), files)
+}
+
+#[test]
+fn where_nobody_answers_flags_say_it_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("keycloak.toml").display().to_string();
+    let flags = [
+        "--output",
+        &output,
+        "--client-secret-file",
+        "./later",
+        "--path",
+        "/orders",
+        "--scope",
+        "orders",
+        "--name",
+        "orders",
+    ];
+    let written = init(&flags, &[]);
+    assert_eq!(written.code, Some(0), "{}", written.stderr);
+    let told = written.stdout.replace(&output, "FILE");
+    let config = fs::read_to_string(&output).unwrap();
+    insta::assert_snapshot!("init", format!("{told}\n{config}"));
+    let checked = run(
+        &["check"],
+        &[("gatepass.toml", &config), ("later", CLIENT_SECRET)],
+    );
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    assert!(
+        checked.stdout.contains("/orders → https://api.example/v1"),
+        "{}",
+        checked.stdout
+    );
+
+    let again = init(&flags, &[]);
+    assert_eq!(again.code, Some(64));
+    let said = again.stderr.replace(&output, "FILE");
+    let replaced = init(&[&flags[..], &["--force"]].concat(), &[]);
+    assert_eq!(replaced.code, Some(0), "{}", replaced.stderr);
+    let untested = init(&[&flags[..], &["--force", "--test"]].concat(), &[]);
+    assert_eq!(untested.code, Some(69));
+    let missing = init(&[], &[]);
+    assert_eq!(missing.code, Some(78));
+    let misplaced = init(&["--client-secret-file", CANARY], &[]);
+    assert_eq!(misplaced.code, Some(78));
+    assert!(!misplaced.stderr.contains(CANARY), "{}", misplaced.stderr);
+    let all = [said, untested.stderr, missing.stderr, misplaced.stderr];
+    insta::assert_snapshot!("init_failures", all.join("\n"));
+}
+
+#[test]
+fn what_a_deployment_needs_is_printed() {
+    let secret = ["--client-secret-file", "./secret"];
+    for (deployment, wanted) in [
+        (
+            "kubernetes",
+            "kubectl create secret generic keycloak --from-file=secret=./secret",
+        ),
+        (
+            "systemd",
+            "install -m 644 gatepass.toml /etc/gatepass/gatepass.toml",
+        ),
+    ] {
+        let flags = [&secret[..], &["--deployment", deployment]].concat();
+        let written = init(&flags, &[("secret", CLIENT_SECRET)]);
+        assert_eq!(written.code, Some(0), "{}", written.stderr);
+        assert!(written.stdout.contains(wanted), "{}", written.stdout);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_not_printed_to_a_terminal_by_chance() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let config = simple_config(&provider, &upstream);
+    fs::write(directory.path().join("gatepass.toml"), config).unwrap();
+    let ran = tokio::task::spawn_blocking(move || {
+        let on_terminal =
+            |arguments: &[&str]| Terminal::run(arguments, directory.path(), &[]).end();
+        [
+            on_terminal(&["token", "--raw"]),
+            on_terminal(&["token"]),
+            on_terminal(&["token", "--raw", "--to-terminal"]),
+        ]
+    });
+    let [refused, told, shown] = ran.await.unwrap();
+    assert_eq!(refused.0, Some(64), "{}", refused.1);
+    assert!(
+        refused.1.contains("or say --to-terminal as well"),
+        "{}",
+        refused.1
+    );
+    assert!(!refused.1.contains("-token-"), "{}", refused.1);
+    assert!(
+        told.1.starts_with("Asking http://"),
+        "it is alive: {}",
+        told.1
+    );
+    assert!(told.1.contains("\x1b[1mcredential"), "{}", told.1);
+    assert!(!told.1.contains("-token-"), "{}", told.1);
+    assert!(shown.1.contains("canary-token-"), "{}", shown.1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_on_a_terminal_has_colours_and_is_drawn_again() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let gatepass = Gatepass::start(&simple_config(&provider, &upstream))
+        .ready()
+        .await;
+    let admin = gatepass.admin().to_string();
+    let ran = tokio::task::spawn_blocking(move || {
+        let here = std::env::temp_dir();
+        let arguments = ["status", "--admin-listen", &admin];
+        let coloured = Terminal::run(&arguments, &here, &[]).end().1;
+        let plain = Terminal::run(&arguments, &here, &[("NO_COLOR", "1")])
+            .end()
+            .1;
+        let mut watching = Terminal::run(&[&arguments[..], &["--watch"]].concat(), &here, &[]);
+        watching.wait_for("\x1b[H\x1b[J");
+        watching.wait_for("\x1b[H\x1b[J");
+        (coloured, plain)
+    });
+    let (coloured, plain) = ran.await.unwrap();
+    assert!(coloured.contains("is \x1b[32mready\x1b[0m"), "{coloured}");
+    assert!(plain.contains("is ready"), "{plain}");
+    assert!(!plain.contains('\x1b'), "{plain}");
+}
