@@ -1,0 +1,107 @@
+{{- /*
+What another chart puts into its pod; see deploy/helm/example for where. Each takes the root context,
+in which the values of this chart stand below `gatepass`.
+*/ -}}
+
+{{- define "gatepass.labels" -}}
+gatepass: sidecar
+{{- end }}
+
+{{- define "gatepass.annotations" -}}
+# gatepass takes a changed configuration up by itself; with this a change is rolled out like any other.
+gatepass/config: {{ .Values.gatepass.config | sha256sum }}
+{{- if .Values.gatepass.scrape }}
+prometheus.io/scrape: "true"
+prometheus.io/port: "9090"
+prometheus.io/path: /metrics
+{{- end }}
+{{- end }}
+
+{{- define "gatepass.initContainer" -}}
+# A native sidecar (Kubernetes 1.29 or later): it starts before the application, and before
+# init containers of its own, and is stopped after it. So no pre-stop hook has to hold it back.
+- name: gatepass
+  image: "{{ .Values.gatepass.image.repository }}:{{ .Values.gatepass.image.tag | default "0.1.0" }}"
+  imagePullPolicy: {{ .Values.gatepass.image.pullPolicy }}
+  args: [run, --config, /etc/gatepass/gatepass.toml]
+  restartPolicy: Always
+  env:
+    # Applications call on loopback, whatever the file says: whoever reaches this port acts with
+    # the credentials.
+    - { name: GATEPASS__PROXY__LISTEN, value: "127.0.0.1:8080" }
+    # Probes come from the kubelet. No token can be had there, and no command is taken.
+    - { name: GATEPASS__ADMIN__LISTEN, value: "0.0.0.0:9090" }
+  ports:
+    - { name: gatepass-admin, containerPort: 9090 }
+  # The application starts when this has succeeded: every token was tried for. To have it wait
+  # until every token is there, ask /readyz here; it then waits for a provider that is down.
+  startupProbe:
+    httpGet: { path: /startupz, port: gatepass-admin }
+    periodSeconds: 1
+    failureThreshold: 60
+  readinessProbe:
+    httpGet: { path: /readyz, port: gatepass-admin }
+    periodSeconds: 5
+  # Never fails because of a provider: a restart would not bring it back.
+  livenessProbe:
+    httpGet: { path: /livez, port: gatepass-admin }
+    periodSeconds: 10
+  resources:
+    {{- toYaml .Values.gatepass.resources | nindent 4 }}
+  securityContext:
+    runAsNonRoot: true
+    runAsUser: 65532
+    # Mounted secrets are root's, and for its group alone to read (0440); nobody else in the pod
+    # needs to change for that. Where the pod has an fsGroup they are for that one, and so are we.
+    runAsGroup: 0
+    allowPrivilegeEscalation: false
+    readOnlyRootFilesystem: true
+    capabilities: { drop: [ALL] }
+    seccompProfile: { type: RuntimeDefault }
+  volumeMounts:
+    - { name: gatepass-config, mountPath: /etc/gatepass, readOnly: true }
+    # The directory, not a file by subPath: only then does a rotated secret arrive.
+    - { name: gatepass-secret, mountPath: /run/secrets/gatepass, readOnly: true }
+{{- end }}
+
+{{- define "gatepass.volumes" -}}
+- name: gatepass-config
+  configMap: { name: {{ .Release.Name }}-gatepass }
+- name: gatepass-secret
+  secret: { secretName: {{ .Values.gatepass.secretName }}, defaultMode: 0440 }
+{{- end }}
+
+{{- define "gatepass.objects" -}}
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: {{ .Release.Name }}-gatepass
+data:
+  gatepass.toml: |
+    {{- .Values.gatepass.config | nindent 4 }}
+{{- if .Values.gatepass.networkPolicy.enabled }}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: {{ .Release.Name }}-gatepass
+spec:
+  podSelector:
+    matchLabels:
+      {{- include "gatepass.labels" . | nindent 6 }}
+      app.kubernetes.io/instance: {{ .Release.Name }}
+  policyTypes: [Egress]
+  egress:
+    - to:
+        - namespaceSelector:
+            matchLabels: { kubernetes.io/metadata.name: kube-system }
+          podSelector:
+            matchLabels: { k8s-app: kube-dns }
+      ports:
+        - { protocol: UDP, port: 53 }
+        - { protocol: TCP, port: 53 }
+    {{- with .Values.gatepass.networkPolicy.egress }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end }}
+{{- end }}

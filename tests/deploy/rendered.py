@@ -1,0 +1,73 @@
+"""Manifests as the tools of their users render them."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+
+import kubernetes_validate
+import yaml
+
+PROJECT = pathlib.Path(__file__).resolve().parents[2]
+GATEPASS = os.environ["GATEPASS"]
+
+
+def output(command, directory=PROJECT):
+    """What a command prints. A failure shows what it said."""
+    finished = subprocess.run(
+        command, cwd=directory, capture_output=True, text=True, timeout=120, check=False
+    )
+    if finished.returncode != 0:
+        raise AssertionError(f"{command} ended with {finished.returncode}:\n{finished.stdout}{finished.stderr}")
+    return finished.stdout
+
+
+def kustomization(directory):
+    return objects(output(["kubectl", "kustomize", directory]))
+
+
+def chart(*flags):
+    """The example's chart, in a copy, since helm puts what it depends on beside it."""
+    with tempfile.TemporaryDirectory() as copy:
+        copy = pathlib.Path(copy, "helm")
+        shutil.copytree(PROJECT / "deploy/helm", copy)
+        output(["helm", "dependency", "build"], copy / "example")
+        output(["helm", "lint", "--strict", ".", *flags], copy / "example")
+        return objects(output(["helm", "template", "it", ".", *flags], copy / "example"))
+
+
+def plain(file):
+    return objects((PROJECT / file).read_text())
+
+
+def objects(text):
+    """The objects of a stream of YAML, each valid against the schemas of Kubernetes."""
+    found = [found for found in yaml.safe_load_all(text) if found]
+    for one in found:
+        for version in ("1.29", "1.35"):
+            kubernetes_validate.validate(one, version, strict=True)
+    return found
+
+
+def only(kind, found):
+    [one] = [one for one in found if one["kind"] == kind]
+    return one
+
+
+def workload(found):
+    [one] = [one for one in found if one["kind"] in ("Deployment", "Job", "Pod")]
+    return one
+
+
+def pod(found):
+    """The pod, or the template of pods: metadata and spec."""
+    one = workload(found)
+    return one if one["kind"] == "Pod" else one["spec"]["template"]
+
+
+def sidecar(found):
+    [container] = [
+        one for one in pod(found)["spec"]["initContainers"] if one["name"] == "gatepass"
+    ]
+    return container

@@ -1,0 +1,260 @@
+"""A legacy application with a sidecar, by Kustomize, by Helm and by hand: the promises of each."""
+
+import copy
+import ipaddress
+import pathlib
+import subprocess
+import tempfile
+import tomllib
+import unittest
+
+import yaml
+
+from rendered import GATEPASS, PROJECT, chart, kustomization, only, plain, pod, sidecar, workload
+from restricted import violations
+
+VALUES = pathlib.Path(__file__).parent / "values"
+
+
+def everything():
+    """All ways to a sidecar that stand in deploy/."""
+    return {
+        "kustomize": kustomization("deploy/kubernetes/example"),
+        "job": kustomization("deploy/kubernetes/job"),
+        "helm": chart(),
+        "helm, narrowed": chart("--values", VALUES / "narrowed.yaml"),
+        "helm, bare": chart("--values", VALUES / "bare.yaml"),
+        "plain": plain("deploy/kubernetes/sidecar.yaml"),
+    }
+
+
+class Promises(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.rendered = everything()
+
+    def each(self):
+        for name, found in self.rendered.items():
+            with self.subTest(name):
+                yield found
+
+    def test_five_lines_are_enough(self):
+        lines = (PROJECT / "deploy/kubernetes/example/kustomization.yaml").read_text()
+        self.assertEqual(len(lines.splitlines()), 5)
+        self.assertIn(f"```yaml\n{lines}```", (PROJECT / "README.md").read_text())
+
+    def test_the_application_is_as_it_was(self):
+        found = kustomization("deploy/kubernetes/example")
+        [before] = plain("deploy/kubernetes/example/application.yaml")
+        after = workload(found)
+        self.assertEqual(after["spec"]["selector"], before["spec"]["selector"])
+        for key, value in before["spec"]["template"]["spec"].items():
+            self.assertEqual(after["spec"]["template"]["spec"][key], value)
+
+    def test_it_starts_first_and_stops_last(self):
+        for found in self.each():
+            self.assertEqual(pod(found)["spec"]["initContainers"][0], sidecar(found))
+            self.assertEqual(sidecar(found)["restartPolicy"], "Always")
+
+    def test_init_containers_of_the_application_come_after_it(self):
+        with tempfile.TemporaryDirectory(dir=PROJECT / "deploy/kubernetes") as directory:
+            directory = pathlib.Path(directory)
+            for kind in ("Deployment", "StatefulSet", "DaemonSet"):
+                legacy = plain("deploy/kubernetes/example/application.yaml")[0]
+                spec = legacy["spec"]["template"]["spec"]
+                spec["initContainers"] = [copy.deepcopy(spec["containers"][0]) | {"name": "migrate"}]
+                legacy["kind"] = kind
+                if kind == "StatefulSet":
+                    legacy["spec"]["serviceName"] = "application"
+                (directory / "application.yaml").write_text(yaml.safe_dump(legacy))
+                (directory / "kustomization.yaml").write_text(
+                    "resources: [application.yaml]\ncomponents: [../sidecar]\n"
+                )
+                [found] = kustomization(directory)
+                names = [one["name"] for one in found["spec"]["template"]["spec"]["initContainers"]]
+                self.assertEqual(names, ["gatepass", "migrate"], kind)
+
+    def test_the_restricted_profile_admits_it(self):
+        for found in self.each():
+            self.assertEqual(violations(pod(found)["spec"]), [])
+            self.assertTrue(sidecar(found)["securityContext"]["readOnlyRootFilesystem"])
+
+    def test_the_check_of_the_profile_can_fail(self):
+        spec = pod(self.rendered["plain"])["spec"]
+        for spoil, word in (
+            (lambda it: it.update(hostNetwork=True), "hostNetwork"),
+            (lambda it: it["volumes"].append({"name": "h", "hostPath": {"path": "/"}}), "hostPath"),
+            (lambda it: it["initContainers"][0].pop("securityContext"), "runAsNonRoot"),
+            (lambda it: it["containers"][0]["securityContext"].pop("capabilities"), "capabilities"),
+        ):
+            spoilt = copy.deepcopy(spec)
+            spoil(spoilt)
+            self.assertIn(word, " ".join(violations(spoilt)))
+
+    def test_applications_call_on_loopback_alone(self):
+        for found in self.each():
+            container = sidecar(found)
+            # The listener is no container port: nobody is invited.
+            self.assertEqual([port["containerPort"] for port in container["ports"]], [9090])
+            settings = {one["name"]: one["value"] for one in container["env"]}
+            host, _, _ = settings["GATEPASS__PROXY__LISTEN"].rpartition(":")
+            self.assertTrue(ipaddress.ip_address(host).is_loopback)
+            # And that goes over whatever the file says.
+            config = '[proxy]\nlisten = "0.0.0.0:8080"\n' + configuration(found)
+            self.assertIn(settings["GATEPASS__PROXY__LISTEN"], checked(config, settings))
+
+    def test_no_secret_stands_in_environment_arguments_or_configuration(self):
+        for found in self.each():
+            container = sidecar(found)
+            self.assertEqual(
+                {one["name"] for one in container["env"]},
+                {"GATEPASS__PROXY__LISTEN", "GATEPASS__ADMIN__LISTEN"},
+            )
+            self.assertNotIn("envFrom", container)
+            self.assertNotIn("command", container)
+            self.assertEqual(container["args"], ["run", "--config", "/etc/gatepass/gatepass.toml"])
+            self.assertNotIn("Secret", [one["kind"] for one in found])
+            for credential in tomllib.loads(configuration(found))["credentials"].values():
+                self.assertNotIn("client_secret", credential)
+
+    def test_secrets_are_a_directory_that_others_cannot_read(self):
+        for found in self.each():
+            mounts = {one["name"]: one for one in sidecar(found)["volumeMounts"]}
+            secret = mounts["gatepass-secret"]
+            self.assertNotIn("subPath", secret)
+            self.assertTrue(all(one["readOnly"] for one in mounts.values()))
+            volumes = {one["name"]: one for one in pod(found)["spec"]["volumes"]}
+            self.assertEqual(volumes["gatepass-secret"]["secret"]["defaultMode"], 0o440)
+            # Root's group is who may read: or that of the pod's fsGroup, which everybody gets.
+            self.assertEqual(sidecar(found)["securityContext"]["runAsGroup"], 0)
+            for credential in tomllib.loads(configuration(found))["credentials"].values():
+                file = pathlib.Path(credential["client_secret_file"])
+                self.assertEqual(str(file.parent), secret["mountPath"])
+            # No other container has it.
+            for other in pod(found)["spec"]["containers"]:
+                self.assertNotIn("volumeMounts", other)
+
+    def test_what_is_mounted_is_what_is_there(self):
+        for found in self.each():
+            volumes = {one["name"]: one for one in pod(found)["spec"]["volumes"]}
+            config_map = only("ConfigMap", found)
+            self.assertEqual(
+                volumes["gatepass-config"]["configMap"]["name"], config_map["metadata"]["name"]
+            )
+            checked(configuration(found), {})
+
+    def test_probes_ask_what_they_should(self):
+        for found in self.each():
+            container = sidecar(found)
+            [port] = container["ports"]
+            for probe, path in (
+                ("startupProbe", "/startupz"),
+                ("readinessProbe", "/readyz"),
+                ("livenessProbe", "/livez"),
+            ):
+                self.assertEqual(
+                    container[probe]["httpGet"], {"path": path, "port": port["name"]}
+                )
+            self.assertLessEqual(len(port["name"]), 15)
+            settings = {one["name"]: one["value"] for one in container["env"]}
+            self.assertEqual(
+                settings["GATEPASS__ADMIN__LISTEN"], f"0.0.0.0:{port['containerPort']}"
+            )
+
+    def test_resources_are_bounded(self):
+        for found in self.each():
+            resources = sidecar(found)["resources"]
+            self.assertIn("memory", resources["limits"])
+            self.assertNotIn("cpu", resources["limits"])
+            self.assertEqual(set(resources["requests"]), {"cpu", "memory"})
+
+    def test_prometheus_is_told_where(self):
+        for name, found in self.rendered.items():
+            annotations = pod(found)["metadata"].get("annotations", {})
+            told = annotations.get("prometheus.io/port")
+            self.assertEqual(told, None if name == "helm, bare" else "9090", name)
+
+    def test_the_network_policy_lets_out_what_is_needed_alone(self):
+        for name in ("kustomize", "job", "helm", "helm, narrowed"):
+            found = self.rendered[name]
+            policy = only("NetworkPolicy", found)["spec"]
+            labels = pod(found)["metadata"]["labels"]
+            self.assertLessEqual(
+                policy["podSelector"]["matchLabels"].items(), labels.items(), name
+            )
+            self.assertEqual(policy["policyTypes"], ["Egress"])
+            names, others = policy["egress"]
+            self.assertEqual({one["port"] for one in names["ports"]}, {53})
+            self.assertEqual([one["port"] for one in others["ports"]], [443])
+            networks = [one["ipBlock"] for one in others["to"]]
+            metadata_service = ipaddress.ip_address("169.254.169.254")
+            self.assertFalse(any(admits(network, metadata_service) for network in networks), name)
+        narrowed = only("NetworkPolicy", self.rendered["helm, narrowed"])
+        [network] = narrowed["spec"]["egress"][1]["to"]
+        self.assertEqual(network["ipBlock"], {"cidr": "203.0.113.0/24"})
+        self.assertNotIn("NetworkPolicy", [one["kind"] for one in self.rendered["helm, bare"]])
+
+    def test_all_ways_lead_to_the_same_container(self):
+        expected = sidecar(self.rendered["kustomize"])
+        for found in self.each():
+            container = dict(sidecar(found))
+            container.pop("imagePullPolicy", None)
+            self.assertEqual(container, expected)
+
+    def test_the_version_is_the_crate_s(self):
+        version = tomllib.loads((PROJECT / "Cargo.toml").read_text())["package"]["version"]
+        for found in self.each():
+            self.assertEqual(sidecar(found)["image"], f"gatepass:{version}")
+        library = yaml.safe_load((PROJECT / "deploy/helm/gatepass/Chart.yaml").read_text())
+        self.assertEqual({library["version"], library["appVersion"]}, {version})
+
+
+class Schema(unittest.TestCase):
+    """What `helm` says to values that are wrong."""
+
+    def refused(self, *flags):
+        with self.assertRaises(AssertionError) as refusal:
+            chart(*flags)
+        return str(refusal.exception)
+
+    def test_mistakes_are_told(self):
+        self.assertIn("/config", self.refused("--set", "gatepass.config="))
+        self.assertIn("/secretName", self.refused("--set", "gatepass.secretName=My Secret"))
+        self.assertIn("secretNames", self.refused("--set", "gatepass.secretNames=other"))
+        self.assertIn("/image/tag", self.refused("--set", "gatepass.image.tag=latest"))
+
+    def test_a_secret_in_the_configuration_is_refused(self):
+        self.assertIn("/config", self.refused("--values", VALUES / "with-secret.yaml"))
+
+
+def configuration(found):
+    return only("ConfigMap", found)["data"]["gatepass.toml"]
+
+
+def checked(config, environment):
+    """What `gatepass check --show` says of it, with a secret where the file names one."""
+    with tempfile.TemporaryDirectory() as directory:
+        secret = pathlib.Path(directory, "client-secret")
+        secret.write_text("s")
+        secret.chmod(0o600)
+        config = config.replace("/run/secrets/gatepass/client-secret", str(secret))
+        pathlib.Path(directory, "gatepass.toml").write_text(config)
+        finished = subprocess.run(
+            [GATEPASS, "check", "--show"],
+            cwd=directory,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        if finished.returncode != 0:
+            raise AssertionError(finished.stderr)
+        return finished.stdout
+
+
+def admits(network, address):
+    """Whether a network policy's block lets this address through."""
+    within = ipaddress.ip_network(network["cidr"])
+    excepted = [ipaddress.ip_network(one) for one in network.get("except", [])]
+    return address in within and not any(address in one for one in excepted)
