@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod exec;
 mod init;
+mod manual;
 mod one_route;
 mod run;
 mod status;
@@ -22,11 +23,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::BuildError;
-use crate::config::{Flags, Layers, OneRoute, Problems};
+use crate::config::{self, Flags, Layers, OneRoute, Problems};
 use crate::runtime;
 use admin_client::AdminArguments;
 use exec::ExecArguments;
 use init::InitArguments;
+use manual::{CompletionsArguments, ManArguments};
 use one_route::CredentialArguments;
 use status::StatusArguments;
 use token::TokenArguments;
@@ -52,6 +54,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Status(arguments) => status::status(arguments),
         Command::Exec(arguments) => exec::exec(arguments),
         Command::Demo(listeners) => demo::demo(listeners),
+        Command::Schema(arguments) => schema(arguments),
+        Command::Completions(arguments) => manual::completions(arguments),
+        Command::Man(arguments) => manual::man(arguments),
     };
     outcome.unwrap_or_else(|failure| {
         let _ = writeln!(io::stderr(), "gatepass: {failure}");
@@ -64,7 +69,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 /// The application calls gatepass in plain HTTP; gatepass adds `Authorization: Bearer …` and
 /// forwards the call to the upstream.
 #[derive(Debug, Parser)]
-#[command(name = "gatepass", version, after_help = EXIT_CODES)]
+#[command(name = "gatepass", version, long_version = BUILD, after_help = EXIT_CODES)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
@@ -116,6 +121,30 @@ enum Command {
     /// and gatepass between the two, all in this process and on this machine's loopback. Prints
     /// each token and each request, and the commands to try.
     Demo(Listeners),
+    /// Print the JSON Schema of the configuration
+    ///
+    /// By it editors complete and check gatepass.toml.
+    Schema(SchemaArguments),
+    /// Print what makes a shell complete gatepass's commands and flags
+    Completions(CompletionsArguments),
+    /// Print the page for man, or write one for each command
+    Man(ManArguments),
+}
+
+#[derive(Debug, Args)]
+struct SchemaArguments {
+    /// Print the page with every key instead, as Markdown
+    #[arg(long)]
+    page: bool,
+}
+
+fn schema(arguments: SchemaArguments) -> Result<u8, Failure> {
+    let text = match arguments.page {
+        true => config::page(),
+        false => config::json_schema(),
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(DONE)
 }
 
 #[derive(Debug, Args)]
@@ -276,6 +305,19 @@ impl From<io::Error> for Failure {
     }
 }
 
+const BUILD: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\ncommit    ",
+    env!("GATEPASS_BUILD_COMMIT"),
+    "\ntarget    ",
+    env!("GATEPASS_BUILD_TARGET"),
+    "\nprofile   ",
+    env!("GATEPASS_BUILD_PROFILE"),
+    "\ncompiler  ",
+    env!("GATEPASS_BUILD_COMPILER"),
+    "\nTLS       rustls with aws-lc-rs",
+);
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done
@@ -284,7 +326,8 @@ Exit codes:
       in time
   70  a fault of gatepass
   78  the configuration is wrong
-  128 + a signal's number: that signal came a second time and ended the process at once";
+  128 + a signal's number: that signal came a second time and ended the process at once
+  exec ends with the exit code of its command";
 
 /// The exit codes of sysexits.h that gatepass uses.
 const DONE: u8 = 0;

@@ -12,6 +12,7 @@ mod layers;
 mod places;
 mod problem;
 mod raw;
+mod reference;
 mod resolve;
 mod scalar;
 
@@ -25,6 +26,7 @@ use rustls::ServerConfig;
 pub use flags::{CREDENTIAL_KEYS, Flags, ONLY_CREDENTIAL, OneRoute};
 pub use layers::Layers;
 pub use problem::{Problem, Problems};
+pub use reference::{json_schema, page};
 
 use crate::{oauth, proxy, server, store, telemetry};
 

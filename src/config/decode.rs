@@ -261,7 +261,7 @@ fn describe(kind: &Kind) -> (String, String) {
         Kind::InvalidType(actual, expected) => (type_of(actual).into(), in_words(expected)),
         _ => (
             "a value that does not fit here".into(),
-            "another one; see the configuration reference in the README".into(),
+            "another one; see docs/configuration.md".into(),
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! The configuration as it is written: the shape and nothing else. What it means is
+//! The configuration as it is written: the shape, and what is said of each key. What it means is
 //! [`resolve`](super::resolve)'s affair. Every key is optional here, so that a missing one is
 //! reported with the others.
 
@@ -7,253 +7,409 @@ use std::collections::BTreeMap;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use super::reference::tables;
 use super::scalar::{
     Count, FileMode, Flag, Number, OneOrMany, Retries, SecretSource, Share, Size, Span,
 };
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Config {
-    pub(super) proxy: Proxy,
-    pub(super) admin: Admin,
-    pub(super) stores: BTreeMap<String, Store>,
-    pub(super) credentials: BTreeMap<String, Credential>,
-    pub(super) routes: Vec<Route>,
-    pub(super) secrets: Secrets,
-    pub(super) shutdown: Shutdown,
-    pub(super) log: Log,
-}
+tables! {
+    Config {
+        proxy: Proxy;
+        admin: Admin;
+        stores: BTreeMap<String, Store>;
+        credentials: BTreeMap<String, Credential>;
+        routes: Vec<Route>;
+        secrets: Secrets;
+        shutdown: Shutdown;
+        log: Log;
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Proxy {
-    pub(super) listen: Option<OneOrMany>,
-    pub(super) workers: Option<Count>,
-    pub(super) trust_network: Option<Flag>,
-    pub(super) names: Option<OneOrMany>,
-    pub(super) allowed_origins: Option<OneOrMany>,
-    pub(super) callers: Callers,
-    pub(super) tls: ListenerTls,
-    pub(super) unix: Unix,
-    pub(super) timeouts: ProxyTimeouts,
-    pub(super) limits: ProxyLimits,
-}
+    Proxy {
+        listen: Option<OneOrMany> = "`127.0.0.1:8080`",
+            "where applications call, see Where applications call in the README: an address or a \
+            list of them";
+        workers: Option<Count> = "`1`",
+            "threads that serve; one is enough for a sidecar";
+        trust_network: Option<Flag> = "`false`",
+            "`true` allows `proxy.listen` to be reachable from other machines although nobody \
+            there has to say who he is; whoever reaches it acts with your credentials";
+        names: Option<OneOrMany> = "none",
+            "further names that requests may be for, beside `localhost`, the loopback addresses \
+            and those listened on; if a listener can be reached from other machines, any name if \
+            there are none";
+        allowed_origins: Option<OneOrMany> = "none",
+            "origins of web pages that may call, such as `http://localhost:3000`";
+        callers: Callers;
+        tls: ListenerTls;
+        unix: Unix;
+        timeouts: ProxyTimeouts;
+        limits: ProxyLimits;
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Callers {
-    pub(super) key: Option<SecretString>,
-    pub(super) key_file: Option<String>,
-    pub(super) key_env: Option<String>,
-    pub(super) key_header: Option<String>,
-    pub(super) uids: Option<Vec<Number>>,
-}
+    Callers {
+        key: Option<SecretString> = "one of three",
+            "the key itself";
+        key_file: Option<String> = "one of three",
+            "a file with a key that every request has to show, read at the start";
+        key_env: Option<String> = "one of three",
+            "an environment variable with it";
+        key_header: Option<String> = "`x-gatepass-key`",
+            "the field that shows it; it goes no further than gatepass";
+        uids: Option<Vec<Number>> = "any",
+            "on Unix sockets: the numbers of the users whose processes may call";
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct ListenerTls {
-    pub(super) cert_file: Option<String>,
-    pub(super) key_file: Option<String>,
-    pub(super) client_ca_file: Option<String>,
-}
+    ListenerTls {
+        cert_file: Option<String> = "none",
+            "for listeners with `tls:`: PEM file with the certificate to show, read at the start";
+        key_file: Option<String> = "none",
+            "PEM file with its key";
+        client_ca_file: Option<String> = "none",
+            "PEM file of the authorities of which each caller there has to show a certificate";
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Unix {
-    pub(super) mode: Option<FileMode>,
-    pub(super) owner: Option<Number>,
-    pub(super) group: Option<Number>,
-}
+    Unix {
+        mode: Option<FileMode> = "`0600`",
+            "of the files of Unix sockets; who may write to one may call";
+        owner: Option<Number> = "gatepass's own",
+            "the number of the user whose file it becomes";
+        group: Option<Number> = "gatepass's own",
+            "the number of its group";
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct ProxyTimeouts {
-    pub(super) header_read: Option<Span>,
-    pub(super) keep_alive: Option<Span>,
-    pub(super) half_closed: Option<Span>,
-    pub(super) drain_upgrades: Option<Span>,
-    pub(super) stalled: Option<Span>,
-}
+    ProxyTimeouts {
+        header_read: Option<Span> = "`10s`",
+            "for a request's head, from its first byte to its last";
+        keep_alive: Option<Span> = "`60s`",
+            "for a connection on which nothing happens";
+        half_closed: Option<Span> = "`5s`",
+            "for the answer, and between two pieces of it, to a caller that has ended its side \
+            of the connection: one that has nothing more to say looks like one that has gone";
+        drain_upgrades: Option<Span> = "`shutdown.grace`",
+            "for a WebSocket to go on once gatepass stops; the application is to connect anew \
+            elsewhere";
+        stalled: Option<Span> = "`5m`",
+            "for a caller who takes nothing more of its answer";
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct ProxyLimits {
-    pub(super) connections: Option<Count>,
-    pub(super) requests: Option<Count>,
-    pub(super) streams: Option<Count>,
-    pub(super) headers: Option<Count>,
-    pub(super) header_bytes: Option<Size>,
-}
+    ProxyLimits {
+        connections: Option<Count> = "`10000`",
+            "open at once; more wait in the kernel's queue";
+        requests: Option<Count> = "`10000`",
+            "under way at once; more are answered with 503";
+        streams: Option<Count> = "`100`",
+            "requests under way on one HTTP/2 connection";
+        headers: Option<Count> = "`100`",
+            "fields of a request";
+        header_bytes: Option<Size> = "`64KiB`",
+            "that buffers may grow to, and so roughly of a request's head; between `8KiB` and \
+            `16MiB`";
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Admin {
-    pub(super) listen: Option<String>,
-    pub(super) quit: Option<Flag>,
-}
+    Admin {
+        listen: Option<String> = "`127.0.0.1:9090`",
+            "where metrics and probes are served; no token can be had there, so it may be wider, \
+            `0.0.0.0:9090` in a pod";
+        quit: Option<Flag> = "`false`",
+            "`true`: `POST /quit` stops gatepass, for Jobs whose application is done; where \
+            `admin.listen` is a loopback address, and never from a web page";
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Store {
-    pub(super) kind: Option<String>,
-    pub(super) directory: Option<String>,
-    pub(super) url: Option<OneOrMany>,
-    pub(super) topology: Option<String>,
-    pub(super) service: Option<String>,
-    pub(super) username: Option<String>,
-    pub(super) password: Option<SecretString>,
-    pub(super) password_file: Option<String>,
-    pub(super) password_env: Option<String>,
-    pub(super) key_file: Option<String>,
-    pub(super) unencrypted: Option<Flag>,
-    pub(super) timeout: Option<Span>,
-    pub(super) tls: Tls,
-}
+    Store {
+        kind: Option<String> = "required",
+            "`redis` (Redis 6 or later, or Valkey) for a fleet, `file` for the processes of one \
+            machine";
+        directory: Option<String> = "required for `file`",
+            "a directory of their own; each credential has a file of mode 600 in it";
+        url: Option<OneOrMany> = "required for `redis`",
+            "`redis://HOST:PORT`, or `rediss://` with TLS, `/N` behind it for another database; \
+            a list of several servers of a Cluster, or of the Sentinels";
+        topology: Option<String> = "`standalone`",
+            "or `sentinel`, `cluster`";
+        service: Option<String> = "none",
+            "with `sentinel`: the name by which the Sentinels know the servers";
+        username: Option<String> = "none",
+            "an ACL user";
+        password: Option<SecretString> = "none",
+            "its password; better in a file";
+        password_file: Option<String> = "none",
+            "a file that holds it, read once at the start";
+        password_env: Option<String> = "none",
+            "the variable that holds it";
+        key_file: Option<String> = "required",
+            "a file with the keys that encrypt what is stored, a line of base64 of 32 random \
+            bytes for each; read again after ten seconds, or when an entry needs another key";
+        unencrypted: Option<Flag> = "`false`",
+            "`true` instead of `key_file` keeps tokens in the clear";
+        timeout: Option<Span> = "`1s`",
+            "for one call; gatepass goes on without the store then";
+        tls: Tls;
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Credential {
-    pub(super) preset: Option<String>,
-    pub(super) environment: Option<String>,
-    pub(super) domain: Option<String>,
-    pub(super) tenant: Option<String>,
-    pub(super) realm: Option<String>,
-    pub(super) authorization_server: Option<String>,
-    pub(super) grant_type: Option<String>,
-    pub(super) token_endpoint: Option<String>,
-    pub(super) issuer: Option<String>,
-    pub(super) token_endpoint_auth_method: Option<String>,
-    pub(super) client_id: Option<String>,
-    pub(super) client_secret: Option<SecretString>,
-    pub(super) client_secret_file: Option<String>,
-    pub(super) client_secret_env: Option<String>,
-    pub(super) previous_client_secret: Option<SecretString>,
-    pub(super) previous_client_secret_file: Option<String>,
-    pub(super) previous_client_secret_env: Option<String>,
-    pub(super) client_assertion_file: Option<String>,
-    pub(super) client_assertion_type: Option<String>,
-    pub(super) private_key_file: Option<String>,
-    pub(super) private_key_id: Option<String>,
-    pub(super) signing_algorithm: Option<String>,
-    pub(super) username: Option<String>,
-    pub(super) password: Option<SecretString>,
-    pub(super) password_file: Option<String>,
-    pub(super) password_env: Option<String>,
-    pub(super) refresh_token: Option<SecretString>,
-    pub(super) refresh_token_file: Option<String>,
-    pub(super) refresh_token_env: Option<String>,
-    pub(super) session_file: Option<String>,
-    pub(super) api_key: Option<SecretString>,
-    pub(super) api_key_file: Option<String>,
-    pub(super) api_key_env: Option<String>,
-    pub(super) refresh_endpoint: Option<String>,
-    pub(super) service_account_file: Option<String>,
-    pub(super) assertion_file: Option<String>,
-    pub(super) assertion_audience: Option<String>,
-    pub(super) assertion_issuer: Option<String>,
-    pub(super) assertion_subject: Option<String>,
-    pub(super) assertion_claims: BTreeMap<String, String>,
-    pub(super) subject_token_file: Option<String>,
-    pub(super) subject_token_type: Option<String>,
-    pub(super) actor_token_file: Option<String>,
-    pub(super) actor_token_type: Option<String>,
-    pub(super) requested_token_type: Option<String>,
-    pub(super) token_file: Option<String>,
-    pub(super) scope: Option<OneOrMany>,
-    pub(super) scope_separator: Option<String>,
-    pub(super) audience: Option<String>,
-    pub(super) resource: Option<OneOrMany>,
-    pub(super) parameters: BTreeMap<String, SecretSource>,
-    pub(super) headers: BTreeMap<String, SecretSource>,
-    pub(super) body_format: Option<String>,
-    pub(super) token_field: Option<OneOrMany>,
-    pub(super) token_type: Option<String>,
-    pub(super) header: Option<String>,
-    pub(super) scheme: Option<String>,
-    pub(super) timeout: Option<Span>,
-    pub(super) default_lifetime: Option<Span>,
-    pub(super) refresh_on_401: Option<String>,
-    pub(super) refreshes_on_401_per_minute: Option<Count>,
-    pub(super) store: Option<String>,
-    pub(super) spread: Option<Share>,
-    pub(super) token_requests_per_hour: Option<Count>,
-    pub(super) verify: Option<Verify>,
-    pub(super) egress_proxy: Option<SecretString>,
-    pub(super) tls: Tls,
-}
+    Credential {
+        preset: Option<String> = "none",
+            "fills in what a provider fixes: `auth0`, `cognito`, `entra`, `envase`, \
+            `fulfillmenttools`, `gdso-tis`, `google-identity-toolkit`, `google-service-account`, \
+            `itc-compliance`, `keycloak`, `masmovil`, `okta`, `salesforce`; what is written \
+            beside it stands, `gatepass check --show` tells the result";
+        environment: Option<String> = "by preset",
+            "of `envase`: `development`, `staging` or `production`";
+        domain: Option<String> = "by preset",
+            "the host of `auth0`, `cognito`, `gdso-tis`, `itc-compliance`, `keycloak`, \
+            `masmovil`, `okta`, `salesforce`";
+        tenant: Option<String> = "by preset",
+            "the directory of `entra`";
+        realm: Option<String> = "by preset",
+            "the realm of `keycloak`";
+        authorization_server: Option<String> = "`default`",
+            "of `okta`: the custom authorization server";
+        grant_type: Option<String> = "`client_credentials`",
+            "the way to a token, see Ways to a token in the README";
+        token_endpoint: Option<String> = "required, or by preset",
+            "where tokens are asked for; `https`, or `http` on loopback";
+        issuer: Option<String> = "none",
+            "instead: the provider that says itself where its token endpoint is (OpenID Connect \
+            Discovery, RFC 8414)";
+        token_endpoint_auth_method: Option<String> = "by what is written",
+            "how the client proves who it is, see Ways to a token in the README";
+        client_id: Option<String> = "required for most",
+            "the client's identifier";
+        client_secret: Option<SecretString> = "one of three",
+            "the secret itself";
+        client_secret_file: Option<String> = "one of three",
+            "a file with the client's secret, read again at each refresh";
+        client_secret_env: Option<String> = "one of three",
+            "an environment variable with the secret, read at the start";
+        previous_client_secret: Option<SecretString> = "one of three, or none",
+            "the secret itself";
+        previous_client_secret_file: Option<String> = "one of three, or none",
+            "a file with the secret before it, which is tried while the provider refuses the \
+            other one";
+        previous_client_secret_env: Option<String> = "one of three, or none",
+            "an environment variable with it";
+        client_assertion_file: Option<String> = "none",
+            "a file with a statement that proves who the client is, made by others, read at each \
+            use";
+        client_assertion_type: Option<String> = "that of RFC 7523",
+            "what such a statement is";
+        private_key_file: Option<String> = "none",
+            "PEM file (PKCS#8) with the key for `private_key_jwt` or `jwt_bearer`, read at each \
+            use";
+        private_key_id: Option<String> = "none",
+            "`kid`: the name by which the provider knows the key";
+        signing_algorithm: Option<String> = "by the key",
+            "`RS256`, `PS256`, `ES256` or `EdDSA`";
+        username: Option<String> = "required for some",
+            "the user that signs in";
+        password: Option<SecretString> = "one of three",
+            "the password itself";
+        password_file: Option<String> = "one of three",
+            "a file with the user's password, read at each sign-in";
+        password_env: Option<String> = "one of three",
+            "an environment variable with the password";
+        refresh_token: Option<SecretString> = "one of three",
+            "the refresh token itself";
+        refresh_token_file: Option<String> = "one of three",
+            "for `refresh_token`: a file with the first refresh token";
+        refresh_token_env: Option<String> = "one of three",
+            "an environment variable with it";
+        session_file: Option<String> = "none",
+            "where the refresh token outlives the process: a file that only its owner can read";
+        api_key: Option<SecretString> = "one of three",
+            "the key itself";
+        api_key_file: Option<String> = "one of three",
+            "for `identity_toolkit`: a file with the project's key";
+        api_key_env: Option<String> = "one of three",
+            "an environment variable with it";
+        refresh_endpoint: Option<String> = "Google's",
+            "for `identity_toolkit`: where refresh tokens are taken";
+        service_account_file: Option<String> = "none",
+            "for `jwt_bearer`: the JSON key file of a Google service account";
+        assertion_file: Option<String> = "none",
+            "for `jwt_bearer`: a file with a statement made by others";
+        assertion_audience: Option<String> = "the token endpoint",
+            "whom statements that gatepass signs are meant for";
+        assertion_issuer: Option<String> = "the account, or `client_id`",
+            "for `jwt_bearer`: who says so";
+        assertion_subject: Option<String> = "none",
+            "for `jwt_bearer`: on whose behalf";
+        assertion_claims: BTreeMap<String, String> = "none",
+            "for `jwt_bearer`: a table of what else is said";
+        subject_token_file: Option<String> = "required for `token_exchange`",
+            "a file with the token that is given";
+        subject_token_type: Option<String> = "a JWT's",
+            "its type (RFC 8693 §3)";
+        actor_token_file: Option<String> = "none",
+            "a file with the token of whoever acts for the subject";
+        actor_token_type: Option<String> = "a JWT's",
+            "its type";
+        requested_token_type: Option<String> = "none",
+            "the type of the token that is wanted";
+        token_file: Option<String> = "none",
+            "instead of a provider: a file that somebody else writes tokens to, read again when \
+            it changes";
+        scope: Option<OneOrMany> = "none",
+            "a string with spaces or a list";
+        scope_separator: Option<String> = "a space",
+            "between several scopes";
+        audience: Option<String> = "none",
+            "the service that the token is meant for";
+        resource: Option<OneOrMany> = "none",
+            "the same by RFC 8707; an address or a list";
+        parameters: BTreeMap<String, SecretSource> = "none",
+            "a table of further parameters; a value is a string, `{ file = \"…\" }` or `{ env = \
+            \"…\" }`";
+        headers: BTreeMap<String, SecretSource> = "none",
+            "a table of header fields of the token request; values likewise";
+        body_format: Option<String> = "`form`",
+            "of the token request; or `json`";
+        token_field: Option<OneOrMany> = "by `grant_type`",
+            "where the token stands in the answer: a name, a JSON pointer, or `.` if it is the \
+            whole answer; of a list, the first that is there. `access_token` for OAuth; `.` for \
+            `token_file`; for the others, names in use";
+        token_type: Option<String> = "`Bearer`, or `any` with `requested_token_type`",
+            "what the answer must call the token, if it calls it anything; `any` for no matter \
+            what";
+        header: Option<String> = "`authorization`",
+            "the field that carries the token to the upstream";
+        scheme: Option<String> = "`Bearer`",
+            "the word before the token; empty for none";
+        timeout: Option<Span> = "`10s`",
+            "for one attempt to get a token as a whole";
+        default_lifetime: Option<Span> = "`5m`",
+            "of tokens whose answer does not say how long they live";
+        refresh_on_401: Option<String> = "`always`",
+            "whether a 401 of an upstream fetches a new token: `always`, `invalid_token` (if its \
+            `WWW-Authenticate` says so), `never`";
+        refreshes_on_401_per_minute: Option<Count> = "`4`",
+            "how many such refreshes there are at most";
+        store: Option<String> = "`memory`",
+            "the name of a store in which replicas share this credential's tokens, see A fleet \
+            in the README; `memory` shares nothing";
+        spread: Option<Share> = "`10%`",
+            "the part of a token's life over which replicas spread their refreshes, up to `70%`";
+        token_requests_per_hour: Option<Count> = "no limit",
+            "how many token requests an hour there may be, unless the token would die";
+        verify: Option<Verify>;
+        egress_proxy: Option<SecretString> = "none",
+            "an HTTP proxy on the way to the provider; variables such as `HTTPS_PROXY` are not \
+            looked at";
+        tls: Tls;
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Verify {
-    pub(super) jwks_uri: Option<String>,
-    pub(super) issuer: Option<String>,
-    pub(super) audience: Option<OneOrMany>,
-}
+    Verify {
+        jwks_uri: Option<String> = "by `issuer`",
+            "checks tokens by the keys that are published there";
+        issuer: Option<String> = "by `issuer`",
+            "who must have issued them; this or the audience must be known";
+        audience: Option<OneOrMany> = "any",
+            "whom they must be meant for: one name, or a list of which one must fit";
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Route {
-    pub(super) name: Option<String>,
-    pub(super) host: Option<OneOrMany>,
-    pub(super) path: Option<String>,
-    pub(super) methods: Option<OneOrMany>,
-    pub(super) strip_path: Option<Flag>,
-    pub(super) upstream: Option<String>,
-    pub(super) credential: Option<String>,
-    pub(super) tls: Tls,
-    pub(super) protocol: Option<String>,
-    pub(super) timeouts: RouteTimeouts,
-    pub(super) max_connections: Option<Count>,
-    pub(super) max_idle_connections: Option<Count>,
-    pub(super) max_body: Option<Size>,
-    pub(super) retries: Option<Retries>,
-    pub(super) replay_limit: Option<Size>,
-    pub(super) forwarded: Option<String>,
-    pub(super) headers: BTreeMap<String, SecretSource>,
-    pub(super) remove_headers: Option<OneOrMany>,
-    pub(super) response_headers: BTreeMap<String, SecretSource>,
-    pub(super) remove_response_headers: Option<OneOrMany>,
-    pub(super) keep_host: Option<Flag>,
-    pub(super) rewrite_location: Option<Flag>,
-}
+    Route {
+        name: Option<String> = "from the path",
+            "what metrics and messages call the route";
+        host: Option<OneOrMany> = "any",
+            "match only requests for this host, or for one of a list";
+        path: Option<String> = "required",
+            "a path prefix on segment boundaries: `/a` covers `/a` and `/a/b`, not `/ab`; the \
+            longest wins";
+        methods: Option<OneOrMany> = "any",
+            "match only these methods";
+        strip_path: Option<Flag> = "`false`",
+            "takes the prefix off before the request is sent on; with a path in `upstream` it is \
+            replaced by that";
+        upstream: Option<String> = "required",
+            "`http://`, `https://`, `h2c://` (HTTP/2 without TLS) or `unix:/path`; a path in one \
+            of the first three is put in front of every request's";
+        credential: Option<String> = "required",
+            "the credential's name, or `none` to add no token";
+        tls: Tls;
+        protocol: Option<String> = "`auto`",
+            "`auto`: HTTP/2 for what came by it, if an `https://` upstream speaks it; `http1`: \
+            never; `http2`: for all requests but WebSocket, if it speaks it";
+        timeouts: RouteTimeouts;
+        max_connections: Option<Count> = "`10000`",
+            "upstream connections, for each worker; more are answered with 503";
+        max_idle_connections: Option<Count> = "`128`",
+            "upstream connections kept for later requests, for each worker";
+        max_body: Option<Size> = "none",
+            "of a request; a larger one is answered with 413";
+        retries: Option<Retries> = "`1`",
+            "how often a request that may be repeated is tried again on a fresh connection after \
+            one failed; `10` at most";
+        replay_limit: Option<Size> = "`64KiB`",
+            "bodies up to this size are kept, to send them again after a 401 or on a fresh \
+            connection";
+        forwarded: Option<String> = "`none`",
+            "what the upstream is told about the caller: `forwarded` (RFC 7239) or `x-forwarded` \
+            (`X-Forwarded-For`, `-Host`, `-Proto`); what the caller says itself stays, and this \
+            is added";
+        headers: BTreeMap<String, SecretSource> = "none",
+            "a table of fields that every request gets, such as a static API key; values as in \
+            `credentials.NAME.parameters`, read once at the start";
+        remove_headers: Option<OneOrMany> = "none",
+            "fields that are taken off every request";
+        response_headers: BTreeMap<String, SecretSource> = "none",
+            "a table of fields that every answer gets; values as in `routes[].headers`";
+        remove_response_headers: Option<OneOrMany> = "none",
+            "fields that are taken off every answer";
+        keep_host: Option<Flag> = "`false`",
+            "`true` sends the caller's `Host` instead of the upstream's";
+        rewrite_location: Option<Flag> = "`true`",
+            "a `Location` that leads to the upstream becomes the path by which gatepass leads \
+            there";
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RouteTimeouts {
-    pub(super) first_token: Option<Span>,
-    pub(super) connect: Option<Span>,
-    pub(super) response_head: Option<Span>,
-    pub(super) idle: Option<Span>,
-    pub(super) request: Option<Span>,
-    pub(super) keep_alive: Option<Span>,
-    pub(super) connection_age: Option<Span>,
-}
+    RouteTimeouts {
+        first_token: Option<Span> = "none",
+            "for requests that come before the credential has its first token; without it they \
+            are answered with 503 at once";
+        connect: Option<Span> = "`5s`",
+            "for name look-up, TCP and TLS together";
+        response_head: Option<Span> = "`60s`",
+            "from the end of the request to the head of the answer";
+        idle: Option<Span> = "`5m`",
+            "between two pieces of a body, in either direction";
+        request: Option<Span> = "none",
+            "from the head of a request to the end of its answer (WebSocket apart); streams may \
+            last, so there is none by default";
+        keep_alive: Option<Span> = "`30s`",
+            "for an upstream connection that is not in use";
+        connection_age: Option<Span> = "`10m`",
+            "for an upstream connection to take its last request, so that a name that leads \
+            elsewhere is followed";
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Tls {
-    pub(super) ca_file: Option<String>,
-    pub(super) server_name: Option<String>,
-    pub(super) client_cert_file: Option<String>,
-    pub(super) client_key_file: Option<String>,
-}
+    Tls {
+        ca_file: Option<String> = "the machine's",
+            "PEM file of the only authorities to trust there";
+        server_name: Option<String> = "that of `upstream`",
+            "of routes: the name to ask for (SNI), which the certificate has to have";
+        client_cert_file: Option<String> = "none",
+            "PEM file with the certificate to show there, read at the start";
+        client_key_file: Option<String> = "none",
+            "PEM file with its key";
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Secrets {
-    pub(super) readable_by_others: Option<String>,
-}
+    Secrets {
+        readable_by_others: Option<String> = "`warn`",
+            "what to do about files with secrets that every user of the machine can read: \
+            `refuse`, `warn` or `allow`";
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Shutdown {
-    pub(super) delay: Option<Span>,
-    pub(super) grace: Option<Span>,
-}
+    Shutdown {
+        delay: Option<Span> = "none",
+            "after SIGTERM or SIGINT: not ready, and yet serving, until those who spread load \
+            have noticed";
+        grace: Option<Span> = "`30s`",
+            "after that, for requests in flight";
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Log {
-    pub(super) level: Option<String>,
-    pub(super) format: Option<String>,
+    Log {
+        level: Option<String> = "`info`",
+            "of gatepass's own events: `error`, `warn`, `info`, `debug`, `trace`";
+        format: Option<String> = "`auto`",
+            "`text` on a terminal and `json` elsewhere";
+    }
 }

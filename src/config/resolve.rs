@@ -9,6 +9,7 @@ mod revision;
 mod route;
 mod secret;
 mod store;
+mod words;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use crate::{proxy, server};
 pub(super) use listener::admin_address;
 pub(super) use preset::names as presets;
 pub(super) use secret::is_surely_a_path;
+pub(super) use words::words;
 
 /// Resolves everything that can be resolved. `None`, or a report that is not clean, means that
 /// something cannot.

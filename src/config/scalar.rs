@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 
 /// What a value is made of. `EXPECTED` completes the sentence "expected …".
-trait Scalar: Sized {
+pub(super) trait Scalar: Sized {
     const EXPECTED: &'static str;
 
     fn from_text(text: &str) -> Option<Self>;
@@ -113,6 +113,10 @@ impl Scalar for Number {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Retries(pub(super) u32);
 
+impl Retries {
+    pub(super) const MOST: u32 = 10;
+}
+
 impl Scalar for Retries {
     const EXPECTED: &'static str = "a whole number from 0 to 10";
 
@@ -123,7 +127,7 @@ impl Scalar for Retries {
     fn from_number(number: u64) -> Option<Self> {
         let number = u32::try_from(number).ok()?;
         // Each one is a connection more to an upstream that is in trouble already.
-        (number <= 10).then_some(Self(number))
+        (number <= Self::MOST).then_some(Self(number))
     }
 }
 

@@ -11,22 +11,83 @@ fn help() {
 
 #[test]
 fn help_of_each_command() {
-    for command in [
-        "init", "run", "check", "token", "status", "exec", "wait", "demo",
-    ] {
+    for command in COMMANDS {
         let finished = run(&[command, "--help"], &[]);
         assert_eq!(finished.code, Some(0));
         insta::assert_snapshot!(format!("help_{command}"), finished.stdout);
     }
 }
 
+const COMMANDS: [&str; 11] = [
+    "init",
+    "run",
+    "check",
+    "token",
+    "status",
+    "exec",
+    "wait",
+    "demo",
+    "schema",
+    "completions",
+    "man",
+];
+
 #[test]
 fn version() {
-    let finished = run(&["--version"], &[]);
+    let short = run(&["-V"], &[]).stdout;
+    let first = concat!("gatepass ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(short, first);
+    let long = run(&["--version"], &[]).stdout;
+    assert!(long.starts_with(first), "{long}");
+    let names: Vec<_> = long
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert_eq!(names, ["commit", "target", "profile", "compiler", "TLS"]);
+    // Nothing of the machine that it was built on.
+    assert!(!long.contains('/'), "{long}");
+}
+
+#[test]
+fn completions_know_the_commands() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = run(&["completions", shell], &[]);
+        assert_eq!(script.code, Some(0), "{}", script.stderr);
+        assert!(script.stdout.contains("print-config"), "{shell}");
+    }
+    // What bash itself makes of it.
+    let script = run(&["completions", "bash"], &[]).stdout;
+    let typed = "COMP_WORDS=(gatepass run --print); COMP_CWORD=2; COMP_LINE='gatepass run --print'; \
+                 _gatepass gatepass --print run; echo \"${COMPREPLY[*]}\"";
+    let bash = std::process::Command::new("bash")
+        .args(["-c", &format!("{script}\n{typed}")])
+        .output();
+    let bash = bash.unwrap();
     assert_eq!(
-        finished.stdout,
-        concat!("gatepass ", env!("CARGO_PKG_VERSION"), "\n")
+        String::from_utf8_lossy(&bash.stdout),
+        "--print-config\n",
+        "{bash:?}"
     );
+}
+
+#[test]
+fn pages_for_man() {
+    let page = run(&["man"], &[]);
+    assert_eq!(page.code, Some(0), "{}", page.stderr);
+    for part in [".TH gatepass 1", "gatepass\\-run(1)", "Exit codes:"] {
+        assert!(page.stdout.contains(part), "{part}: {}", page.stdout);
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().display().to_string();
+    let written = run(&["man", "--directory", &path], &[]);
+    assert_eq!(written.code, Some(0), "{}", written.stderr);
+    for page in ["gatepass.1", "gatepass-run.1", "gatepass-token.1"] {
+        assert!(directory.path().join(page).exists(), "{page}");
+    }
+    let nowhere = run(&["man", "--directory", "no/such"], &[]);
+    assert_eq!(nowhere.code, Some(69));
+    insta::assert_snapshot!(nowhere.stderr, @"gatepass: the pages cannot be written into no/such: No such file or directory (os error 2); make the directory, or name another");
 }
 
 #[test]

@@ -15,11 +15,12 @@ use http::header::AUTHORIZATION;
 use super::super::decode::{Path, Report};
 use super::super::raw;
 use super::super::scalar::{Count, Share, value_or};
+use super::words::names;
 use super::{
     LEGAL_NAME, TrustedRoots, at_most, choice, endpoint, is_legal_name, preset, revision, route,
     secret, store,
 };
-use crate::oauth::{AnswerSettings, Origin, Secret, Settings, TokenLocation};
+use crate::oauth::{AnswerSettings, Origin, Secret, Settings, SigningAlgorithm, TokenLocation};
 use crate::store::MOST_PER_HOUR;
 use crate::token::schedule::Spread;
 use crate::token::{RefusalSettings, RefusedBy};
@@ -122,6 +123,18 @@ pub(super) fn known_stores(credentials: &BTreeMap<String, raw::Credential>, repo
                 );
             }
         }
+    }
+}
+
+/// The words of a key that takes one of a few; none if it takes any text.
+pub(super) fn words(key: &str) -> Vec<&'static str> {
+    match key {
+        "grant_type" => names(&Way::NAMES),
+        "token_endpoint_auth_method" => names(&client::METHODS),
+        "body_format" => names(&request::BODY_FORMATS),
+        "signing_algorithm" => names(&SigningAlgorithm::NAMES),
+        "refresh_on_401" => names(&RefusedBy::NAMES),
+        _ => Vec::new(),
     }
 }
 

@@ -11,13 +11,13 @@ use super::choice;
 
 /// What to do about one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Policy {
+pub(super) enum Policy {
     Refuse,
     Warn,
     Allow,
 }
 
-const POLICIES: [(&str, Policy); 3] = [
+pub(super) const POLICIES: [(&str, Policy); 3] = [
     ("refuse", Policy::Refuse),
     ("warn", Policy::Warn),
     ("allow", Policy::Allow),

@@ -343,13 +343,13 @@ const NOT_OF_UPSTREAM: &[&str] = &[
 
 const CREDENTIAL: &str = "the name of one of the credentials, or \"none\" to add no token";
 
-const PROTOCOLS: [(&str, Protocol); 3] = [
+pub(super) const PROTOCOLS: [(&str, Protocol); 3] = [
     ("auto", Protocol::AsCalled),
     ("http1", Protocol::Http1),
     ("http2", Protocol::Http2),
 ];
 
-const FORWARDED: [(&str, Forwarded); 3] = [
+pub(super) const FORWARDED: [(&str, Forwarded); 3] = [
     ("none", Forwarded::Nothing),
     ("forwarded", Forwarded::Standard),
     ("x-forwarded", Forwarded::XForwarded),

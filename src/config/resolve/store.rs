@@ -337,13 +337,13 @@ const KEYS_OF_REDIS: [&str; 8] = [
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Word {
+pub(super) enum Word {
     Standalone,
     Sentinel,
     Cluster,
 }
 
-const TOPOLOGIES: [(&str, Word); 3] = [
+pub(super) const TOPOLOGIES: [(&str, Word); 3] = [
     ("standalone", Word::Standalone),
     ("sentinel", Word::Sentinel),
     ("cluster", Word::Cluster),

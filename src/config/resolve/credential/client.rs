@@ -10,7 +10,7 @@ use crate::oauth::{ClientAuthentication, KeySource, Secret, SigningAlgorithm, Si
 
 /// The methods by name: the registered one of RFC 7591 §2, or one of our own where there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Method {
+pub(super) enum Method {
     SecretBasic,
     SecretBasicRaw,
     SecretPost,
@@ -20,7 +20,7 @@ enum Method {
     Nothing,
 }
 
-const METHODS: [(&str, Method); 8] = [
+pub(super) const METHODS: [(&str, Method); 8] = [
     ("client_secret_basic", Method::SecretBasic),
     ("client_secret_basic_raw", Method::SecretBasicRaw),
     ("client_secret_post", Method::SecretPost),

@@ -84,7 +84,7 @@ fn parameters(
     resolved.into_iter().collect()
 }
 
-const BODY_FORMATS: [(&str, BodyFormat); 2] =
+pub(super) const BODY_FORMATS: [(&str, BodyFormat); 2] =
     [("form", BodyFormat::Form), ("json", BodyFormat::Json)];
 
 /// Fields of a token request that gatepass sets itself.

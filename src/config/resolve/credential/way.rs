@@ -20,7 +20,7 @@ pub(super) enum Way {
 
 impl Way {
     /// The registered names, short ones for those that are long, and our own for what is no OAuth.
-    const NAMES: [(&'static str, Self); 10] = [
+    pub(super) const NAMES: [(&'static str, Self); 10] = [
         ("client_credentials", Self::ClientCredentials),
         ("password", Self::Password),
         ("refresh_token", Self::RefreshToken),

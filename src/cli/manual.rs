@@ -1,0 +1,53 @@
+//! What gatepass says of its own command line: completions for shells and pages for `man`.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use super::{CommandLine, DONE, Failure};
+
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArguments {
+    /// The shell
+    shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ManArguments {
+    /// Write gatepass.1 and a page for each command into this directory
+    #[arg(long, value_name = "DIRECTORY")]
+    directory: Option<PathBuf>,
+}
+
+pub(super) fn completions(arguments: CompletionsArguments) -> Result<u8, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(
+        arguments.shell,
+        &mut CommandLine::command(),
+        NAME,
+        &mut script,
+    );
+    io::stdout().write_all(&script)?;
+    Ok(DONE)
+}
+
+pub(super) fn man(arguments: ManArguments) -> Result<u8, Failure> {
+    let command = CommandLine::command();
+    let Some(directory) = arguments.directory else {
+        let mut page = Vec::new();
+        clap_mangen::Man::new(command).render(&mut page)?;
+        io::stdout().write_all(&page)?;
+        return Ok(DONE);
+    };
+    clap_mangen::generate_to(command, &directory).map_err(|error| {
+        Failure::Unavailable(format!(
+            "the pages cannot be written into {}: {error}; make the directory, or name another",
+            directory.display()
+        ))
+    })?;
+    Ok(DONE)
+}
+
+const NAME: &str = "gatepass";

@@ -1,0 +1,88 @@
+//! The JSON Schema (draft 2020-12), by which editors complete and check `gatepass.toml`.
+
+use serde_json::{Map, Value, json};
+
+use super::super::resolve::words;
+use super::{Key, Kind};
+
+pub(super) fn schema(root: &Kind) -> String {
+    let mut schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "gatepass.toml",
+        "description": "The configuration of gatepass. Some mistakes only `gatepass check` can tell.",
+    });
+    if let (Some(all), Value::Object(of_root)) = (schema.as_object_mut(), of(root, "")) {
+        all.extend(of_root);
+    }
+    format!("{schema:#}\n")
+}
+
+/// What may stand at a path.
+fn of(kind: &Kind, path: &str) -> Value {
+    match kind {
+        Kind::Text => match words(path).as_slice() {
+            [] => json!({ "type": "string" }),
+            words => json!({ "type": "string", "enum": words }),
+        },
+        Kind::TextLike(_) => json!({ "type": "string" }),
+        Kind::Number(least, u64::MAX) => json!({ "type": "integer", "minimum": least }),
+        Kind::Number(least, most) => {
+            json!({ "type": "integer", "minimum": least, "maximum": most })
+        }
+        Kind::NumberOr(_) => json!({ "type": ["integer", "string"], "minimum": 0 }),
+        Kind::Flag => json!({ "type": "boolean" }),
+        Kind::OneOrMany => {
+            json!({ "type": ["string", "array"], "items": { "type": "string" } })
+        }
+        Kind::SecretSource => {
+            let table = |key: &str| {
+                json!({
+                    "type": "object",
+                    "properties": { key: { "type": "string" } },
+                    "required": [key],
+                    "additionalProperties": false,
+                })
+            };
+            json!({ "anyOf": [{ "type": "string" }, table("file"), table("env")] })
+        }
+        Kind::Table(keys) => {
+            let properties: Map<_, _> = keys
+                .iter()
+                .map(|key| (key.name.to_owned(), with_words(key, path)))
+                .collect();
+            json!({
+                "type": "object",
+                "properties": properties,
+                "additionalProperties": false,
+            })
+        }
+        Kind::Named(inner) => json!({
+            "type": "object",
+            "additionalProperties": of(inner, &format!("{path}.NAME")),
+        }),
+        Kind::List(inner) => json!({
+            "type": "array",
+            "items": of(inner, &format!("{path}[]")),
+        }),
+    }
+}
+
+/// A key with what is said of it.
+fn with_words(key: &Key, path: &str) -> Value {
+    let path = match path {
+        "" => key.name.to_owned(),
+        _ => format!("{path}.{}", key.name),
+    };
+    let mut schema = of(&key.kind, &path);
+    if let Some(schema) = schema.as_object_mut()
+        && !key.meaning.is_empty()
+    {
+        let form = match key.kind {
+            Kind::TextLike(form) | Kind::NumberOr(form) => format!(" Written as {form}."),
+            _ => String::new(),
+        };
+        let description = format!("{}.{form} Default: {}.", key.meaning, key.default);
+        schema.insert("description".into(), description.into());
+    }
+    schema
+}

@@ -1,0 +1,25 @@
+//! The keys that take one of a few words, and which.
+
+use super::{FORMATS, LEVELS, credential, exposure, preset, route, store};
+
+/// The words of a key, such as `log.level`; none if it takes any text.
+pub(in super::super) fn words(path: &str) -> Vec<&'static str> {
+    match path {
+        "log.level" => names(&LEVELS),
+        "log.format" => names(&FORMATS),
+        "secrets.readable_by_others" => names(&exposure::POLICIES),
+        "routes[].protocol" => names(&route::PROTOCOLS),
+        "routes[].forwarded" => names(&route::FORWARDED),
+        "stores.NAME.topology" => names(&store::TOPOLOGIES),
+        "credentials.NAME.preset" => preset::names().collect(),
+        _ => match path.strip_prefix("credentials.NAME.") {
+            Some(key) => credential::words(key),
+            None => Vec::new(),
+        },
+    }
+}
+
+/// The words of a list that is looked up in.
+pub(super) fn names<T>(known: &[(&'static str, T)]) -> Vec<&'static str> {
+    known.iter().map(|(name, _)| *name).collect()
+}
