@@ -25,6 +25,9 @@ struct Arguments {
     /// Plays this many replicas only, and not all the tables.
     #[arg(long)]
     replicas: Option<usize>,
+    /// Plays only what happens with these words in its name.
+    #[arg(long, default_value = "")]
+    only: String,
     /// How long it is played.
     #[arg(long, default_value_t = 24)]
     hours: u32,
@@ -55,6 +58,12 @@ fn main() {
     let sizes = match arguments.replicas {
         Some(replicas) => vec![replicas],
         None => vec![1, 10, 100, 1_000, 10_000],
+    };
+    let only = &arguments.only;
+    let table = |what: &str, scenario| {
+        if what.contains(only) {
+            table(what, scenario);
+        }
     };
     println!("{HEADER}");
     for replicas in sizes {
@@ -96,8 +105,8 @@ fn main() {
 fn table(what: &str, scenario: Scenario) {
     let clients = [
         ("naive", Client::Naive),
-        ("alone, spread 10%", Client::Alone { spread: 0.1 }),
-        ("alone, spread 70%", Client::Alone { spread: 0.7 }),
+        ("alone, spread 10%", Client::Alone { spread: Some(0.1) }),
+        ("alone", Client::Alone { spread: None }),
         ("with a store", Client::Shared),
     ];
     for (name, client) in clients {

@@ -48,8 +48,9 @@ pub struct Scenario {
 pub enum Client {
     /// Asks when its token ends, and every ten seconds until there is another.
     Naive,
-    /// gatepass by itself, spreading its refreshes over a part of the life.
-    Alone { spread: f64 },
+    /// gatepass by itself, spreading its refreshes as far as it does by default, or over this part of
+    /// the life.
+    Alone { spread: Option<f64> },
     /// gatepass with a store.
     Shared,
 }
@@ -158,7 +159,10 @@ impl Play {
                 let naive = naive(Rc::clone(&self.provider), writer);
                 return (reader, tokio::task::spawn_local(naive));
             }
-            Client::Alone { spread } => (Box::new(provider), Spread::over(spread)),
+            Client::Alone { spread } => {
+                let spread = spread.map_or_else(Spread::default, Spread::over);
+                (Box::new(provider), spread)
+            }
             Client::Shared => (Box::new(self.shared(provider)), Spread::default()),
         };
         let refresher = Refresher::new(

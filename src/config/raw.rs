@@ -286,8 +286,8 @@ tables! {
         store: Option<String> = "`memory`",
             "the name of a store in which replicas share this credential's tokens, see A fleet \
             in the README; `memory` shares nothing";
-        spread: Option<Share> = "`10%`",
-            "the part of a token's life over which replicas spread their refreshes, up to `70%`";
+        spread: Option<Share> = "`70%`; `10%` of lives below ten minutes",
+            "the part of a token's life over which replicas spread their first refresh, up to `70%`";
         token_requests_per_hour: Option<Count> = "no limit",
             "how many token requests an hour there may be, unless the token would die";
         verify: Option<Verify>;

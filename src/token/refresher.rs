@@ -167,7 +167,7 @@ impl Refresher {
         let asked = Moment::now();
         let outcome = self.while_expiring(self.source.fetch(occasion)).await;
         self.metrics.attempted(asked.at.elapsed());
-        let next_attempt = match outcome.and_then(|fetched| self.prepare(&fetched, asked)) {
+        let next_attempt = match outcome.and_then(|fetched| self.prepare(&fetched, asked, occasion)) {
             Ok(token) => self.publish(token, asked.at),
             Err(error) => self.endure(error),
         };
@@ -175,8 +175,13 @@ impl Refresher {
         next_attempt
     }
 
-    fn prepare(&self, fetched: &FetchedToken, asked: Moment) -> Result<AccessToken, FetchError> {
-        let early = self.early();
+    fn prepare(
+        &self,
+        fetched: &FetchedToken,
+        asked: Moment,
+        occasion: Occasion,
+    ) -> Result<AccessToken, FetchError> {
+        let early = self.early(fetched.lifetime, occasion);
         let generation = self.generation.get() + 1;
         let token = AccessToken::new(fetched, asked, early, generation).map_err(|_| {
             FetchError::new(
@@ -199,13 +204,14 @@ impl Refresher {
         Ok(token)
     }
 
-    /// The part of the next token's life by which it is refreshed early. A token that others have as
-    /// well is renewed by whoever comes first, for all of them: there is nothing to spread.
-    fn early(&self) -> f64 {
+    /// The part of the next token's life by which it is refreshed early. What demands a token here may
+    /// demand one of every replica in the same second.
+    fn early(&self, lifetime: Duration, occasion: Occasion) -> f64 {
         let jitter = self.random.borrow_mut().f64();
+        let has_place = self.in_turn.get() && occasion == Occasion::Due;
         match self.source.is_shared() {
-            true => Spread::default().early(true, jitter),
-            false => self.spread.early(!self.in_turn.get(), jitter),
+            true => Spread::early_of_shared(jitter),
+            false => self.spread.early(lifetime, !has_place, jitter),
         }
     }
 

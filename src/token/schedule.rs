@@ -23,16 +23,10 @@ pub fn refresh_after(lifetime: Duration, refresh_in: Option<Duration>, early: f6
     latest.saturating_sub(lifetime.mul_f64(early)).max(earliest)
 }
 
-/// How far replicas spread their refreshes: parts of a token's life.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Spread {
-    /// For the first refresh after a start or an outage, when others may have begun in the same
-    /// second.
-    first: f64,
-    /// From then on. One that has a place of its own in a wide spread keeps it: drawn anew each
-    /// time, the places would heap up by chance.
-    later: f64,
-}
+/// How far replicas spread their refreshes over a token's life. The default is all that a long life
+/// allows, and a tenth of a short one.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Spread(Option<f64>);
 
 impl Spread {
     /// No wider than leaves a tenth of the life to a token.
@@ -40,26 +34,30 @@ impl Spread {
 
     /// Over this part of the life, [`Self::WIDEST`] at most.
     pub fn over(part: f64) -> Self {
-        Self {
-            first: part.clamp(0.0, Self::WIDEST),
-            later: part.clamp(0.0, KEPT_PLACE),
-        }
+        Self(Some(part.clamp(0.0, Self::WIDEST)))
     }
 
     /// The part of the life by which a refresh is earlier, with `jitter` between 0 and 1.
-    pub fn early(self, is_first: bool, jitter: f64) -> f64 {
-        let part = if is_first { self.first } else { self.later };
+    ///
+    /// `is_first` if others may have got their tokens in the same second: after a start or an outage.
+    /// From then on a replica keeps the place that it has among them. Drawn anew each time, places
+    /// would heap up by chance in one second or another.
+    pub fn early(self, lifetime: Duration, is_first: bool, jitter: f64) -> f64 {
+        let is_long = lifetime >= LONG_LIFE;
+        let part = match self.0 {
+            Some(part) if is_first => part,
+            None if is_first && is_long => Self::WIDEST,
+            // Replicas are few to a place, or their lives short: a little disorder costs nothing.
+            None if !is_long => TENTH,
+            Some(_) | None => 0.0,
+        };
         part * jitter.clamp(0.0, 1.0)
     }
-}
 
-/// A tenth of the life, drawn anew each time: enough for a handful of replicas.
-impl Default for Spread {
-    fn default() -> Self {
-        Self {
-            first: 0.1,
-            later: 0.1,
-        }
+    /// The same for a token that others have as well: whoever is first renews it for all of them, so
+    /// there is nothing to spread but who that is.
+    pub fn early_of_shared(jitter: f64) -> f64 {
+        TENTH * jitter.clamp(0.0, 1.0)
     }
 }
 
@@ -116,8 +114,10 @@ impl Pace {
 /// What a refresh leaves for its own duration and for [`ROUNDING`] in lives that can afford it.
 const RESERVE: Duration = Duration::from_millis(1_500);
 
-/// What is left of a wide [`Spread`] once a replica has its place.
-const KEPT_PLACE: f64 = 0.01;
+/// From this on a refresh more at the start is nothing beside those of a day.
+const LONG_LIFE: Duration = Duration::from_secs(600);
+
+const TENTH: f64 = 0.1;
 
 /// By how much a provider may have rounded a token's end down.
 const ROUNDING: Duration = Duration::from_secs(1);
@@ -176,14 +176,24 @@ mod tests {
 
     #[test]
     fn a_wide_spread_is_for_the_first_refresh() {
-        let spread = Spread::over(0.5);
-        assert_eq!(spread.early(true, 1.0), 0.5);
-        assert_eq!(spread.early(false, 1.0), 0.01);
         let hour = Duration::from_secs(3600);
-        let earliest = refresh_after(hour, None, spread.early(true, 1.0));
+        let spread = Spread::over(0.5);
+        assert_eq!(spread.early(hour, true, 1.0), 0.5);
+        assert_eq!(spread.early(hour, false, 1.0), 0.0);
+        let earliest = refresh_after(hour, None, spread.early(hour, true, 1.0));
         assert_eq!(earliest.as_secs(), 18 * 60);
-        assert_eq!(Spread::over(7.0).early(true, 1.0), Spread::WIDEST);
-        assert_eq!(Spread::default().early(false, 1.0), 0.1);
+        assert_eq!(Spread::over(7.0).early(hour, true, 1.0), Spread::WIDEST);
+    }
+
+    #[test]
+    fn by_default_long_lives_spread_as_far_as_they_can() {
+        let spread = Spread::default();
+        let (long, short) = (LONG_LIFE, LONG_LIFE - Duration::from_secs(1));
+        assert_eq!(spread.early(long, true, 1.0), Spread::WIDEST);
+        assert_eq!(spread.early(long, false, 1.0), 0.0);
+        for is_first in [true, false] {
+            assert_eq!(spread.early(short, is_first, 1.0), 0.1);
+        }
     }
 
     fn any_lifetime() -> impl Strategy<Value = Duration> {
