@@ -43,6 +43,7 @@ use tracing::{error, info};
 use crate::proxy::Routing;
 use crate::readiness::{Finding, Readiness};
 use crate::server::{CallerBody, Peer};
+use crate::store::Standings;
 use crate::token::Credentials;
 
 type Answer = Response<Full<Bytes>>;
@@ -55,6 +56,8 @@ pub struct Admin {
     pub readiness: Readiness,
     /// The credentials that can be refreshed.
     pub credentials: Credentials,
+    /// How their sharing stands.
+    pub standings: Standings,
     /// Where the routes at work are found.
     pub published: Arc<ArcSwap<Routing>>,
     /// Since when the process is at work.
@@ -256,6 +259,7 @@ fn look(admin: &Admin) -> status::Status {
         &admin.registry,
         &admin.readiness,
         &admin.credentials.all(),
+        &admin.standings,
         admin.published.load().table.descriptions(),
         admin.started,
     )

@@ -25,7 +25,7 @@ use crate::readiness::{Finding, Readiness, StartupGuard};
 use crate::runtime::{self, WorkerPanicked, Workers, supervise};
 use crate::server::{self, Activated, Address, Intake, Listener, ServerTls, UnixAccess};
 use crate::signal::Signals;
-use crate::store::{Stores, StoresMetrics};
+use crate::store::{Standings, Stores, StoresMetrics};
 use crate::token::metrics::TokenMetrics;
 use crate::token::{Credentials, TokenReader, TokenState, heartbeat};
 use crate::{admin, systemd};
@@ -51,6 +51,8 @@ pub struct Bound {
     reloader: Reloader,
     /// Held for reading by refreshers during attempts that must finish.
     at_work: Rc<RwLock<()>>,
+    /// What there is to say about stores.
+    standings: Standings,
 }
 
 /// Puts everything together and binds the addresses. `layers` are what `settings` were read from, for
@@ -102,6 +104,7 @@ pub fn build(
     let connections = within_descriptors(settings.proxy.connections);
     let workers = settings.proxy.workers;
     let (quit, at_work) = (settings.quit, Rc::clone(&parts.at_work));
+    let standings = parts.stores.standings();
     let unmatched = parts.proxy_metrics.for_unmatched();
     let limit = RequestLimit::new(settings.proxy.max_requests);
     let reloader = Reloader::new(settings, layers, parts, tls, &readiness, standing.clone())?;
@@ -110,7 +113,14 @@ pub fn build(
         let credentials = credentials.clone();
         move || findings(&credentials, TokenState::why_unusable)
     });
-    readiness.remark(move || findings(&credentials, TokenState::remark));
+    readiness.remark({
+        let credentials = credentials.clone();
+        move || findings(&credentials, TokenState::remark)
+    });
+    readiness.remark({
+        let standings = standings.clone();
+        move || troubles(&credentials, &standings)
+    });
     readiness.remark(move || standing.findings());
     Ok(Bound {
         proxy,
@@ -131,6 +141,7 @@ pub fn build(
         readiness,
         reloader,
         at_work,
+        standings,
     })
 }
 
@@ -142,6 +153,22 @@ fn findings(
     let finding = |reader: &TokenReader| {
         let subject = format!("credential \"{}\"", reader.credential());
         look(&reader.load()).map(|reason| Finding { subject, reason })
+    };
+    credentials.all().iter().filter_map(finding).collect()
+}
+
+/// What there is to say about the stores of credentials that are at work.
+fn troubles(credentials: &Credentials, standings: &Standings) -> Vec<Finding> {
+    let finding = |reader: &TokenReader| {
+        let name = reader.credential();
+        let trouble = standings.of(name).trouble?;
+        Some(Finding {
+            subject: format!("credential \"{name}\""),
+            reason: format!(
+                "shares no tokens: {trouble}; until that is mended, this replica asks the provider \
+                 by itself"
+            ),
+        })
     };
     credentials.all().iter().filter_map(finding).collect()
 }
@@ -264,6 +291,7 @@ impl Bound {
             registry: self.registry,
             readiness: self.readiness.clone(),
             credentials: reloader.credentials().clone(),
+            standings: self.standings,
             published: reloader.published(),
             started: Instant::now(),
             // Whoever reaches another address may look, but not act.

@@ -18,6 +18,7 @@ pub mod redis;
 mod seal;
 mod session_file;
 mod shared;
+mod standing;
 mod stores;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -33,6 +34,7 @@ pub use redis::{Redis, RedisSettings};
 pub use seal::{KeyFile, Seal};
 pub use session_file::{SessionFile, SessionFileError};
 pub use shared::{SharedSource, SharingSettings};
+pub use standing::{Standing, Standings};
 pub use stores::{Place, Settings, Stores};
 /// What is kept of a session with a provider.
 #[derive(Debug, Clone, Deserialize)]

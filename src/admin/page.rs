@@ -115,6 +115,9 @@ fn card(page: &mut String, credential: &CredentialStatus, commands: bool) {
     for (origin, count) in &credential.origins {
         entry(page, format_args!("from the {}", Text(origin)), count);
     }
+    if let Some(by) = &credential.sharing.refreshed_by {
+        entry(page, "last refreshed by", Text(by));
+    }
     if credential.holds_lease {
         entry(page, "whose turn", "this replica's");
     }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::proxy::RouteDescription;
 use crate::readiness::{Finding, Readiness};
+use crate::store::{Standing, Standings};
 use crate::token::{TokenReader, TokenState};
 
 /// All of it.
@@ -51,6 +52,8 @@ pub(super) struct CredentialStatus {
     pub(super) attempts: BTreeMap<String, u64>,
     /// Tokens since the start, by where they came from: the provider, or the store.
     pub(super) origins: BTreeMap<String, u64>,
+    #[serde(flatten)]
+    pub(super) sharing: Standing,
     /// Whether it is this replica's turn to ask, where replicas share a store.
     pub(super) holds_lease: bool,
     /// What is left of the budget of token requests, if there is one.
@@ -91,6 +94,7 @@ pub(super) fn look(
     registry: &Registry,
     readiness: &Readiness,
     credentials: &[TokenReader],
+    standings: &Standings,
     routes: Vec<RouteDescription>,
     started: Instant,
 ) -> Status {
@@ -110,7 +114,7 @@ pub(super) fn look(
         findings,
         credentials: credentials
             .iter()
-            .map(|reader| credential(reader, &families, now))
+            .map(|reader| credential(reader, standings, &families, now))
             .collect(),
         routes: routes
             .into_iter()
@@ -119,7 +123,12 @@ pub(super) fn look(
     }
 }
 
-fn credential(reader: &TokenReader, families: &[MetricFamily], now: Instant) -> CredentialStatus {
+fn credential(
+    reader: &TokenReader,
+    standings: &Standings,
+    families: &[MetricFamily],
+    now: Instant,
+) -> CredentialStatus {
     let name = reader.credential();
     let state = reader.load();
     let until = |at: Instant| at.saturating_duration_since(now).as_secs();
@@ -147,6 +156,7 @@ fn credential(reader: &TokenReader, families: &[MetricFamily], now: Instant) -> 
         last_error: setback.map(|setback| setback.error.to_string()),
         attempts: counts(families, "gatepass_token_refreshes_total", of, "outcome"),
         origins: counts(families, "gatepass_token_origins_total", of, "origin"),
+        sharing: standings.of(name),
         holds_lease: gauge("gatepass_store_lease_held") == Some(1.0),
         requests_left: gauge("gatepass_token_requests_left")
             .filter(|left| *left >= 0.0)

@@ -1,11 +1,12 @@
 //! One credential's entry in a store: read and changed within a time-out, by as many as there are.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use secrecy::SecretString;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
 use super::backend::{Backend, StoreError, Swap};
@@ -28,6 +29,11 @@ pub struct Entry {
     turn: Cell<Option<u64>>,
     /// Whether the last reading and the last change failed: who may read need not be able to write.
     failing: Cell<Failing>,
+    /// An entry that this replica cannot read, by its digest, and since when it has stood there.
+    foreign: RefCell<Option<(Vec<u8>, Instant)>>,
+    /// After which time without a change nobody writes such an entry any more; never, if there is
+    /// none.
+    silence: Cell<Option<Duration>>,
     metrics: StoreMetrics,
 }
 
@@ -90,6 +96,8 @@ impl Entry {
             time_out,
             turn: Cell::new(None),
             failing: Cell::default(),
+            foreign: RefCell::default(),
+            silence: Cell::default(),
             metrics,
         }
     }
@@ -135,7 +143,18 @@ impl Entry {
 
     async fn read(&self) -> Result<(Record, Vec<u8>, Duration), StoreError> {
         let reading = self.backend.read(&self.name).await?;
-        let record = match self.seal.open(&self.name, &reading.bytes).await? {
+        let opened = match self.seal.open(&self.name, &reading.bytes).await {
+            Err(StoreError::Undecipherable(_)) if self.is_abandoned(&reading.bytes) => {
+                warn!(
+                    credential = self.credential,
+                    "the store's entry was written with another key, and nobody has changed it for \
+                     two lives of a token: it is written anew"
+                );
+                Opened::Nothing
+            }
+            opened => opened?,
+        };
+        let record = match opened {
             Opened::Whole(plain) => serde_json::from_slice(&plain).ok(),
             Opened::Nothing => Some(Record::default()),
             Opened::Broken => None,
@@ -150,6 +169,24 @@ impl Entry {
         Ok((record, reading.bytes, reading.now))
     }
 
+    /// What this replica cannot read is left alone as long as it may be good for others. There may be
+    /// none: with the key, those that had it are gone.
+    pub(super) fn others_are_gone_after(&self, silence: Duration) {
+        self.silence.set(Some(silence));
+    }
+
+    fn is_abandoned(&self, bytes: &[u8]) -> bool {
+        let seen = digest(&SHA256, bytes).as_ref().to_vec();
+        let mut foreign = self.foreign.borrow_mut();
+        match foreign.as_ref().filter(|(known, _)| *known == seen) {
+            Some((_, since)) => self.silence.get().is_some_and(|of| since.elapsed() > of),
+            None => {
+                *foreign = Some((seen, Instant::now()));
+                false
+            }
+        }
+    }
+
     /// Never waits for a store that hangs, and says when it begins to fail and when that ends.
     async fn in_time<T>(
         &self,
@@ -162,14 +199,23 @@ impl Entry {
         let now = before.after(kind, outcome.is_err());
         self.failing.set(now);
         match &outcome {
+            Err(error) => self.metrics.troubled(Some(error)),
+            Ok(_) if !now.any() => self.metrics.troubled(None),
+            Ok(_) => {}
+        }
+        match &outcome {
             Ok(_) => {
                 if before.any() && !now.any() {
                     tracing::info!(credential = self.credential, "the store is there again");
                 }
             }
             Err(error) => {
-                self.metrics.failed(error);
-                if !before.any() {
+                let is_new = !before.any();
+                // Each look finds the same key missing.
+                if is_new || !matches!(error, StoreError::Undecipherable(_) | StoreError::Key(_)) {
+                    self.metrics.failed(error);
+                }
+                if is_new {
                     warn!(
                         credential = self.credential,
                         "{error}; until that is mended, this replica asks the provider by itself"
@@ -277,6 +323,13 @@ impl Entry {
             }
         });
         forgotten.await
+    }
+}
+
+/// What is not asked for any more is no trouble.
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.metrics.troubled(None);
     }
 }
 

@@ -3,15 +3,19 @@
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::backend::StoreError;
+use super::standing::Standings;
 
 /// The metrics of all credentials, from which each takes its own.
 #[derive(Debug, Clone)]
 pub struct StoresMetrics {
     tokens: IntCounterVec,
     errors: IntCounterVec,
+    failing: IntGaugeVec,
+    from_store: IntGaugeVec,
     lease: IntGaugeVec,
     held_back: IntCounterVec,
     budget_left: IntGaugeVec,
+    standings: Standings,
 }
 
 impl StoresMetrics {
@@ -38,6 +42,14 @@ impl StoresMetrics {
                 "Calls to the store of a credential that were no help, by reason.",
                 &["credential", "reason"],
             )?,
+            failing: gauge(
+                "gatepass_store_failing",
+                "1 while the store of a credential is no help, and this replica asks by itself.",
+            )?,
+            from_store: gauge(
+                "gatepass_token_from_store",
+                "1 while the token at hand is one that another replica has got.",
+            )?,
             lease: gauge(
                 "gatepass_store_lease_held",
                 "1 while it is this replica's turn to ask the provider.",
@@ -52,13 +64,21 @@ impl StoresMetrics {
                 "gatepass_token_requests_left",
                 "How many token requests the budget allows at this moment; -1 without a budget.",
             )?,
+            standings: Standings::default(),
         };
         registry.register(Box::new(metrics.tokens.clone()))?;
         registry.register(Box::new(metrics.errors.clone()))?;
+        registry.register(Box::new(metrics.failing.clone()))?;
+        registry.register(Box::new(metrics.from_store.clone()))?;
         registry.register(Box::new(metrics.lease.clone()))?;
         registry.register(Box::new(metrics.held_back.clone()))?;
         registry.register(Box::new(metrics.budget_left.clone()))?;
         Ok(metrics)
+    }
+
+    /// What there is to say in words about the sharing of each credential.
+    pub fn standings(&self) -> Standings {
+        self.standings.clone()
     }
 
     /// The metrics of one credential, all of them there from the start.
@@ -70,11 +90,15 @@ impl StoresMetrics {
             fetched: origin("provider"),
             taken_over: origin("store"),
             errors: StoreError::LABELS.map(|label| (label, error(label))),
+            failing: self.failing.with_label_values(&[credential]),
+            from_store: self.from_store.with_label_values(&[credential]),
             lease: self.lease.with_label_values(&[credential]),
             spent: held_back("budget"),
             resting: held_back("failure"),
             awaiting_store: held_back("store"),
             budget_left: self.budget_left.with_label_values(&[credential]),
+            credential: credential.to_owned(),
+            standings: self.standings.clone(),
         };
         metrics.budget_left(budget.map(i64::from));
         metrics
@@ -84,17 +108,49 @@ impl StoresMetrics {
 /// The metrics of one credential.
 #[derive(Debug, Clone)]
 pub struct StoreMetrics {
-    pub(super) fetched: IntCounter,
-    pub(super) taken_over: IntCounter,
+    fetched: IntCounter,
+    taken_over: IntCounter,
     errors: [(&'static str, IntCounter); StoreError::LABELS.len()],
+    failing: IntGauge,
+    from_store: IntGauge,
     lease: IntGauge,
     pub(super) spent: IntCounter,
     pub(super) resting: IntCounter,
     pub(super) awaiting_store: IntCounter,
     budget_left: IntGauge,
+    credential: String,
+    standings: Standings,
 }
 
 impl StoreMetrics {
+    /// This replica, by this name if it has one, has a token from the provider.
+    pub(super) fn fetched(&self, replica: Option<&str>) {
+        self.fetched.inc();
+        self.has_token("provider", replica);
+    }
+
+    /// This replica has a token that another has got.
+    pub(super) fn taken_over(&self, from: &str) {
+        self.taken_over.inc();
+        self.has_token("store", Some(from));
+    }
+
+    fn has_token(&self, origin: &'static str, by: Option<&str>) {
+        self.from_store.set((origin == "store").into());
+        self.standings.change(&self.credential, |standing| {
+            standing.token_from = Some(origin);
+            standing.refreshed_by = by.map(ToOwned::to_owned);
+        });
+    }
+
+    /// Whether the store is a help, and why not.
+    pub(super) fn troubled(&self, trouble: Option<&StoreError>) {
+        self.failing.set(trouble.is_some().into());
+        self.standings.change(&self.credential, |standing| {
+            standing.trouble = trouble.map(ToString::to_string);
+        });
+    }
+
     pub(super) fn failed(&self, error: &StoreError) {
         for (label, counter) in &self.errors {
             if *label == error.label() {

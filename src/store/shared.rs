@@ -284,7 +284,8 @@ impl SharedSource {
     async fn ask(&self, occasion: Occasion) -> Result<FetchedToken, FetchError> {
         self.budget.note();
         let fetched = self.source.fetch(occasion).await?;
-        self.metrics.fetched.inc();
+        self.metrics
+            .fetched(self.entry.as_ref().map(|entry| entry.replica()));
         self.has_at_hand(&fetched);
         Ok(fetched)
     }
@@ -298,7 +299,7 @@ impl SharedSource {
         );
         self.known.set(token.generation);
         self.is_shared.set(true);
-        self.metrics.taken_over.inc();
+        self.metrics.taken_over(&token.by);
         let fetched = token.aged(age);
         self.has_at_hand(&fetched);
         fetched
@@ -307,6 +308,12 @@ impl SharedSource {
     fn has_at_hand(&self, fetched: &FetchedToken) {
         let left = schedule::retire_after(fetched.lifetime).saturating_sub(fetched.age);
         self.has_waited.set(false);
+        if let Some(entry) = &self.entry
+            && !self.source.must_finish()
+        {
+            // Whoever still uses what this replica cannot read writes it anew in every life.
+            entry.others_are_gone_after((fetched.lifetime * 2).max(LEAST_SILENCE));
+        }
         self.at_hand.set(Some(AtHand {
             lifetime: fetched.lifetime,
             retire_at: Instant::now() + left.min(LONGEST_LEFT),
@@ -470,6 +477,9 @@ const LEAST_RESERVE: Duration = Duration::from_millis(1_500);
 /// How often the store is looked at where nobody says when.
 const OFTEN: Duration = Duration::from_millis(250);
 const SELDOM: Duration = Duration::from_secs(30);
+
+/// How long nobody has written an entry that nobody writes any more.
+const LEAST_SILENCE: Duration = Duration::from_secs(600);
 
 /// No timer needs more.
 const LONGEST_LEFT: Duration = Duration::from_secs(366 * 86_400);

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Backend, Directory, Entry, Redis, RedisSettings, Seal, StoreMetrics, StoresMetrics};
+use super::{
+    Backend, Directory, Entry, Redis, RedisSettings, Seal, Standings, StoreMetrics, StoresMetrics,
+};
 
 /// A store as it is configured.
 #[derive(Debug, Clone)]
@@ -54,6 +56,11 @@ impl Stores {
     /// Whether there is one of this name.
     pub fn has(&self, store: &str) -> bool {
         self.by_name.contains_key(store)
+    }
+
+    /// What there is to say in words about the sharing of each credential.
+    pub fn standings(&self) -> Standings {
+        self.metrics.standings()
     }
 
     /// What one credential shows of its sharing.

@@ -167,7 +167,8 @@ impl Refresher {
         let asked = Moment::now();
         let outcome = self.while_expiring(self.source.fetch(occasion)).await;
         self.metrics.attempted(asked.at.elapsed());
-        let next_attempt = match outcome.and_then(|fetched| self.prepare(&fetched, asked, occasion)) {
+        let next_attempt = match outcome.and_then(|fetched| self.prepare(&fetched, asked, occasion))
+        {
             Ok(token) => self.publish(token, asked.at),
             Err(error) => self.endure(error),
         };

@@ -75,8 +75,16 @@ impl Stage {
     }
 }
 
+/// What the status says of the credential.
+async fn credential(gatepass: &Gatepass) -> serde_json::Value {
+    let status = get(gatepass.admin(), "/api/status").await;
+    let status: serde_json::Value = serde_json::from_str(status.body()).unwrap();
+    status["credentials"][0].clone()
+}
+
 const TAKEN_OVER: &str = r#"gatepass_token_origins_total{credential="envase",origin="store"}"#;
 const SUCCESSES: &str = r#"gatepass_token_refreshes_total{credential="envase",outcome="success"}"#;
+const FAILING: &str = r#"gatepass_store_failing{credential="envase"}"#;
 const LEASE: &str = r#"gatepass_store_lease_held{credential="envase"}"#;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,6 +106,16 @@ async fn processes_of_one_machine_ask_once_and_so_do_those_after_them() {
         taken_over += gatepass.metric(TAKEN_OVER).await;
     }
     assert_eq!(taken_over, 4.0);
+    let mut refreshers = BTreeSet::new();
+    let mut origins = Vec::new();
+    for gatepass in &fleet {
+        let status = credential(gatepass).await;
+        refreshers.insert(status["refreshed_by"].as_str().unwrap().to_owned());
+        origins.push(status["token_from"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(refreshers.len(), 1, "all know who asked: {refreshers:?}");
+    origins.sort_unstable();
+    assert_eq!(origins, ["provider", "store", "store", "store", "store"]);
 
     drop(fleet);
     let gatepass = stage.start().await;
@@ -178,9 +196,25 @@ async fn a_store_that_is_no_help_costs_no_request() {
     stage.provider.wait_for_requests(2).await;
     gatepass.output_with("this replica asks the provider by itself");
     assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    assert_eq!(gatepass.metric(FAILING).await, 1.0);
+    let ready = get(gatepass.admin(), "/readyz").await;
+    assert_eq!(ready.status(), 200);
+    let said = "credential \"envase\" shares no tokens: the store in the directory";
+    assert!(ready.body().contains(said), "{}", ready.body());
+    let status = credential(&gatepass).await;
+    let trouble = status["store_trouble"].as_str().unwrap();
+    assert!(trouble.contains("is no help"), "{trouble}");
     fs::create_dir(stage.directory.path().join("tokens")).unwrap();
     gatepass.order_refresh("envase").await;
     gatepass.output_with("the store is there again");
+    gatepass.wait_for_metric(FAILING, 0.0).await;
+    let ready = get(gatepass.admin(), "/readyz").await;
+    assert!(
+        !ready.body().contains("shares no tokens"),
+        "{}",
+        ready.body()
+    );
+    assert!(credential(&gatepass).await["store_trouble"].is_null());
     stage.provider.wait_for_requests(3).await;
 }
 
@@ -308,5 +342,5 @@ async fn the_table_of_a_fleet_lists_what_is_served() {
         assert!(metrics.contains(&format!("\n{name}{{")), "{name}");
         names += 1;
     }
-    assert_eq!(names, 5);
+    assert_eq!(names, 7);
 }

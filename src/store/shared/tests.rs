@@ -272,6 +272,38 @@ async fn what_is_broken_is_written_anew() {
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
+async fn what_nobody_can_read_is_left_alone_until_nobody_writes_it() {
+    let fleet = Fleet::new();
+    let name = "gatepass:id";
+    let of_others = |number: u8| [&b"gatepass-1-sealed:"[..], &[number; 40]].concat();
+    let mut before = Vec::new();
+    for number in 1..=2 {
+        let of_these = of_others(number);
+        let swap = Swap {
+            old: &before,
+            new: &of_these,
+            keep_for: HOUR * 100,
+            is_news: false,
+        };
+        assert!(fleet.store.swap(name, swap).await.unwrap());
+        before = of_these;
+    }
+    let (one, other) = (fleet.replica(), fleet.replica());
+    due(&one).await.unwrap();
+    due(&other).await.unwrap();
+    sleep(HOUR * 2 - Duration::from_secs(1)).await;
+    one.fetch(Occasion::Demanded).await.unwrap();
+    let there = fleet.store.read(name).await.unwrap().bytes;
+    assert_eq!(there, of_others(2), "somebody may still need it");
+    assert_eq!(fleet.provider.asked(), 3);
+    sleep(Duration::from_secs(3)).await;
+    one.fetch(Occasion::Demanded).await.unwrap();
+    assert_eq!(fleet.provider.asked(), 4);
+    due(&other).await.unwrap();
+    assert_eq!(fleet.provider.asked(), 4, "they share again");
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn without_the_store_each_waits_for_a_while_of_its_own_and_asks() {
     let fleet = Fleet::new();
     let replicas: Vec<_> = (0..20).map(|_| fleet.replica()).collect();
