@@ -3,10 +3,12 @@
 mod admin_client;
 mod check;
 mod demo;
+mod doctor;
 mod exec;
 mod init;
 mod manual;
 mod one_route;
+mod progress;
 mod run;
 mod status;
 mod terminal;
@@ -53,6 +55,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Token(arguments) => token::token(arguments),
         Command::Status(arguments) => status::status(arguments),
         Command::Exec(arguments) => exec::exec(arguments),
+        Command::Doctor(arguments) => doctor::doctor(arguments),
         Command::Demo(listeners) => demo::demo(listeners),
         Command::Schema(arguments) => schema(arguments),
         Command::Completions(arguments) => manual::completions(arguments),
@@ -93,6 +96,13 @@ enum Command {
     /// Prints every mistake at once, each with its place, what stands there and what should.
     /// Nothing is sent and no port is bound.
     Check(CheckArguments),
+    /// Walk the way of a request step by step and say what is wrong
+    ///
+    /// Looks at the listeners, and for each credential and route at files, name, connection, TLS with
+    /// its certificates, clock, discovery, token and its claims. Each way is left at the first step
+    /// that is broken, with what it means and what to do. A token is asked for, unless that would
+    /// use up a refresh token; nothing is sent to upstreams without --call.
+    Doctor(DoctorArguments),
     /// Wait until a gatepass that runs on this machine is ready
     ///
     /// For scripts, and for containers that must not begin before every token is there. Ends with
@@ -210,6 +220,20 @@ struct CheckArguments {
 }
 
 #[derive(Debug, Args)]
+struct DoctorArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+
+    /// Also send one HEAD request to each upstream, with the route's token
+    #[arg(long)]
+    call: bool,
+
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
 struct WaitArguments {
     #[command(flatten)]
     admin: AdminArguments,
@@ -323,7 +347,7 @@ Exit codes:
   0   done
   64  the command line is wrong
   69  something that is needed could not be had, such as an address to listen on, or readiness
-      in time
+      in time; or doctor has found something broken
   70  a fault of gatepass
   78  the configuration is wrong
   128 + a signal's number: that signal came a second time and ended the process at once

@@ -1,5 +1,7 @@
 //! TLS towards upstreams, token endpoints and callers: who is trusted, and by what one is known.
 
+mod chain;
+
 use std::fmt;
 use std::fs;
 use std::io;
@@ -12,6 +14,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_platform_verifier::BuilderVerifierExt;
+
+pub use chain::{Onlooker, Shown, onlooker, shown};
 
 /// Whose certificates are believed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -111,6 +111,11 @@ impl Client {
         })
     }
 
+    /// Where tokens are asked for at this moment.
+    pub(super) async fn token_endpoint(&self) -> Result<Url, FetchError> {
+        Ok(self.locate().await?.token_endpoint)
+    }
+
     async fn locate(&self) -> Result<Whereabouts, FetchError> {
         let metadata = match &self.endpoint {
             Endpoint::At(url) => {

@@ -71,6 +71,7 @@ impl Said {
     pub(super) fn judge(self, status: u16, grant: &Grant) -> Refusal {
         let Self { code, description } = self;
         let (kind, advice) = judge(&code, status, grant);
+        let advice = known(&code, description.as_deref()).unwrap_or(advice);
         let said = description.map_or_else(String::new, |said| format!(" (\"{said}\")"));
         Refusal {
             of_the_grant: ENDS_A_SESSION.contains(&code.as_str()),
@@ -146,6 +147,71 @@ pub(super) fn without_reason(status: u16, answer: &Answer, grant: &Grant) -> Ref
         format!("answered {status} with {}; {advice}", describe(answer)),
     ))
 }
+
+/// What to do about errors that providers explain in words of their own, where those tell more than
+/// the code.
+fn known(code: &str, description: Option<&str>) -> Option<&'static str> {
+    let description = description.unwrap_or_default();
+    let said = |words| code.contains(words) || description.contains(words);
+    let found = KNOWN.iter().find(|(words, _)| said(*words));
+    found.map(|(_, advice)| *advice)
+}
+
+/// Of Entra, Google, Auth0, Keycloak and Salesforce.
+const KNOWN: [(&str, &str); 13] = [
+    (
+        "AADSTS7000215",
+        "this is not the secret's value: Entra shows that once, and its ID ever after; make a new one",
+    ),
+    (
+        "AADSTS7000222",
+        "the secret has run out: make a new one in Entra",
+    ),
+    (
+        "AADSTS700016",
+        "check client_id and tenant: this directory does not know the application",
+    ),
+    (
+        "AADSTS90002",
+        "check tenant: Entra does not know the directory",
+    ),
+    (
+        "AADSTS500011",
+        "check scope: this directory does not know the API that it names",
+    ),
+    (
+        "AADSTS1002012",
+        "check scope: Entra wants API/.default for applications",
+    ),
+    (
+        "AADSTS70011",
+        "check scope: Entra wants API/.default for applications",
+    ),
+    (
+        "AADSTS700027",
+        "check private_key_file and private_key_id: Entra does not know the certificate",
+    ),
+    (
+        "Token must be a short-lived token",
+        "check this machine's clock: Google takes the statement for too old or too young",
+    ),
+    (
+        "Invalid JWT Signature",
+        "check service_account_file: Google does not know the key, or not any more",
+    ),
+    (
+        "Client is not authorized to access",
+        "check audience, and have Auth0 authorize the application for that API",
+    ),
+    (
+        "Client not enabled to retrieve service account",
+        "switch on the client's service account in Keycloak",
+    ),
+    (
+        "no client credentials user enabled",
+        "have Salesforce enable the client credentials flow and name its user",
+    ),
+];
 
 const CHECK_CLIENT: &str = "check client_id, the client's secret or key, and \
                             token_endpoint_auth_method";

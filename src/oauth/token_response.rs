@@ -215,8 +215,14 @@ fn missing(answer: &Answer, has_fields: bool, settings: &AnswerSettings) -> Fetc
         .collect();
     malformed(match (has_fields, wanted.as_slice()) {
         (false, _) => format!(
-            "answered with {} instead of a JSON object; is this address a token endpoint?",
-            describe(answer)
+            "answered with {} instead of a JSON object; is this address a token endpoint{}?",
+            describe(answer),
+            match &answer.content_type {
+                Some(kind) if kind.starts_with("text/html") => {
+                    ", and does no proxy on the way answer in its place"
+                }
+                _ => "",
+            }
         ),
         (true, ["a bare token"]) => {
             "answered with a JSON object instead of a bare token; check token_field".into()

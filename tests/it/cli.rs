@@ -18,10 +18,11 @@ fn help_of_each_command() {
     }
 }
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "init",
     "run",
     "check",
+    "doctor",
     "token",
     "status",
     "exec",

@@ -167,6 +167,13 @@ impl Origin {
         (&self.host, self.port)
     }
 
+    /// How TLS is spoken there, in HTTP/1.1, and the name that the certificate has to have; nothing
+    /// where it is not spoken.
+    pub fn tls(&self) -> Option<(&Arc<ClientConfig>, &ServerName<'static>)> {
+        let tls = self.tls.as_ref()?;
+        Some((&tls.http1, &tls.server_name))
+    }
+
     /// Whether what is sent there can be read on the way.
     pub fn is_plain_beyond_loopback(&self) -> bool {
         let address = self.host.parse::<IpAddr>();

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -69,6 +69,8 @@ struct State {
     delay: Duration,
     /// What stands at which path, for those who only look.
     documents: HashMap<String, String>,
+    /// What time it says that it is, to those who only look.
+    date: Option<String>,
     /// When each token that was handed out ends.
     tokens: HashMap<String, Instant>,
 }
@@ -135,6 +137,11 @@ impl AuthorizationServer {
     pub fn publish(&self, path: &str, document: impl ToString) {
         let mut state = self.state.lock().unwrap();
         state.documents.insert(path.into(), document.to_string());
+    }
+
+    /// Says from now on that it is this time.
+    pub fn say_date(&self, date: SystemTime) {
+        self.state.lock().unwrap().date = Some(httpdate::fmt_http_date(date));
     }
 
     pub fn token_endpoint(&self) -> String {
@@ -231,10 +238,20 @@ async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) -> std::io::Res
     let Some(request) = read_request(&mut stream).await? else {
         return Ok(());
     };
-    if let Some(path) = request.head.strip_prefix("GET ") {
+    let looked_at = ["GET ", "HEAD "]
+        .iter()
+        .find_map(|method| request.head.strip_prefix(method));
+    if let Some(path) = looked_at {
         let path = path.split(' ').next().unwrap();
-        let document = state.lock().unwrap().documents.get(path).cloned();
-        let answer = document.map_or_else(|| json(404, ""), |document| json(200, &document));
+        let (document, date) = {
+            let state = state.lock().unwrap();
+            (state.documents.get(path).cloned(), state.date.clone())
+        };
+        let mut answer = document.map_or_else(|| json(404, ""), |document| json(200, &document));
+        if let Some(date) = date {
+            let status = answer.iter().position(|byte| *byte == b'\n').unwrap();
+            answer.splice(status + 1..status + 1, format!("Date: {date}\r\n").bytes());
+        }
         stream.write_all(&answer).await?;
         return stream.shutdown().await;
     }

@@ -55,6 +55,20 @@ impl Authority {
         self.sign(&params)
     }
 
+    /// A server's certificate by an authority between that has run out, with that one's behind it.
+    pub fn server_by_expired_intermediate(&self) -> Identity {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name = named(&[(DnType::CommonName, "intermediate")]);
+        params.not_before = date_time_ymd(2001, 1, 1);
+        params.not_after = date_time_ymd(2002, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let between = Self(CertifiedIssuer::signed_by(params, key, &self.0).unwrap());
+        let mut identity = between.server();
+        identity.certificate.push_str(&between.pem());
+        identity
+    }
+
     /// A server's certificate that names it only where names are not looked for any more.
     pub fn server_by_common_name(&self) -> Identity {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -118,13 +132,15 @@ impl Identity {
 
     /// How a server with this identity speaks TLS.
     pub fn server_tls(&self, protocols: &[&str]) -> TlsAcceptor {
-        let (certificate, key) = self.der();
+        let (_, key) = self.der();
+        let chain = CertificateDer::pem_slice_iter(self.certificate.as_bytes());
+        let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
+            .with_single_cert(chain, key)
             .unwrap();
         config.alpn_protocols = protocols
             .iter()

@@ -1,0 +1,62 @@
+//! `gatepass doctor`: the way of a request, walked step by step. Each way is left at the first step
+//! that is broken, because what follows would fail for the same reason.
+
+mod claims;
+mod credential;
+mod listener;
+mod report;
+mod route;
+mod way;
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use super::progress::Progress;
+use super::{DONE, DoctorArguments, Failure, UNAVAILABLE};
+use crate::config::{self, Settings};
+use crate::runtime;
+use report::{Examination, Report, Step};
+
+pub(super) fn doctor(arguments: DoctorArguments) -> Result<u8, Failure> {
+    let DoctorArguments { config, call, json } = arguments;
+    let layers = config.layers()?;
+    let settings = config::load(&layers)?;
+    let progress = Progress::on_terminal();
+    let report = runtime::control(examine(&settings, &layers.sources(), call, progress))?;
+    let text = match json {
+        true => report.json(),
+        false => report.to_string(),
+    };
+    let _ = io::stdout().write_all(text.as_bytes());
+    Ok(match report.is_healthy() {
+        true => DONE,
+        false => UNAVAILABLE,
+    })
+}
+
+async fn examine(settings: &Settings, sources: &str, call: bool, progress: Progress) -> Report {
+    let mut examinations = vec![configuration(settings, sources)];
+    examinations.push(listener::examine(settings, progress).await);
+    let mut tokens = BTreeMap::new();
+    for credential in &settings.credentials {
+        let (examination, token) = credential::examine(credential, progress).await;
+        examinations.push(examination);
+        tokens.insert(credential.credential.as_str(), token);
+    }
+    for route in &settings.routes {
+        let token = route.credential.as_deref();
+        let token = token.and_then(|name| tokens.get(name)?.as_ref());
+        examinations.push(route::examine(route, token, call, progress).await);
+    }
+    Report(examinations)
+}
+
+fn configuration(settings: &Settings, sources: &str) -> Examination {
+    let mut steps = vec![Step::good("read", format!("{sources} is good"))];
+    let warnings = settings.warnings.iter();
+    steps.extend(warnings.map(|warning| Step::doubtful("read", warning)));
+    Examination {
+        subject: "the configuration".into(),
+        steps,
+    }
+}

@@ -1,0 +1,233 @@
+//! The way to a credential's token.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use http::header::{DATE, HOST};
+use http::{HeaderMap, Request};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use secrecy::ExposeSecret;
+use tokio::time::timeout;
+use url::Url;
+
+use super::super::progress::Progress;
+use super::claims;
+use super::report::{Examination, Step, Walk};
+use super::way::{Server, Stream, cause, reach};
+use crate::oauth::transport::bare;
+use crate::oauth::{EndpointSettings, Inquiry, Secret, Settings};
+use crate::token::clock;
+use crate::token::source::FetchedToken;
+
+pub(super) async fn examine(
+    settings: &Settings,
+    progress: Progress,
+) -> (Examination, Option<FetchedToken>) {
+    let subject = format!("credential \"{}\"", settings.credential);
+    let mut walk = Walk::new(subject, progress);
+    let token = match Inquiry::new(settings) {
+        Ok(inquiry) => token(&mut walk, &inquiry).await,
+        Err(error) => {
+            walk.note(Step::broken("client", error.to_string()));
+            None
+        }
+    };
+    (walk.over(), token)
+}
+
+async fn token(walk: &mut Walk, inquiry: &Inquiry) -> Option<FetchedToken> {
+    for file in inquiry.files() {
+        walk.take("file", look_at(&file)).await?;
+        if let Some(said) = odd_secret(&file).await {
+            walk.note(Step::doubtful("file", said));
+        }
+    }
+    if let Some(provider) = inquiry.provider() {
+        let limit = provider.transport.timeout;
+        match &provider.transport.egress_proxy {
+            Some(proxy) => {
+                let tls = &provider.transport.tls;
+                reach(walk, &Server::of(proxy, tls, "egress_proxy", limit)?).await?;
+                let said = "what lies behind the egress proxy shows with the requests that follow";
+                walk.note(Step::left_out("tls", said));
+                discovered(walk, inquiry).await?;
+            }
+            None => by_network(walk, inquiry, limit).await?,
+        }
+        if inquiry.would_use_up_session() {
+            let said = "it would use up the refresh token of a gatepass that runs; /readyz of that \
+                        one tells how its session is";
+            walk.note(Step::left_out("token", said));
+            return None;
+        }
+    }
+    let token = walk.take("token", ask(inquiry)).await?;
+    if let Some(refused) = &token.refused_secret {
+        let said = format!("only the secret before it is taken: {refused}");
+        walk.note(Step::doubtful("token", said));
+    }
+    let secret = token.secret.expose_secret();
+    claims::judge(walk, secret, inquiry.provider())?;
+    Some(token)
+}
+
+/// The provider's servers, one after the other.
+async fn by_network(walk: &mut Walk, inquiry: &Inquiry, limit: Duration) -> Option<()> {
+    let (first, tls) = inquiry.first_address()?;
+    let key = match inquiry.provider()?.endpoint {
+        EndpointSettings::At(_) => "token_endpoint",
+        EndpointSettings::OfIssuer(_) => "issuer",
+    };
+    let stream = reach(walk, &Server::of(first, tls, key, limit)?).await?;
+    compare_clocks(walk, first, stream, limit).await?;
+    let endpoint = discovered(walk, inquiry).await?;
+    if let Some(endpoint) = &endpoint
+        && endpoint.origin() != first.origin()
+    {
+        let server = Server::of(endpoint, tls, "issuer", limit)?;
+        reach(walk, &server).await?;
+    }
+    Some(())
+}
+
+/// Where tokens are asked for, if the provider has to be asked.
+async fn discovered(walk: &mut Walk, inquiry: &Inquiry) -> Option<Option<Url>> {
+    let work = async {
+        let Some(found) = inquiry.discover().await else {
+            return Ok((None, String::new()));
+        };
+        let endpoint = found.map_err(|error| error.message)?;
+        let said = format!("the token endpoint is {}", bare(&endpoint));
+        Ok((Some(endpoint), said))
+    };
+    match &inquiry.provider()?.endpoint {
+        EndpointSettings::At(_) => Some(None),
+        EndpointSettings::OfIssuer(_) => walk.take("discovery", work).await,
+    }
+}
+
+async fn ask(inquiry: &Inquiry) -> Result<(FetchedToken, String), String> {
+    let token = inquiry.token().await.map_err(|error| error.message)?;
+    let seconds = Duration::from_secs(token.lifetime.as_secs());
+    let said = format!(
+        "one was got; it lives {}",
+        humantime::format_duration(seconds)
+    );
+    Ok((token, said))
+}
+
+/// It is there, and whose it is.
+async fn look_at(file: &Path) -> Result<((), String), String> {
+    let shown = file.display();
+    let metadata =
+        fs::metadata(file).map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    let mode = metadata.mode() & 0o7777;
+    let said = format!("{shown} is there, mode {mode:04o}, user {}", metadata.uid());
+    Secret::File(file.to_owned())
+        .read()
+        .await
+        .map_err(|error| error.to_string())?;
+    Ok(((), said))
+}
+
+/// Secrets have neither line breaks nor spaces around them as a rule, and files get them easily.
+async fn odd_secret(file: &Path) -> Option<String> {
+    let secret = Secret::File(file.to_owned()).read().await.ok()?;
+    let secret = secret.expose_secret();
+    // Keys in PEM form and in JSON have lines.
+    if secret.starts_with("-----BEGIN ") || secret.starts_with('{') {
+        return None;
+    }
+    let what = if secret.contains(['\n', '\r']) {
+        "holds a line break inside, which is sent as a part of the secret"
+    } else if secret.trim() != secret {
+        "begins or ends with a space, which is sent as a part of the secret"
+    } else {
+        return None;
+    };
+    Some(format!(
+        "{} {what}; write it anew with nothing but the secret (printf %s)",
+        file.display()
+    ))
+}
+
+/// What time it is at the provider's.
+async fn compare_clocks(
+    walk: &mut Walk,
+    url: &Url,
+    stream: Box<dyn Stream>,
+    limit: Duration,
+) -> Option<()> {
+    let asked = timeout(limit, head(url, stream)).await;
+    let fields = match asked {
+        Ok(Ok(fields)) => fields,
+        Ok(Err(error)) => {
+            walk.note(Step::broken(
+                "http",
+                format!(
+                    "what comes back is no HTTP ({error}); check scheme and port of the address"
+                ),
+            ));
+            return None;
+        }
+        Err(_) => {
+            let said = format!("no answer within {limit:?}; see whether the provider is up");
+            walk.note(Step::broken("http", said));
+            return None;
+        }
+    };
+    let date = fields.get(DATE).and_then(|date| date.to_str().ok());
+    let Some(date) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else {
+        walk.note(Step::left_out(
+            "clock",
+            "the provider does not say what time it is",
+        ));
+        return Some(());
+    };
+    let (behind, ahead) = (clock::until(date), clock::since(date));
+    let (off, word) = match behind.is_zero() {
+        true => (ahead, "ahead of"),
+        false => (behind, "behind"),
+    };
+    if off < TOLERANCE {
+        walk.note(Step::good(
+            "clock",
+            "this machine's and the provider's agree",
+        ));
+        return Some(());
+    }
+    let off = humantime::format_duration(Duration::from_secs(off.as_secs()));
+    walk.note(Step::broken(
+        "clock",
+        format!(
+            "this machine's clock is {off} {word} the provider's, so that signed statements and \
+             tokens seem to be too old or too young; set it (timedatectl set-ntp true)"
+        ),
+    ));
+    None
+}
+
+/// The head of an answer to a question that changes nothing.
+async fn head(url: &Url, stream: Box<dyn Stream>) -> Result<HeaderMap, String> {
+    let said = |error: hyper::Error| cause(&error);
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(said)?;
+    tokio::task::spawn_local(connection);
+    let host = url.host_str().unwrap_or_default();
+    let host = match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    let request = Request::head("/").header(HOST, host);
+    let request = request
+        .body(Empty::<bytes::Bytes>::new())
+        .map_err(|error| error.to_string())?;
+    let response = sender.send_request(request).await.map_err(said)?;
+    Ok(response.into_parts().0.headers)
+}
+
+/// `Date` has whole seconds, and providers allow for about as much.
+const TOLERANCE: Duration = Duration::from_secs(60);

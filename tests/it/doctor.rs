@@ -1,0 +1,118 @@
+//! `gatepass doctor` where nothing is wrong, and what it leaves alone.
+
+use serde_json::Value;
+
+use crate::support::certificates::Authority;
+use crate::support::gatepass::{Finished, run_with};
+use crate::support::{AuthorizationServer, CANARY, Gatepass, Upstream, simple_config};
+
+const ANYWHERE: [(&str, &str); 2] = [
+    ("GATEPASS__PROXY__LISTEN", "127.0.0.1:0"),
+    ("GATEPASS__ADMIN__LISTEN", "127.0.0.1:0"),
+];
+
+fn doctor(config: &str, arguments: &[&str]) -> Finished {
+    let arguments = [&["doctor"], arguments].concat();
+    let finished = run_with(&arguments, &[("gatepass.toml", config)], &ANYWHERE);
+    assert!(!finished.stdout.contains(CANARY), "{}", finished.stdout);
+    finished
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_step_of_a_good_way_is_told() {
+    let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
+    provider.say_date(
+        std::fs::metadata("/proc/self/stat")
+            .unwrap()
+            .modified()
+            .unwrap(),
+    );
+    upstream.check_tokens(provider.introspection());
+    let config = simple_config(&provider, &upstream);
+    let finished = doctor(&config, &["--call"]);
+    assert_eq!(
+        finished.code,
+        Some(0),
+        "{}{}",
+        finished.stdout,
+        finished.stderr
+    );
+    let told = finished
+        .stdout
+        .replace(&provider.address().to_string(), "PROVIDER")
+        .replace(&upstream.authority(), "UPSTREAM");
+    insta::assert_snapshot!(told);
+    assert_eq!(provider.count(), 1, "one token request");
+    assert_eq!(upstream.requests(), 1);
+    assert_eq!(upstream.bad_tokens(), Vec::<String>::new());
+    assert_eq!(upstream.last().method, "HEAD");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_to_an_upstream_unasked() {
+    let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
+    let finished = doctor(&simple_config(&provider, &upstream), &["--json"]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stdout);
+    let report: Value = serde_json::from_str(&finished.stdout).unwrap();
+    assert_eq!(report["healthy"], true);
+    assert_eq!(upstream.requests(), 0);
+}
+
+/// It belongs to the gatepass that runs, and a provider that rotates takes it once.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_only_refresh_token_is_not_used_up() {
+    let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
+    let config = simple_config(&provider, &upstream).replace(
+        "client_id",
+        "grant_type = \"refresh_token\"\nrefresh_token = \"canary-first\"\nclient_id",
+    );
+    let finished = doctor(&config, &[]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stdout);
+    assert!(
+        finished.stdout.contains("use up the refresh token"),
+        "{}",
+        finished.stdout
+    );
+    assert_eq!(provider.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gatepass_that_runs_is_no_stranger() {
+    let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
+    let config = simple_config(&provider, &upstream);
+    let gatepass = Gatepass::start(&config).ready().await;
+    let (proxy, admin) = (gatepass.proxy().to_string(), gatepass.admin().to_string());
+    let finished = doctor(&config, &["--listen", &proxy, "--admin-listen", &admin]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stdout);
+    assert!(finished.stdout.contains("belongs to a gatepass that runs"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_chain_is_shown_with_its_dates() {
+    let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
+    let authority = Authority::new();
+    let address = crate::typical_mistakes::tls_server(&authority.server()).await;
+    let config = simple_config(&provider, &upstream).replace(
+        &format!("\"{}\"", upstream.origin()),
+        &format!(
+            "\"https://localhost:{}\"\ntls = {{ ca_file = \"ca.pem\" }}",
+            address.port()
+        ),
+    );
+    let files = [
+        ("gatepass.toml", config.as_str()),
+        ("ca.pem", &authority.pem()),
+    ];
+    let finished = run_with(&["doctor"], &files, &ANYWHERE);
+    assert_eq!(finished.code, Some(0), "{}", finished.stdout);
+    let shown =
+        "\"localhost\" by \"gatepass tests\", from 1975-01-01T00:00:00Z to 4096-01-01T00:00:00Z";
+    assert!(finished.stdout.contains(shown), "{}", finished.stdout);
+}
+
+#[test]
+fn a_wrong_configuration_is_told_as_check_tells_it() {
+    let finished = doctor("nonsense = 1", &["--json"]);
+    assert_eq!(finished.code, Some(78));
+    assert!(finished.stderr.contains("nonsense"), "{}", finished.stderr);
+}

@@ -1,0 +1,401 @@
+//! The mistakes that people make most: each is called by its name by `check` or `doctor`.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use rcgen::KeyPair;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::support::certificates::{Authority, Identity};
+use crate::support::gatepass::command;
+use crate::support::upstream::Refusal;
+use crate::support::{AuthorizationServer, CANARY, CLIENT_SECRET, Reply, Upstream};
+
+/// A directory with a configuration that is good, to be spoilt.
+struct Place {
+    directory: TempDir,
+    provider: AuthorizationServer,
+    upstream: Upstream,
+    /// `[credentials.envase]` and what is above it, without the routes.
+    credential: String,
+    upstream_url: String,
+    route: String,
+    /// What is another each time, and what stands for it.
+    volatile: Vec<(String, &'static str)>,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
+        let place = Self {
+            directory: tempfile::tempdir().unwrap(),
+            credential: format!(
+                "token_endpoint = \"{}\"\nclient_id = \"tms\"\nclient_secret_file = \"secret\"",
+                provider.token_endpoint()
+            ),
+            upstream_url: upstream.origin(),
+            route: String::new(),
+            volatile: vec![
+                (provider.address().to_string(), "PROVIDER"),
+                (upstream.authority(), "UPSTREAM"),
+            ],
+            provider,
+            upstream,
+        };
+        place.write("secret", CLIENT_SECRET);
+        place
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn replace(&mut self, from: &str, to: &str) {
+        assert!(self.credential.contains(from), "{}", self.credential);
+        self.credential = self.credential.replace(from, to);
+    }
+
+    fn stands_for(&mut self, what: impl ToString, name: &'static str) {
+        self.volatile.insert(0, (what.to_string(), name));
+    }
+
+    /// A server with TLS that the credential asks, trusting an authority.
+    async fn ask_over_tls(&mut self, trusted: &Authority, identity: &Identity) {
+        self.write("ca.pem", &trusted.pem());
+        let address = tls_server(identity).await;
+        let port = address.port();
+        let plain = self.provider.token_endpoint();
+        self.replace(&plain, &format!("https://localhost:{port}/oauth2/token"));
+        self.credential.push_str("\ntls = { ca_file = \"ca.pem\" }");
+        self.stands_for(port, "TLS-PORT");
+    }
+
+    fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let config = format!(
+            "[credentials.envase]\n{}\n[[routes]]\npath = \"/\"\nupstream = \"{}\"\n\
+             credential = \"envase\"\n{}\n",
+            self.credential, self.upstream_url, self.route
+        );
+        self.write("gatepass.toml", &config);
+        let output = command()
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .env("GATEPASS__PROXY__LISTEN", "127.0.0.1:0")
+            .env("GATEPASS__ADMIN__LISTEN", "127.0.0.1:0")
+            .output()
+            .unwrap();
+        let text = |bytes| self.without_volatile(String::from_utf8(bytes).unwrap());
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
+    fn without_volatile(&self, text: String) -> String {
+        assert!(!text.contains(CANARY), "a secret was printed:\n{text}");
+        let mut text = text;
+        for (what, name) in &self.volatile {
+            text = text.replace(what, name);
+        }
+        for (before, after) in [("verification time ", " (UNIX)"), (" (", " seconds ago)")] {
+            text = without_number(&text, before, after);
+        }
+        text
+    }
+
+    /// What `check` says.
+    fn check(&self) -> String {
+        let (code, stdout, stderr) = self.run(&["check"]);
+        let warnings: Vec<_> = stdout
+            .lines()
+            .filter(|line| line.starts_with("Warning"))
+            .collect();
+        assert!(code == Some(78) || !warnings.is_empty(), "{stdout}{stderr}");
+        format!("check: {}{}", stderr.trim_end(), warnings.join("\n"))
+    }
+
+    /// What `doctor` finds to be wrong.
+    fn doctor(&self, arguments: &[&str]) -> String {
+        let (code, stdout, stderr) = self.run(&[&["doctor", "--json"], arguments].concat());
+        let report: Value = serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("{stderr}"));
+        let mut found = String::new();
+        for examination in report["examinations"].as_array().unwrap() {
+            for step in examination["steps"].as_array().unwrap() {
+                let outcome = step["outcome"].as_str().unwrap();
+                if outcome == "broken" || outcome == "doubtful" {
+                    let subject = examination["subject"].as_str().unwrap();
+                    let (step, said) = (
+                        step["step"].as_str().unwrap(),
+                        step["said"].as_str().unwrap(),
+                    );
+                    let _ = writeln!(found, "doctor: {subject}: {step} is {outcome}: {said}");
+                }
+            }
+        }
+        let healthy = report["healthy"].as_bool().unwrap();
+        assert_eq!(code, Some(if healthy { 0 } else { 69 }), "{stdout}");
+        assert!(!found.is_empty(), "nothing was found:\n{stdout}");
+        found.trim_end().to_owned()
+    }
+}
+
+/// Takes out the number that stands between these words.
+fn without_number(text: &str, before: &str, after: &str) -> String {
+    let Some((head, tail)) = text.split_once(after) else {
+        return text.to_owned();
+    };
+    let head = head.trim_end_matches(|c: char| c.is_ascii_digit());
+    assert!(head.ends_with(before), "{text}");
+    format!("{head}…{after}{tail}")
+}
+
+/// Answers every request over TLS with a 404.
+pub async fn tls_server(identity: &Identity) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let acceptor = identity.server_tls(&[]);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let mut stream = acceptor.accept(stream).await?;
+                let mut head = [0; 4096];
+                let _ = stream.read(&mut head).await?;
+                stream
+                    .write_all(b"HTTP/1.1 404 None\r\nContent-Length: 0\r\n\r\n")
+                    .await?;
+                stream.shutdown().await
+            });
+        }
+    });
+    address
+}
+
+fn jwt(claims: &Value) -> String {
+    let payload = BASE64_URL_SAFE_NO_PAD.encode(claims.to_string());
+    format!(
+        r#"{{"access_token":"e30.{payload}.{CANARY}","token_type":"Bearer","expires_in":3600}}"#
+    )
+}
+
+fn said_no(status: u16, error: &str) -> Reply {
+    Reply::Json(status, json!({ "error": error }).to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_is_called_by_its_name() {
+    let mut told = String::new();
+    let mut tell = |mistake: &str, said: String| {
+        let _ = writeln!(told, "## {mistake}\n{said}\n");
+    };
+    let of_the_provider = [
+        ("a wrong secret", said_no(401, "invalid_client")),
+        ("a grant that the client may not use", said_no(400, "unauthorized_client")),
+        ("a wrong scope", said_no(400, "invalid_scope")),
+        (
+            "a proxy on the way that answers with a page",
+            Reply::Bytes(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 15\r\n\r\n<html>Hi</html>".into()),
+        ),
+        (
+            "a token endpoint that redirects",
+            Reply::Bytes(b"HTTP/1.1 302 Found\r\nLocation: https://id.example/\r\nContent-Length: 0\r\n\r\n".into()),
+        ),
+        (
+            "a secret of Entra that is only its identifier",
+            Reply::Json(
+                401,
+                json!({
+                    "error": "invalid_client",
+                    "error_description": "AADSTS7000215: Invalid client secret provided. Ensure the \
+                        secret being sent in the request is the client secret value",
+                })
+                .to_string(),
+            ),
+        ),
+        ("a path where nothing takes token requests", Reply::Json(404, "{}".into())),
+    ];
+    for (mistake, reply) in of_the_provider {
+        let place = Place::new().await;
+        place.provider.otherwise(reply);
+        tell(mistake, place.doctor(&[]));
+    }
+
+    let mut place = Place::new().await;
+    place.replace(&place.provider.token_endpoint(), "http://127.0.0.1:1/token");
+    tell("a wrong host or port of the provider", place.doctor(&[]));
+
+    let mut place = Place::new().await;
+    place.replace(
+        &place.provider.token_endpoint(),
+        "https://no-such-host.invalid/token",
+    );
+    let said = place.doctor(&[]);
+    let (before, rest) = said.split_once(" (").unwrap();
+    let (_, after) = rest.split_once(");").unwrap();
+    tell(
+        "a name that the DNS does not know",
+        format!("{before} (…);{after}"),
+    );
+
+    let place = Place::new().await;
+    let off = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    place.provider.say_date(off);
+    let said = place.doctor(&[]);
+    let (before, rest) = said.split_once("clock is ").unwrap();
+    let (_, after) = rest.split_once(" ahead of").unwrap();
+    tell(
+        "a clock that is wrong",
+        format!("{before}clock is … ahead of{after}"),
+    );
+
+    let authority = Authority::new();
+    for (mistake, identity) in [
+        ("a certificate that has run out", authority.expired_server()),
+        (
+            "an authority that has run out",
+            authority.server_by_expired_intermediate(),
+        ),
+        (
+            "a certificate of another name",
+            authority.server_named("other.example"),
+        ),
+        (
+            "a certificate of an authority that is not trusted",
+            Authority::new().server(),
+        ),
+    ] {
+        let mut place = Place::new().await;
+        place.ask_over_tls(&authority, &identity).await;
+        tell(mistake, place.doctor(&[]));
+    }
+
+    let mut place = Place::new().await;
+    let plain = format!("https://{}/token", place.upstream.authority());
+    place.replace(&place.provider.token_endpoint(), &plain);
+    tell(
+        "TLS spoken to a port that does not speak it",
+        place.doctor(&[]),
+    );
+
+    let place = Place::new().await;
+    place.provider.otherwise(said_no(401, "invalid_client"));
+    place.write("secret", "first line\nsecond line\n");
+    tell("a secret with a line break", place.doctor(&[]));
+
+    let place = Place::new().await;
+    let secret = place.directory.path().join("secret");
+    let mode = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(&secret, 0o644);
+    mode(place.directory.path(), 0o755);
+    tell("a secret that everybody can read", place.check());
+
+    let mut place = Place::new().await;
+    place.replace(
+        "client_secret_file = \"secret\"",
+        "client_secret_file = \"sceret\"",
+    );
+    tell("a secret's file that is not there", place.check());
+
+    let mut place = Place::new().await;
+    place.replace("client_id", "clientid");
+    tell("a key that is misspelt", place.check());
+
+    let mut place = Place::new().await;
+    place.replace(&place.provider.token_endpoint(), "http://id.example/token");
+    tell("http in the place of https", place.check());
+
+    let mut place = Place::new().await;
+    let documented = "https://id.example/token?grant_type=client_credentials";
+    place.replace(&place.provider.token_endpoint(), documented);
+    tell("parameters in the token endpoint", place.check());
+
+    let mut place = Place::new().await;
+    place.write("key.pem", &KeyPair::generate().unwrap().serialize_pem());
+    let key = "private_key_file = \"key.pem\"\nsigning_algorithm = \"RS256\"";
+    place.replace("client_secret_file = \"secret\"", key);
+    tell(
+        "a key of another kind for the client's statement",
+        place.check(),
+    );
+
+    let mut place = Place::new().await;
+    place.write("key.pem", &KeyPair::generate().unwrap().serialize_pem());
+    place.replace(
+        "client_secret_file = \"secret\"",
+        "private_key_file = \"key.pem\"",
+    );
+    place.provider.otherwise(Reply::Json(
+        401,
+        r#"{"error":"invalid_client","error_description":"client assertion signature is wrong"}"#
+            .into(),
+    ));
+    tell("a key that the provider does not know", place.doctor(&[]));
+
+    let mut place = Place::new().await;
+    let issuer = format!("http://{}", place.provider.address());
+    place.provider.publish(
+        "/.well-known/openid-configuration",
+        json!({ "issuer": "https://other.example", "token_endpoint": place.provider.token_endpoint() }),
+    );
+    let endpoint = format!("token_endpoint = \"{}\"", place.provider.token_endpoint());
+    place.replace(&endpoint, &format!("issuer = \"{issuer}\""));
+    tell("a wrong issuer", place.doctor(&[]));
+
+    let mut place = Place::new().await;
+    place
+        .credential
+        .push_str("\naudience = \"https://api.example\"\nscope = \"read write\"");
+    let claims =
+        json!({ "iss": "https://id.example", "aud": ["https://other.example"], "scope": "read" });
+    place.provider.otherwise(Reply::Words(3600.0, jwt(&claims)));
+    tell("a wrong audience", place.doctor(&[]));
+    let claims =
+        json!({ "iss": "https://id.example", "aud": "https://api.example/", "scope": "read" });
+    place.provider.otherwise(Reply::Words(3600.0, jwt(&claims)));
+    tell("a scope that was not granted", place.doctor(&[]));
+
+    let mut place = Place::new().await;
+    place.upstream_url = "http://127.0.0.1:1".into();
+    tell("an upstream that cannot be reached", place.doctor(&[]));
+
+    let mut place = Place::new().await;
+    let address = tls_server(&authority.server()).await;
+    place.upstream_url = format!("http://{address}");
+    place.stands_for(address, "TLS-UPSTREAM");
+    tell(
+        "an upstream that speaks TLS, called without",
+        place.doctor(&["--call"]),
+    );
+
+    let place = Place::new().await;
+    place.upstream.refuse(Refusal::OfEverything);
+    tell(
+        "a token that the upstream does not take",
+        place.doctor(&["--call"]),
+    );
+
+    let mut place = Place::new().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    place.stands_for(address, "TAKEN");
+    tell(
+        "a port that is taken",
+        place.doctor(&["--listen", &address.to_string()]),
+    );
+
+    assert!(told.matches("## ").count() >= 20);
+    insta::assert_snapshot!(told);
+}
