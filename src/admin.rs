@@ -15,7 +15,9 @@
 //! or a supervisor would restart what a restart cannot mend; readiness must.
 
 mod page;
+mod plots;
 mod status;
+mod trend;
 
 use std::convert::Infallible;
 use std::fmt::Write;
@@ -45,6 +47,7 @@ use crate::readiness::{Finding, Readiness};
 use crate::server::{CallerBody, Peer};
 use crate::store::Standings;
 use crate::token::Credentials;
+pub use trend::Trends;
 
 type Answer = Response<Full<Bytes>>;
 
@@ -58,6 +61,8 @@ pub struct Admin {
     pub credentials: Credentials,
     /// How their sharing stands.
     pub standings: Standings,
+    /// How routes have been doing.
+    pub trends: Rc<Trends>,
     /// Where the routes at work are found.
     pub published: Arc<ArcSwap<Routing>>,
     /// Since when the process is at work.
@@ -237,9 +242,10 @@ fn status_page(admin: &Admin) -> Answer {
     if let Ok(policy) = HeaderValue::from_str(&page::POLICY) {
         headers.insert(CONTENT_SECURITY_POLICY, policy);
     }
+    // By `no-referrer` browsers would send `Origin: null` with the page's own orders.
     let fixed = [
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (REFERRER_POLICY, "no-referrer"),
+        (REFERRER_POLICY, "same-origin"),
     ];
     headers.extend(fixed.map(|(name, value)| (name, HeaderValue::from_static(value))));
     answer
@@ -260,6 +266,7 @@ fn look(admin: &Admin) -> status::Status {
         &admin.readiness,
         &admin.credentials.all(),
         &admin.standings,
+        &admin.trends,
         admin.published.load().table.descriptions(),
         admin.started,
     )

@@ -287,7 +287,16 @@ impl Bound {
         let order = self.order;
         // The admin listener outlives the data plane's drain, so that the drain can be watched.
         let (_admin_drain, admin_watch) = drain::channel();
+        let trends = Rc::new(admin::Trends::default());
+        supervised("status", &self.restarts, {
+            let (trends, registry) = (Rc::clone(&trends), self.registry.clone());
+            move || {
+                let (trends, registry) = (Rc::clone(&trends), registry.clone());
+                async move { trends.watch(&registry).await }
+            }
+        });
         let admin = admin::Admin {
+            trends,
             registry: self.registry,
             readiness: self.readiness.clone(),
             credentials: reloader.credentials().clone(),

@@ -9,6 +9,7 @@ pub(crate) mod clock;
 mod credentials;
 pub mod demand;
 pub mod heartbeat;
+mod history;
 pub mod metrics;
 pub mod refresher;
 pub mod schedule;
@@ -26,12 +27,15 @@ pub use cell::{TokenReader, TokenWriter};
 pub use clock::Moment;
 pub use credentials::Credentials;
 pub use demand::{Refusal, RefusalSettings, RefusedBy};
+pub use history::Attempt;
 use source::{FetchError, FetchedToken};
 
 /// A token that the data plane may send, with all that was worked out about it beforehand.
 #[derive(Clone)]
 pub struct AccessToken {
     header: HeaderValue,
+    /// How long it may be sent, from the beginning of its life.
+    sent_for: Duration,
     retire_at: Instant,
     refresh_at: Instant,
     /// See [`Self::counting_sleep`].
@@ -68,6 +72,7 @@ impl AccessToken {
         let from_asked = |after: Duration| asked.at + after.saturating_sub(fetched.age);
         Ok(Self {
             header,
+            sent_for: schedule::retire_after(lifetime),
             retire_at: from_asked(schedule::retire_after(lifetime)),
             refresh_at: from_asked(refresh_after),
             counted_sleep: asked.asleep,
@@ -86,6 +91,11 @@ impl AccessToken {
         self.retire_at
     }
 
+    /// How long it may be sent in all, from the beginning of its life to [`Self::retire_at`].
+    pub fn sent_for(&self) -> Duration {
+        self.sent_for
+    }
+
     /// When the next token is to be fetched; earlier than [`Self::retire_at`].
     pub fn refresh_at(&self) -> Instant {
         self.refresh_at
@@ -98,6 +108,7 @@ impl AccessToken {
         let earlier = |at: Instant| at.checked_sub(unseen).unwrap_or(at);
         Self {
             header: self.header.clone(),
+            sent_for: self.sent_for,
             retire_at: earlier(self.retire_at),
             refresh_at: earlier(self.refresh_at),
             counted_sleep: self.counted_sleep + unseen,

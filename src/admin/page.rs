@@ -8,6 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
+use super::plots;
 use super::status::{CredentialStatus, RouteStatus, State, Status, TokenHealth};
 
 /// Nothing but what stands in the page itself, by digest; nobody may frame it.
@@ -59,7 +60,7 @@ pub(super) fn page(status: &Status, commands: bool) -> String {
         card(&mut page, credential, commands);
     }
     page.push_str(
-        "</div></section>\n<section><h2>Routes</h2>\n<div class=\"wide\"><table>\n<thead><tr>",
+        "</div></section>\n<section><h2>Routes</h2>\n<div class=\"wide\" role=\"region\" aria-label=\"Routes\" tabindex=\"0\"><table>\n<thead><tr>",
     );
     for column in [
         "route",
@@ -70,6 +71,7 @@ pub(super) fn page(status: &Status, commands: bool) -> String {
         "answered",
         "by gatepass",
         "mean",
+        "last five minutes",
     ] {
         let _ = write!(page, "<th scope=\"col\">{column}</th>");
     }
@@ -100,8 +102,13 @@ fn card(page: &mut String, credential: &CredentialStatus, commands: bool) {
     let name = Text(&credential.name);
     let _ = write!(
         page,
-        "<article class=\"card {class}\" aria-label=\"Credential {name}\">\n<h3>{name}</h3>\n<p class=\"state {class}\">{word}</p>\n<dl>\n"
+        "<article class=\"card {class}\" aria-label=\"Credential {name}\">\n<h3>{name}</h3>\n<p class=\"state {class}\">{word}</p>\n"
     );
+    plots::life(page, credential);
+    if let Some(error) = &credential.last_error {
+        let _ = writeln!(page, "<p class=\"error\">{}</p>", Text(error));
+    }
+    page.push_str("<dl>\n");
     if let Some(seconds) = credential.ends_in_seconds {
         entry(page, "ends in", Span(seconds));
     }
@@ -128,9 +135,7 @@ fn card(page: &mut String, credential: &CredentialStatus, commands: bool) {
         entry(page, format_args!("store {}", Text(reason)), count);
     }
     page.push_str("</dl>\n");
-    if let Some(error) = &credential.last_error {
-        let _ = writeln!(page, "<p class=\"error\">{}</p>", Text(error));
-    }
+    plots::refreshes(page, &credential.refreshes);
     if commands {
         let _ = writeln!(
             page,
@@ -156,10 +161,12 @@ fn row(page: &mut String, status: &RouteStatus) {
     counts(page, status.rejections.iter());
     match status.mean_seconds {
         Some(seconds) => {
-            let _ = writeln!(page, "</td><td>{:.1} ms</td></tr>", seconds * 1000.0);
+            let _ = write!(page, "</td><td>{:.1} ms</td><td>", seconds * 1000.0);
         }
-        None => page.push_str("</td><td>–</td></tr>\n"),
+        None => page.push_str("</td><td>–</td><td>"),
     }
+    plots::trend(page, &status.trend);
+    page.push_str("</td></tr>\n");
 }
 
 fn counts<'a>(page: &mut String, counts: impl Iterator<Item = (&'a String, &'a u64)>) {
@@ -196,7 +203,7 @@ fn class(state: State) -> &'static str {
 }
 
 /// Text of others in HTML.
-struct Text<'a>(&'a str);
+pub(super) struct Text<'a>(pub(super) &'a str);
 
 impl Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -215,7 +222,7 @@ impl Display for Text<'_> {
 }
 
 /// A length of time in its two largest units.
-struct Span(u64);
+pub(super) struct Span(pub(super) u64);
 
 impl Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,10 +10,11 @@ use prometheus::proto::{Metric, MetricFamily};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::trend::{Trend, Trends};
 use crate::proxy::RouteDescription;
 use crate::readiness::{Finding, Readiness};
 use crate::store::{Standing, Standings};
-use crate::token::{TokenReader, TokenState};
+use crate::token::{Attempt, TokenReader, TokenState};
 
 /// All of it.
 #[derive(Debug, Serialize)]
@@ -42,12 +43,16 @@ pub(super) struct CredentialStatus {
     pub(super) state: TokenHealth,
     /// How many tokens it has had.
     pub(super) generation: u64,
+    /// How long the token at hand may be sent in all.
+    pub(super) lives_seconds: Option<u64>,
     /// Until the token at hand is no longer sent.
     pub(super) ends_in_seconds: Option<u64>,
     /// Until the next attempt to get one.
     pub(super) next_attempt_in_seconds: Option<u64>,
     /// Why the last attempt failed, if it did, and what to do.
     pub(super) last_error: Option<String>,
+    /// The last attempts, the last one first.
+    pub(super) refreshes: Vec<Refresh>,
     /// Attempts since the start, by how they ended.
     pub(super) attempts: BTreeMap<String, u64>,
     /// Tokens since the start, by where they came from: the provider, or the store.
@@ -60,6 +65,15 @@ pub(super) struct CredentialStatus {
     pub(super) requests_left: Option<u64>,
     /// Calls to the store that were no help, by reason.
     pub(super) store_errors: BTreeMap<String, u64>,
+}
+
+/// One attempt to get a token.
+#[derive(Debug, Serialize)]
+pub(super) struct Refresh {
+    pub(super) seconds_ago: u64,
+    pub(super) took_seconds: f64,
+    /// In the words of the metric.
+    pub(super) outcome: &'static str,
 }
 
 /// What a credential has to offer.
@@ -87,6 +101,8 @@ pub(super) struct RouteStatus {
     pub(super) rejections: BTreeMap<String, u64>,
     /// From the end of a request's head to the end of its answer, on the average.
     pub(super) mean_seconds: Option<f64>,
+    /// How it has been doing in the last minutes.
+    pub(super) trend: Trend,
 }
 
 /// Looks at everything there is.
@@ -95,6 +111,7 @@ pub(super) fn look(
     readiness: &Readiness,
     credentials: &[TokenReader],
     standings: &Standings,
+    trends: &Trends,
     routes: Vec<RouteDescription>,
     started: Instant,
 ) -> Status {
@@ -118,7 +135,7 @@ pub(super) fn look(
             .collect(),
         routes: routes
             .into_iter()
-            .map(|description| route(description, &families))
+            .map(|description| route(description, trends, &families))
             .collect(),
     }
 }
@@ -136,7 +153,7 @@ fn credential(
     let setback = state.setback();
     let of = ("credential", name);
     let gauge = |family| {
-        let mut found = metrics(families, family, of);
+        let mut found = labelled(families, family, of);
         found.next().map(|metric| metric.get_gauge().get_value())
     };
     CredentialStatus {
@@ -148,12 +165,18 @@ fn credential(
             TokenState::Expired(_) => TokenHealth::Ended,
         },
         generation: state.generation(),
+        lives_seconds: token.map(|token| token.sent_for().as_secs()),
         ends_in_seconds: token.map(|token| until(token.retire_at())),
         next_attempt_in_seconds: match setback {
             Some(setback) => Some(until(setback.next_attempt)),
             None => token.map(|token| until(token.refresh_at())),
         },
         last_error: setback.map(|setback| setback.error.to_string()),
+        refreshes: reader
+            .attempts()
+            .iter()
+            .map(|of| refresh(of, now))
+            .collect(),
         attempts: counts(families, "gatepass_token_refreshes_total", of, "outcome"),
         origins: counts(families, "gatepass_token_origins_total", of, "origin"),
         sharing: standings.of(name),
@@ -165,9 +188,17 @@ fn credential(
     }
 }
 
-fn route(route: RouteDescription, families: &[MetricFamily]) -> RouteStatus {
+fn refresh(attempt: &Attempt, now: Instant) -> Refresh {
+    Refresh {
+        seconds_ago: now.saturating_duration_since(attempt.began).as_secs(),
+        took_seconds: attempt.took.as_secs_f64(),
+        outcome: attempt.outcome,
+    }
+}
+
+fn route(route: RouteDescription, trends: &Trends, families: &[MetricFamily]) -> RouteStatus {
     let of = ("route", route.name.as_str());
-    let durations = metrics(families, "gatepass_request_duration_seconds", of).next();
+    let durations = labelled(families, "gatepass_request_duration_seconds", of).next();
     let mean_seconds = durations.and_then(|metric| {
         let histogram = metric.get_histogram();
         let count = histogram.get_sample_count();
@@ -175,12 +206,13 @@ fn route(route: RouteDescription, families: &[MetricFamily]) -> RouteStatus {
         let count = count as f64;
         (count > 0.0).then(|| histogram.get_sample_sum() / count)
     });
-    let in_flight = metrics(families, "gatepass_requests_in_flight", of).next();
+    let in_flight = labelled(families, "gatepass_requests_in_flight", of).next();
     RouteStatus {
         in_flight: in_flight.map_or(0, |metric| whole(metric.get_gauge().get_value())),
         requests: counts(families, "gatepass_requests_total", of, "status_class"),
         rejections: counts(families, "gatepass_rejections_total", of, "reason"),
         mean_seconds,
+        trend: trends.of(&route.name),
         route,
     }
 }
@@ -192,7 +224,7 @@ fn counts(
     of: (&str, &str),
     by: &str,
 ) -> BTreeMap<String, u64> {
-    let counted = metrics(families, name, of).filter_map(|metric| {
+    let counted = labelled(families, name, of).filter_map(|metric| {
         let label = metric.get_label().iter().find(|pair| pair.name() == by)?;
         Some((
             label.value().to_owned(),
@@ -203,17 +235,30 @@ fn counts(
 }
 
 /// The metrics of a family that have this label.
-fn metrics<'a>(
+fn labelled<'a>(
     families: &'a [MetricFamily],
     name: &str,
     (label, value): (&'a str, &'a str),
 ) -> impl Iterator<Item = &'a Metric> {
+    metrics(families, name).filter(move |metric| label_of(metric, label) == value)
+}
+
+/// The metrics of a family.
+pub(super) fn metrics<'a>(
+    families: &'a [MetricFamily],
+    name: &str,
+) -> impl Iterator<Item = &'a Metric> {
     let family = families.iter().find(|family| family.name() == name);
     let all = family.map_or(&[] as &[Metric], |family| family.get_metric());
-    all.iter().filter(move |metric| {
-        let mut labels = metric.get_label().iter();
-        labels.any(|pair| pair.name() == label && pair.value() == value)
-    })
+    all.iter()
+}
+
+/// What a metric has under a label; nothing if it has no such label.
+pub(super) fn label_of<'a>(metric: &'a Metric, name: &str) -> &'a str {
+    let mut labels = metric.get_label().iter();
+    labels
+        .find(|pair| pair.name() == name)
+        .map_or("", |pair| pair.value())
 }
 
 #[expect(

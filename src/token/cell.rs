@@ -6,6 +6,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 
 use super::demand::{Demand, Refusal, RefusalMetrics, RefusalSettings, RefusedBy, Wish};
+use super::history::{Attempt, History};
 use super::source::FailureKind;
 use super::{AccessToken, Setback, TokenState};
 
@@ -19,6 +20,7 @@ pub fn channel(
         credential: credential.into(),
         state: ArcSwap::from_pointee(TokenState::Pending(None)),
         demand: Demand::new(refusals, metrics),
+        history: History::default(),
     }));
     (TokenWriter(reader.clone()), reader)
 }
@@ -28,6 +30,7 @@ struct Cell {
     credential: String,
     state: ArcSwap<TokenState>,
     demand: Demand,
+    history: History,
 }
 
 /// The writing end. There is one, and the credential's refresher has it.
@@ -80,6 +83,11 @@ impl TokenWriter {
         self.cell().demand.attempting();
     }
 
+    /// Keeps an attempt that is over for those who look.
+    pub fn attempted(&self, attempt: Attempt) {
+        self.cell().history.add(attempt);
+    }
+
     /// What readers see.
     pub fn current(&self) -> Guard<Arc<TokenState>> {
         self.0.load()
@@ -107,6 +115,11 @@ impl TokenReader {
     /// The state at this moment.
     pub fn load(&self) -> Guard<Arc<TokenState>> {
         self.0.state.load()
+    }
+
+    /// The last attempts to get a token, the last one first.
+    pub fn attempts(&self) -> Vec<Attempt> {
+        self.0.history.all()
     }
 
     /// Which answers of an upstream are refusals of the token.

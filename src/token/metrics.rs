@@ -8,6 +8,7 @@ use prometheus::{
 };
 use tokio::time::Instant;
 
+use super::AccessToken;
 use super::clock::unix_seconds;
 use super::demand::RefusalMetrics;
 use super::source::FailureKind;
@@ -20,6 +21,8 @@ pub struct TokenMetrics {
     expiry: GaugeVec,
     next_refresh: GaugeVec,
     last_success: GaugeVec,
+    lifetime: GaugeVec,
+    generation: IntGaugeVec,
     consecutive_failures: IntGaugeVec,
     usable: IntGaugeVec,
     restarts: IntCounterVec,
@@ -65,6 +68,14 @@ impl TokenMetrics {
                 "gatepass_token_last_success_timestamp_seconds",
                 "When a token was last obtained (Unix time); 0 before the first token.",
             )?,
+            lifetime: gauge(
+                "gatepass_token_lifetime_seconds",
+                "How long the current token is sent in all; 0 before the first token.",
+            )?,
+            generation: count(
+                "gatepass_token_generation",
+                "Which token of its credential the current one is, counted from 1.",
+            )?,
             consecutive_failures: count(
                 "gatepass_token_consecutive_failures",
                 "Failed attempts since the last success.",
@@ -98,6 +109,8 @@ impl TokenMetrics {
         registry.register(Box::new(metrics.expiry.clone()))?;
         registry.register(Box::new(metrics.next_refresh.clone()))?;
         registry.register(Box::new(metrics.last_success.clone()))?;
+        registry.register(Box::new(metrics.lifetime.clone()))?;
+        registry.register(Box::new(metrics.generation.clone()))?;
         registry.register(Box::new(metrics.consecutive_failures.clone()))?;
         registry.register(Box::new(metrics.usable.clone()))?;
         registry.register(Box::new(metrics.restarts.clone()))?;
@@ -119,10 +132,17 @@ impl TokenMetrics {
     /// Takes away what would go on to speak of a credential that is gone.
     pub fn forget(&self, credential: &str) {
         let labels = &[credential];
-        for gauges in [&self.expiry, &self.next_refresh, &self.last_success] {
+        let times = [
+            &self.expiry,
+            &self.next_refresh,
+            &self.last_success,
+            &self.lifetime,
+        ];
+        for gauges in times {
             let _ = gauges.remove_label_values(labels);
         }
         let counts = [
+            &self.generation,
             &self.consecutive_failures,
             &self.usable,
             &self.previous_secret,
@@ -143,6 +163,8 @@ impl TokenMetrics {
             expiry: self.expiry.with_label_values(&[credential]),
             next_refresh: self.next_refresh.with_label_values(&[credential]),
             last_success: self.last_success.with_label_values(&[credential]),
+            lifetime: self.lifetime.with_label_values(&[credential]),
+            generation: self.generation.with_label_values(&[credential]),
             consecutive_failures: self.consecutive_failures.with_label_values(&[credential]),
             usable: self.usable.with_label_values(&[credential]),
             restarts: self.restarts.with_label_values(&[credential]),
@@ -160,6 +182,8 @@ pub struct CredentialMetrics {
     expiry: Gauge,
     next_refresh: Gauge,
     last_success: Gauge,
+    lifetime: Gauge,
+    generation: IntGauge,
     consecutive_failures: IntGauge,
     usable: IntGauge,
     restarts: IntCounter,
@@ -172,8 +196,12 @@ impl CredentialMetrics {
     }
 
     /// A token was obtained, with the previous secret or with the one that should be used.
-    pub(super) fn obtained(&self, with_previous_secret: bool) {
-        self.previous_secret.set(with_previous_secret.into());
+    pub(super) fn obtained(&self, token: &AccessToken) {
+        self.previous_secret
+            .set(token.refused_secret().is_some().into());
+        self.lifetime.set(token.sent_for().as_secs_f64());
+        let generation = i64::try_from(token.generation());
+        self.generation.set(generation.unwrap_or(i64::MAX));
         self.successes.inc();
         self.consecutive_failures.set(0);
         self.usable.set(1);

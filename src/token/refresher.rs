@@ -20,7 +20,7 @@ use super::demand::Wish;
 use super::metrics::CredentialMetrics;
 use super::schedule::{self, Pace, Spread};
 use super::source::{FailureKind, FetchError, FetchedToken, Occasion, TokenSource};
-use super::{AccessToken, Moment, Setback, TokenWriter};
+use super::{AccessToken, Attempt, Moment, Setback, TokenWriter};
 use crate::readiness::StartupGuard;
 use crate::runtime::supervise;
 
@@ -167,8 +167,16 @@ impl Refresher {
         let asked = Moment::now();
         let outcome = self.while_expiring(self.source.fetch(occasion)).await;
         self.metrics.attempted(asked.at.elapsed());
-        let next_attempt = match outcome.and_then(|fetched| self.prepare(&fetched, asked, occasion))
-        {
+        let outcome = outcome.and_then(|fetched| self.prepare(&fetched, asked, occasion));
+        self.writer.attempted(Attempt {
+            began: asked.at,
+            took: asked.at.elapsed(),
+            outcome: match &outcome {
+                Ok(_) => "success",
+                Err(error) => error.kind.label(),
+            },
+        });
+        let next_attempt = match outcome {
             Ok(token) => self.publish(token, asked.at),
             Err(error) => self.endure(error),
         };
@@ -230,7 +238,7 @@ impl Refresher {
         self.generation.set(generation);
         self.failures.set(0);
         self.in_turn.set(!self.source.is_shared());
-        self.metrics.obtained(token.refused_secret().is_some());
+        self.metrics.obtained(&token);
         self.writer.store(token);
         refresh_at
     }

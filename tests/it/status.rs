@@ -1,10 +1,13 @@
 //! The status at one look, for people and for programs.
 
+use std::collections::BTreeSet;
+
 use http::Request;
 use http_body_util::Full;
 use serde_json::Value;
 
 use crate::support::client::{Answer, request};
+use crate::support::gatepass::project;
 use crate::support::{AuthorizationServer, CANARY, Gatepass, Reply, Upstream, get, simple_config};
 
 async fn start(provider: &AuthorizationServer) -> (Gatepass, Upstream) {
@@ -35,6 +38,10 @@ async fn programs_see_how_each_credential_and_route_is_doing() {
     assert_eq!(credential["state"], "fresh");
     assert_eq!(credential["generation"], 1);
     assert_eq!(credential["attempts"]["success"], 1);
+    assert_eq!(credential["lives_seconds"], 3_599);
+    let refresh = &credential["refreshes"][0];
+    assert_eq!(refresh["outcome"], "success");
+    assert!(refresh["took_seconds"].as_f64().unwrap() > 0.0);
     let left = credential["ends_in_seconds"].as_u64().unwrap();
     assert!((3_500..3_600).contains(&left), "{left}");
     assert!(credential["next_attempt_in_seconds"].as_u64().unwrap() < left);
@@ -87,6 +94,70 @@ async fn people_see_what_is_wrong_and_what_to_do() {
         "{policy}"
     );
     assert!(!policy.contains("unsafe"), "{policy}");
+}
+
+/// The names of all members: of what is counted by a word, and of lists of numbers, that of the whole.
+fn members(value: &Value, name: &str, found: &mut BTreeSet<String>) {
+    let counted = [
+        "attempts",
+        "origins",
+        "store_errors",
+        "requests",
+        "rejections",
+    ];
+    let is_counted = counted.iter().any(|of| name.ends_with(&format!(".{of}")));
+    match value {
+        Value::Object(inner) if !is_counted => {
+            let dot = if name.is_empty() { "" } else { "." };
+            for (key, value) in inner {
+                members(value, &format!("{name}{dot}{key}"), found);
+            }
+        }
+        Value::Array(list) if list.iter().any(Value::is_object) => {
+            for value in list {
+                members(value, &format!("{name}[]"), found);
+            }
+        }
+        _ => {
+            found.insert(name.to_owned());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_member_is_documented() {
+    let provider = AuthorizationServer::start();
+    provider.otherwise(Reply::Json(400, r#"{"error":"invalid_client"}"#.into()));
+    let (gatepass, _upstream) = start(&provider).await;
+    let mut served = BTreeSet::new();
+    members(&status(&gatepass).await, "", &mut served);
+    let page = project().join("docs/status.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    let documented = rows.map(|row| row.split('`').next().unwrap().to_owned());
+    assert_eq!(documented.collect::<BTreeSet<_>>(), served);
+}
+
+/// A bar of the token's life and the last attempts, in words for those who do not see them.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_shows_the_life_of_a_token_and_its_refreshes() {
+    let provider = AuthorizationServer::start();
+    let (gatepass, _upstream) = start(&provider).await;
+    provider.otherwise(Reply::Json(400, r#"{"error":"invalid_client"}"#.into()));
+    gatepass.order_refresh("envase").await;
+    let failures = r#"gatepass_token_consecutive_failures{credential="envase"}"#;
+    gatepass.wait_for_metric(failures, 1.0).await;
+    let page = get(gatepass.admin(), "/").await.into_body();
+    for part in [
+        "s of 59 min 59 s are over, the next attempt is due after",
+        "✗ refused",
+        "✓ success",
+        "0.0 requests a second",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let (refused, success) = (page.find("✗ refused"), page.find("✓ success"));
+    assert!(refused < success, "the last one comes first");
 }
 
 async fn order(gatepass: &Gatepass, host: &str, fields: &[(&str, &str)]) -> Answer {

@@ -43,4 +43,5 @@ mod password;
 mod prometheus;
 mod rollover;
 mod rotation;
+mod status_page;
 mod verification;

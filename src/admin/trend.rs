@@ -1,0 +1,132 @@
+//! How routes have been doing in the last minutes: what the metrics said every few seconds, kept for the
+//! plots of the status page.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use prometheus::Registry;
+use prometheus::proto::MetricFamily;
+use serde::Serialize;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::status::{label_of, metrics};
+
+/// What was seen, the last reading at the end.
+#[derive(Debug, Default)]
+pub struct Trends(RefCell<VecDeque<Reading>>);
+
+type Reading = BTreeMap<String, Totals>;
+
+/// What a route's counters had come to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Totals {
+    requests: f64,
+    failed: f64,
+    seconds: f64,
+}
+
+/// What a route did in each span of time, the last one at the end.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub(super) struct Trend {
+    /// How long each span is.
+    pub(super) every_seconds: u64,
+    /// Requests a second.
+    pub(super) rate: Vec<f64>,
+    /// The part of them that was answered with 5xx.
+    pub(super) failed: Vec<f64>,
+    /// How long they took on the average.
+    pub(super) mean_seconds: Vec<f64>,
+}
+
+impl Trends {
+    /// Reads the metrics again and again until it is dropped.
+    pub async fn watch(&self, registry: &Registry) {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.note(reading(&registry.gather()));
+        }
+    }
+
+    fn note(&self, reading: Reading) {
+        let mut readings = self.0.borrow_mut();
+        readings.push_back(reading);
+        let surplus = readings.len().saturating_sub(KEPT);
+        readings.drain(..surplus);
+    }
+
+    pub(super) fn of(&self, route: &str) -> Trend {
+        let readings = self.0.borrow();
+        let totals = readings.iter().map(|reading| reading.get(route).copied());
+        let totals: Vec<_> = totals.map(Option::unwrap_or_default).collect();
+        let mut trend = Trend {
+            every_seconds: EVERY.as_secs(),
+            ..Trend::default()
+        };
+        for (before, after) in totals.iter().zip(totals.iter().skip(1)) {
+            // A route that was taken away and came back counts from where it was.
+            let requests = (after.requests - before.requests).max(0.0);
+            let share = |part: f64| {
+                if requests > 0.0 {
+                    part.max(0.0) / requests
+                } else {
+                    0.0
+                }
+            };
+            trend.rate.push(requests / EVERY.as_secs_f64());
+            trend.failed.push(share(after.failed - before.failed));
+            let seconds = after.seconds - before.seconds;
+            trend.mean_seconds.push(share(seconds));
+        }
+        trend
+    }
+}
+
+fn reading(families: &[MetricFamily]) -> Reading {
+    let mut reading = Reading::new();
+    for metric in metrics(families, "gatepass_requests_total") {
+        let route = label_of(metric, "route").to_owned();
+        let totals = reading.entry(route).or_default();
+        let count = metric.get_counter().get_value();
+        totals.requests += count;
+        if label_of(metric, "status_class") == "5xx" {
+            totals.failed += count;
+        }
+    }
+    for metric in metrics(families, "gatepass_request_duration_seconds") {
+        let route = label_of(metric, "route").to_owned();
+        reading.entry(route).or_default().seconds = metric.get_histogram().get_sample_sum();
+    }
+    reading
+}
+
+/// Five minutes of them.
+const EVERY: Duration = Duration::from_secs(5);
+const KEPT: usize = 61;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trend_is_what_changed_between_readings_and_bounded() {
+        let trends = Trends::default();
+        assert_eq!(trends.of("a").rate, Vec::<f64>::new());
+        for total in 0..100 {
+            let total = f64::from(total);
+            let totals = Totals {
+                requests: total * 10.0,
+                failed: total,
+                seconds: total / 2.0,
+            };
+            trends.note(Reading::from([("a".into(), totals)]));
+        }
+        let trend = trends.of("a");
+        assert_eq!(trend.rate, vec![2.0; 60]);
+        assert_eq!(trend.failed, vec![0.1; 60]);
+        assert_eq!(trend.mean_seconds, vec![0.05; 60]);
+        assert_eq!(trends.of("b").rate, vec![0.0; 60]);
+    }
+}
