@@ -189,12 +189,38 @@ struct SourceArguments {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["upstream", "credential"])]
     config: Option<PathBuf>,
 
+    /// The profile of the file that goes over the rest of it [default: GATEPASS_PROFILE]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["upstream", "credential"])]
+    profile: Option<String>,
+
     /// Without a file: where requests go, with a token of the credential that the flags below tell
     #[arg(long, value_name = "URL")]
     upstream: Option<String>,
 
     #[command(flatten)]
     credential: CredentialArguments,
+}
+
+#[derive(Debug, Args)]
+struct FileArguments {
+    /// The configuration file [default: as for run]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// The profile of the file that goes over the rest of it [default: GATEPASS_PROFILE]
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+}
+
+impl FileArguments {
+    /// The layers of the configuration that they name.
+    fn layers(self) -> Result<Layers, Problems> {
+        let flags = Flags {
+            profile: self.profile,
+            ..Flags::default()
+        };
+        Layers::from_process(self.config, flags)
+    }
 }
 
 impl SourceArguments {
@@ -205,7 +231,12 @@ impl SourceArguments {
             upstream: self.upstream,
             credential,
         });
-        Layers::from_process(self.config, Flags { route, ..flags })
+        let flags = Flags {
+            route,
+            profile: self.profile,
+            ..flags
+        };
+        Layers::from_process(self.config, flags)
     }
 }
 
@@ -259,7 +290,7 @@ impl From<Listeners> for Flags {
         Self {
             listen: listeners.listen,
             admin_listen: listeners.admin_listen,
-            route: None,
+            ..Self::default()
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From files, the environment and flags to what the rooms need, with every mistake found at once.
 //!
-//! `layers` gathers what was written (defaults < file < environment < flags), `decode` turns it
+//! `layers` gathers what was written (defaults < file < its profile < environment < flags), `decode` turns it
 //! into the `raw` types, and `resolve` makes [`Settings`] of them, with what providers fix filled in.
 //! A mistake on the way becomes a [`Problem`] and the way goes on, so that an operator sees all of
 //! them.
@@ -11,6 +11,7 @@ mod flags;
 mod layers;
 mod places;
 mod problem;
+mod profiles;
 mod raw;
 mod reference;
 mod resolve;

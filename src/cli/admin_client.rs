@@ -3,24 +3,22 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::Failure;
+use super::{Failure, FileArguments};
 use crate::config::{self, Flags, Layers};
 use crate::server::Address;
 
 /// Which gatepass is meant.
 #[derive(Debug, Args)]
 pub(super) struct AdminArguments {
-    /// The configuration file that says where to ask [default: as for run]
-    #[arg(long, value_name = "FILE", conflicts_with = "admin_listen")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    file: FileArguments,
 
     /// Where to ask: the admin listener's address, without a look at a configuration
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["config", "profile"])]
     admin_listen: Option<String>,
 }
 
@@ -35,7 +33,7 @@ impl AdminArguments {
                 },
                 ..Layers::default()
             },
-            None => Layers::from_process(self.config, Flags::default())?,
+            None => self.file.layers()?,
         };
         Ok(config::admin_address(&layers)?)
     }

@@ -47,7 +47,7 @@ pub(super) fn exec(arguments: ExecArguments) -> Result<u8, Failure> {
     let layers = arguments.source.layers(Flags {
         listen: vec![FREE_PORT.into()],
         admin_listen: Some(FREE_PORT.into()),
-        route: None,
+        ..Flags::default()
     })?;
     let mut settings = config::load(&layers)?;
     // Nobody spreads load over it, and one command calls.

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
-use std::path::PathBuf;
 
 use clap::Args;
 use prometheus::Registry;
@@ -10,8 +9,8 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
 use super::terminal::{Palette, harmless, progress};
-use super::{DONE, Failure, admin_client};
-use crate::config::{self, Flags, Layers, Settings};
+use super::{DONE, Failure, FileArguments, admin_client};
+use crate::config::{self, Settings};
 use crate::oauth::{self, Origin, jwt_claims};
 use crate::runtime;
 use crate::store::{Stores, StoresMetrics};
@@ -22,9 +21,8 @@ pub(super) struct TokenArguments {
     /// The credential's name; may be left out if there is only one
     credential: Option<String>,
 
-    /// The configuration file [default: as for run]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    file: FileArguments,
 
     /// Ask the provider, even if the credential's store has a token
     #[arg(long)]
@@ -48,7 +46,7 @@ pub(super) fn token(arguments: TokenArguments) -> Result<u8, Failure> {
                 .into(),
         ));
     }
-    let layers = Layers::from_process(arguments.config, Flags::default())?;
+    let layers = arguments.file.layers()?;
     let settings = config::load(&layers)?;
     let credential = named(&settings, arguments.credential.as_deref())?;
     refuse_a_session_in_use(&settings, credential)?;

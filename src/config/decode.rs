@@ -15,6 +15,7 @@ use super::flags::COMMAND_LINE;
 use super::layers::{ENVIRONMENT, Layers};
 use super::places::Places;
 use super::problem::{Problem, Problems, near_miss};
+use super::profiles::PROFILE;
 use super::raw;
 
 /// Decodes what the layers hold, without the values that do not fit; those are in the report.
@@ -32,6 +33,7 @@ pub(super) fn decode(layers: &Layers) -> Result<(raw::Config, Report), Problems>
     let mut report = Report {
         figment,
         main_source,
+        profile: layers.flags.profile.clone(),
         places,
         main_file: layers.file.clone(),
         written: tree.clone(),
@@ -60,6 +62,7 @@ pub(super) fn decode(layers: &Layers) -> Result<(raw::Config, Report), Problems>
 pub(super) struct Report {
     figment: Figment,
     main_source: String,
+    profile: Option<String>,
     places: Places,
     main_file: Option<PathBuf>,
     written: Value,
@@ -122,7 +125,7 @@ impl Report {
         let other_source = self.source_besides_file(&path.0);
         let line = match other_source {
             Some(_) => None,
-            None => self.places.line_of(&path.0),
+            None => self.line_of(&path.0),
         };
         let source = other_source.unwrap_or_else(|| self.main_source.clone());
         self.problems.push(Problem {
@@ -160,20 +163,36 @@ impl Report {
             .is_some_and(|metadata| metadata.name == ENVIRONMENT)
     }
 
-    /// The variable or flag that a key comes from; none if it is from the file. A missing one comes
-    /// from where the table around it does, or from the file.
+    /// The line of the file that says it, in the profile if that does.
+    fn line_of(&self, path: &[String]) -> Option<usize> {
+        let layer = self.metadata_around(path);
+        match &self.profile {
+            Some(profile) if layer.is_some_and(|layer| layer.name == PROFILE) => {
+                let over = [PROFILE.to_owned(), profile.clone()];
+                self.places.line_of(&[&over, path].concat())
+            }
+            _ => self.places.line_of(path),
+        }
+    }
+
+    /// The variable or flag that a key comes from; none if it is from the file.
     fn source_besides_file(&self, path: &[String]) -> Option<String> {
+        let layer = self.metadata_around(path)?;
+        let elsewhere = layer.name == ENVIRONMENT || layer.name == COMMAND_LINE;
+        elsewhere.then(|| {
+            let keys: Vec<_> = path.iter().map(String::as_str).collect();
+            layer.interpolate(&Profile::Default, &keys)
+        })
+    }
+
+    /// The layer that a key comes from. A missing one comes from where the table around it does.
+    fn metadata_around(&self, path: &[String]) -> Option<&Metadata> {
         let written = (2..=path.len())
             .rev()
             .filter_map(|length| path.get(..length));
-        let metadata = written
+        written
             .chain([path])
-            .find_map(|path| self.metadata_of(path))?;
-        let elsewhere = metadata.name == ENVIRONMENT || metadata.name == COMMAND_LINE;
-        elsewhere.then(|| {
-            let keys: Vec<_> = path.iter().map(String::as_str).collect();
-            metadata.interpolate(&Profile::Default, &keys)
-        })
+            .find_map(|path| self.metadata_of(path))
     }
 
     fn metadata_of(&self, path: &[String]) -> Option<&Metadata> {

@@ -12,6 +12,8 @@ pub struct Flags {
     pub listen: Vec<String>,
     /// `--admin-listen`
     pub admin_listen: Option<String>,
+    /// `--profile`: the one of the file that goes over the rest of it.
+    pub profile: Option<String>,
     /// `--upstream` and what its tokens are got with, which makes a file needless.
     pub route: Option<OneRoute>,
 }

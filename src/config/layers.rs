@@ -14,6 +14,7 @@ use super::excerpt::excerpt;
 use super::flags::{COMMAND_LINE, Flags};
 use super::places::{Places, line_and_column};
 use super::problem::{Problem, Problems};
+use super::profiles::{self, VARIABLE};
 
 /// The layers of one configuration. Secrets may stand in them, so they have no `Debug`.
 #[derive(Clone, Default)]
@@ -30,12 +31,17 @@ pub struct Layers {
 
 impl Layers {
     /// The usual layers: `file`, or the first of the default places that has one unless `flags` say
-    /// it all, then this process's environment, then `flags`.
+    /// it all, then its profile, if the flags or the environment choose one, then this process's
+    /// environment, then `flags`.
     ///
     /// # Errors
     ///
     /// A file is needed, none is named and none is in a default place.
-    pub fn from_process(file: Option<PathBuf>, flags: Flags) -> Result<Self, Problems> {
+    pub fn from_process(file: Option<PathBuf>, mut flags: Flags) -> Result<Self, Problems> {
+        if flags.route.is_none() {
+            let chosen = env::var(VARIABLE).ok().filter(|name| !name.is_empty());
+            flags.profile = flags.profile.or(chosen);
+        }
         let file = match file {
             None if flags.route.is_some() => None,
             None => Some(default_file()?),
@@ -57,6 +63,10 @@ impl Layers {
     /// The sources by name, for people.
     pub fn sources(&self) -> String {
         let mut sources = self.main_source();
+        if let Some(profile) = &self.flags.profile {
+            sources.push_str(", profile ");
+            sources.push_str(profile);
+        }
         for (name, _) in &self.environment {
             sources.push_str(", ");
             sources.push_str(name);
@@ -81,7 +91,11 @@ impl Layers {
             let text = fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
             check_syntax(file, &text)?;
             places = Places::of(&text);
-            figment = figment.merge(Toml::string(&text));
+            let profile = self.flags.profile.as_deref();
+            let source = self.main_source();
+            for layer in profiles::layers(&text, profile, &source, &places)? {
+                figment = figment.merge(layer);
+            }
         }
         if let Some(text) = &self.text {
             figment = figment.merge(Toml::string(text));

@@ -47,6 +47,10 @@ fn first_cells(header: &str) -> BTreeSet<String> {
 
 /// Runs `check` with files that are there in place of those that the example names.
 fn check(config: &str) {
+    check_with(config, &[]);
+}
+
+fn check_with(config: &str, flags: &[&str]) {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str, content: &str| {
         let path = directory.path().join(name);
@@ -78,7 +82,10 @@ fn check(config: &str) {
         known.map_or(secret.as_str(), |(_, path)| path)
     };
     let checked = with_files(config, stand_in);
-    let finished = run(&["check"], &[("gatepass.toml", &checked)]);
+    let finished = run(
+        &[&["check"], flags].concat(),
+        &[("gatepass.toml", &checked)],
+    );
     assert_eq!(finished.code, Some(0), "{}\n{checked}", finished.stderr);
 }
 
@@ -113,11 +120,15 @@ fn every_example_is_a_good_configuration() {
 #[test]
 fn the_ten_lines_of_the_readme_are_ten_and_good() {
     let blocks = blocks("toml");
-    let [config, fleet] = blocks.as_slice() else {
-        panic!("two configurations in the README, not {}", blocks.len());
+    let [config, profile, fleet] = blocks.as_slice() else {
+        panic!("three configurations in the README, not {}", blocks.len());
     };
     assert_eq!(config.lines().count(), 10);
     check(config);
+    check_with(
+        &format!("{config}\n{profile}"),
+        &["--profile", "production"],
+    );
     // The same credential in a fleet.
     let (stores, credential) = fleet.split_once("[credentials.envase]\n").unwrap();
     let first = "[credentials.envase]\n";

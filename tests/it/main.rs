@@ -49,6 +49,7 @@ mod listeners;
 mod log_pipe;
 mod outage;
 mod panics;
+mod profiles;
 mod provider_faults;
 mod refresh;
 mod refusals;

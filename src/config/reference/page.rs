@@ -84,4 +84,8 @@ letters, digits, `_`, `-` and `.`.
 
 Any key outside of `[[routes]]` can also be set by an environment variable: `GATEPASS__` and the parts
 of the key in capitals, with a double underscore between them.
+
+Tables below `[profile.NAME]` have the keys of the file itself. `--profile NAME`, or the variable
+`GATEPASS_PROFILE`, puts them over the rest of the file: tables key by key, lists (and so `routes`) as a
+whole.
 ";

@@ -13,6 +13,14 @@ pub(super) fn schema(root: &Kind) -> String {
     });
     if let (Some(all), Value::Object(of_root)) = (schema.as_object_mut(), of(root, "")) {
         all.extend(of_root);
+        let over = json!({
+            "type": "object",
+            "description": PROFILES,
+            "additionalProperties": { "$ref": "#" },
+        });
+        if let Some(properties) = all.get_mut("properties").and_then(Value::as_object_mut) {
+            properties.insert("profile".into(), over);
+        }
     }
     format!("{schema:#}\n")
 }
@@ -86,3 +94,6 @@ fn with_words(key: &Key, path: &str) -> Value {
     }
     schema
 }
+
+const PROFILES: &str = "Tables with the keys of the file itself, by the names of profiles. That of the \
+                        profile that --profile or GATEPASS_PROFILE chooses goes over the rest.";
