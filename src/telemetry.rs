@@ -2,6 +2,7 @@
 
 mod lines;
 
+use std::env;
 use std::io::{self, IsTerminal};
 use std::panic;
 
@@ -85,7 +86,7 @@ pub fn start(settings: Settings) -> io::Result<Log> {
     } else {
         fmt::layer()
             .with_target(false)
-            .with_ansi(terminal)
+            .with_ansi(takes_colours(&io::stderr()))
             .with_writer(out.clone())
             .boxed()
     };
@@ -95,6 +96,14 @@ pub fn start(settings: Settings) -> io::Result<Log> {
         .map_err(io::Error::other)?;
     log_panics();
     Ok(Log(out))
+}
+
+/// Whether what is written there may have colours: it is a terminal, and its user has not refused them
+/// (<https://no-color.org>).
+pub fn takes_colours(stream: &impl IsTerminal) -> bool {
+    let is_refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let is_dumb = env::var_os("TERM").is_some_and(|kind| kind == "dumb");
+    stream.is_terminal() && !is_refused && !is_dumb
 }
 
 /// The level is for gatepass's own events. The libraries below it may write header fields and

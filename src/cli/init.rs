@@ -83,13 +83,16 @@ pub(super) fn init(arguments: InitArguments) -> Result<u8, Failure> {
     let to_come = draft.files_to_come();
     let _ = io::stdout().write_all(next_steps(&output, &draft, &to_come).as_bytes());
     let mut test = arguments.test;
-    if let Some(questions) = &mut questions
-        && to_come.is_empty()
-        && !test
-    {
-        test = questions.yes("Ask the provider for a token now, to see whether it works?")?;
+    let mut deployment = arguments.deployment;
+    if let Some(questions) = &mut questions {
+        if to_come.is_empty() && !test {
+            test = questions.yes("Ask the provider for a token now, to see whether it works?")?;
+        }
+        if deployment.is_none() {
+            deployment = questions.deployment()?;
+        }
     }
-    if let Some(deployment) = arguments.deployment {
+    if let Some(deployment) = deployment {
         let _ = io::stdout().write_all(deployment.text(&output, &draft).as_bytes());
     }
     if test {

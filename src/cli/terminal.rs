@@ -1,18 +1,17 @@
 //! What is different where a person looks.
 
-use std::env;
 use std::io::{self, IsTerminal, Write};
 
-/// Colours, on a terminal whose user has not refused them (<https://no-color.org>).
+use crate::telemetry::takes_colours;
+
+/// Colours, where they may be.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Palette(bool);
 
 impl Palette {
     /// That of standard output.
     pub(super) fn of_stdout() -> Self {
-        let is_refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let is_dumb = env::var_os("TERM").is_some_and(|kind| kind == "dumb");
-        Self(io::stdout().is_terminal() && !is_refused && !is_dumb)
+        Self(takes_colours(&io::stdout()))
     }
 
     /// What is as it should be.

@@ -6,10 +6,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::admin_client::{cannot_be_asked, get};
+use super::terminal::progress;
 use super::{DONE, Failure, WaitArguments};
 
 pub(super) fn wait(arguments: WaitArguments) -> Result<u8, Failure> {
     let address = arguments.admin.address()?;
+    progress(&format!("Waiting for the gatepass at {address} …"));
     let start = Instant::now();
     loop {
         let why = match get(&address, "/readyz") {

@@ -48,6 +48,7 @@ async fn from_nothing_to_an_answer_in_a_minute() {
         terminal.answer("Paste the secret", CLIENT_SECRET);
         terminal.wait_for("is written. Next:");
         terminal.answer("Ask the provider for a token now", "y");
+        terminal.answer("Print what a deployment needs?", "");
         terminal.wait_for("A token of \"default\" has come:");
         let (code, seen) = terminal.end();
         assert_eq!(code, Some(0), "{seen}");
@@ -98,6 +99,26 @@ async fn from_nothing_to_an_answer_in_a_minute() {
         "{:?}",
         start.elapsed()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_on_a_terminal_has_colours_unless_they_are_refused() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let config = simple_config(&provider, &upstream);
+    let ports = "proxy.listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"";
+    let config = format!("{ports}\n{config}");
+    fs::write(directory.path().join("gatepass.toml"), config).unwrap();
+    let ran = tokio::task::spawn_blocking(move || {
+        for (environment, green) in [(&[][..], true), (&[("NO_COLOR", "1")], false)] {
+            let mut terminal = Terminal::run(&["run"], directory.path(), environment);
+            terminal.wait_for("INFO");
+            terminal.wait_for("listening");
+            assert_eq!(terminal.seen().contains("\x1b[32m INFO"), green);
+        }
+    });
+    ran.await.unwrap();
 }
 
 /// Ctrl-D
@@ -248,6 +269,8 @@ async fn the_status_on_a_terminal_has_colours_and_is_drawn_again() {
         let mut watching = Terminal::run(&[&arguments[..], &["--watch"]].concat(), &here, &[]);
         watching.wait_for("\x1b[H\x1b[J");
         watching.wait_for("\x1b[H\x1b[J");
+        let mut waiting = Terminal::run(&["wait", "--admin-listen", "127.0.0.1:1"], &here, &[]);
+        waiting.wait_for("Waiting for the gatepass at 127.0.0.1:1");
         (coloured, plain)
     });
     let (coloured, plain) = ran.await.unwrap();

@@ -4,10 +4,12 @@ use std::fs::OpenOptions;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
+use clap::ValueEnum;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Failure;
+use super::deployment::Deployment;
 use crate::config::{Problem, presets};
 
 /// Somebody who answers.
@@ -78,6 +80,19 @@ impl Questions {
     pub(super) fn yes(&mut self, question: &str) -> Result<bool, Failure> {
         let answer = self.optional(&format!("{question} [Y/n]"))?;
         Ok(answer.is_none_or(|answer| answer.eq_ignore_ascii_case("y") || answer == "yes"))
+    }
+
+    /// Where gatepass is to be deployed, if that is known already.
+    pub(super) fn deployment(&mut self) -> Result<Option<Deployment>, Failure> {
+        let question = "Print what a deployment needs? kubernetes, systemd, or Enter for nothing";
+        loop {
+            let Some(answer) = self.optional(question)? else {
+                return Ok(None);
+            };
+            if let Ok(deployment) = Deployment::from_str(&answer, true) {
+                return Ok(Some(deployment));
+            }
+        }
     }
 
     /// Offers to write a secret into its file, which only this user can read.

@@ -93,6 +93,11 @@ impl Terminal {
         self.seen = seen + found + wanted.len();
     }
 
+    /// All that was to be seen so far.
+    pub fn seen(&self) -> String {
+        self.screen.text.lock().unwrap().clone()
+    }
+
     /// Waits for a question and answers it.
     pub fn answer(&mut self, question: &str, answer: &str) {
         self.wait_for(question);
