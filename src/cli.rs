@@ -25,12 +25,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::BuildError;
-use crate::config::{self, Flags, Layers, OneRoute, Problems};
+use crate::config::{Flags, Layers, OneRoute, Problems};
 use crate::runtime;
 use admin_client::AdminArguments;
 use exec::ExecArguments;
 use init::InitArguments;
-use manual::{CompletionsArguments, ManArguments};
+use manual::{CompletionsArguments, ManArguments, SchemaArguments};
 use one_route::CredentialArguments;
 use status::StatusArguments;
 use token::TokenArguments;
@@ -57,7 +57,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Exec(arguments) => exec::exec(arguments),
         Command::Doctor(arguments) => doctor::doctor(arguments),
         Command::Demo(listeners) => demo::demo(listeners),
-        Command::Schema(arguments) => schema(arguments),
+        Command::Schema(arguments) => manual::schema(arguments),
         Command::Completions(arguments) => manual::completions(arguments),
         Command::Man(arguments) => manual::man(arguments),
     };
@@ -139,22 +139,6 @@ enum Command {
     Completions(CompletionsArguments),
     /// Print the page for man, or write one for each command
     Man(ManArguments),
-}
-
-#[derive(Debug, Args)]
-struct SchemaArguments {
-    /// Print the page with every key instead, as Markdown
-    #[arg(long)]
-    page: bool,
-}
-
-fn schema(arguments: SchemaArguments) -> Result<u8, Failure> {
-    let text = match arguments.page {
-        true => config::page(),
-        false => config::json_schema(),
-    };
-    io::stdout().write_all(text.as_bytes())?;
-    Ok(DONE)
 }
 
 #[derive(Debug, Args)]

@@ -93,7 +93,7 @@ pub(super) fn init(arguments: InitArguments) -> Result<u8, Failure> {
         }
     }
     if let Some(deployment) = deployment {
-        let _ = io::stdout().write_all(deployment.text(&output, &draft).as_bytes());
+        let _ = io::stdout().write_all(deployment.text(&draft).as_bytes());
     }
     if test {
         ask_for_a_token(&output, &draft, &to_come)?;

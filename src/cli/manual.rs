@@ -1,4 +1,5 @@
-//! What gatepass says of its own command line: completions for shells and pages for `man`.
+//! What gatepass says of itself: completions for shells, pages for `man`, and what its configuration can
+//! have.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
 use super::{CommandLine, DONE, Failure};
+use crate::config;
 
 #[derive(Debug, Args)]
 pub(super) struct CompletionsArguments {
@@ -19,6 +21,22 @@ pub(super) struct ManArguments {
     /// Write gatepass.1 and a page for each command into this directory
     #[arg(long, value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SchemaArguments {
+    /// Print the page with every key instead, as Markdown
+    #[arg(long)]
+    page: bool,
+}
+
+pub(super) fn schema(arguments: SchemaArguments) -> Result<u8, Failure> {
+    let text = match arguments.page {
+        true => config::page(),
+        false => config::json_schema(),
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(DONE)
 }
 
 pub(super) fn completions(arguments: CompletionsArguments) -> Result<u8, Failure> {

@@ -346,6 +346,19 @@ async fn the_metrics_table_lists_what_is_served() {
     assert_eq!(first_cells("metric"), served);
 }
 
+#[test]
+fn the_table_of_commands_lists_those_that_there_are() {
+    let help = run(&["--help"], &[]).stdout;
+    let commands = help.split("Commands:\n").nth(1).unwrap();
+    let commands = commands.lines().take_while(|line| !line.is_empty());
+    let commands = commands.filter_map(|line| line.split_whitespace().next());
+    let commands: BTreeSet<_> = commands
+        .filter(|command| *command != "help")
+        .map(ToOwned::to_owned)
+        .collect();
+    assert_eq!(first_cells("command"), commands);
+}
+
 /// The other commands are run by `.ci/run`, which this holds to it.
 #[test]
 fn every_command_of_the_readme_is_run() {

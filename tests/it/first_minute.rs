@@ -199,21 +199,31 @@ fn where_nobody_answers_flags_say_it_all() {
 
 #[test]
 fn what_a_deployment_needs_is_printed() {
-    let secret = ["--client-secret-file", "./secret"];
-    for (deployment, wanted) in [
-        (
-            "kubernetes",
-            "kubectl create secret generic keycloak --from-file=secret=./secret",
-        ),
-        (
-            "systemd",
-            "install -m 644 gatepass.toml /etc/gatepass/gatepass.toml",
-        ),
-    ] {
-        let flags = [&secret[..], &["--deployment", deployment]].concat();
+    let printed = |deployment| {
+        let further = ["--client-secret-file", "./secret", "--path", "/orders"];
+        let flags = [&further[..], &["--deployment", deployment]].concat();
         let written = init(&flags, &[("secret", CLIENT_SECRET)]);
         assert_eq!(written.code, Some(0), "{}", written.stderr);
-        assert!(written.stdout.contains(wanted), "{}", written.stdout);
+        written.stdout
+    };
+    let pod = printed("kubernetes");
+    for part in [
+        "# kubectl create secret generic gatepass --from-file=secret=./secret\n",
+        "\n    client_secret_file = \"/run/secrets/gatepass/secret\"",
+        "\n    upstream = \"https://api.example/v1\"\n",
+        "value: \"http://127.0.0.1:8080/orders\"",
+        "mountPath: /run/secrets/gatepass,",
+    ] {
+        assert!(pod.contains(part), "{part}: {pod}");
+    }
+    let unit = printed("systemd");
+    for part in [
+        "\n# install -m 600 ./secret /etc/gatepass/secret\n",
+        "client_secret_file = \"/run/credentials/gatepass.service/secret\"",
+        "\nLoadCredential=secret:/etc/gatepass/secret\n",
+        "\nExecStart=",
+    ] {
+        assert!(unit.contains(part), "{part}: {unit}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a deployment of the configuration needs.
+//! What a deployment of the configuration needs: the files of `deploy`, with the answers in them.
 
 use std::path::Path;
 
@@ -17,43 +17,78 @@ pub(super) enum Deployment {
 
 impl Deployment {
     /// The commands, and the file that they need.
-    pub(super) fn text(self, output: &Path, draft: &Draft) -> String {
-        let (name, output) = (draft.name(), output.display());
-        let files: Vec<_> = SECRET_FILES
-            .iter()
-            .filter_map(|key| draft.value(key))
-            .collect();
-        let files = files.iter().map(Path::new);
+    pub(super) fn text(self, draft: &Draft) -> String {
         match self {
-            Self::Kubernetes => {
-                let from: String = files
-                    .map(|file| {
-                        let key = file.file_name().unwrap_or_default().display();
-                        format!(" --from-file={key}={}", file.display())
-                    })
-                    .collect();
-                format!(
-                    "\n# The configuration and the secrets. What …_file names is the path in the pod, such as\n\
-                     # /run/secrets/{name}/client-secret.\n\
-                     # kubectl create configmap gatepass --from-file=gatepass.toml={output}\n\
-                     # kubectl create secret generic {name}{from}\n{SIDECAR}"
-                )
-            }
-            Self::Systemd => format!(
-                "\n# install -m 644 {output} /etc/gatepass/gatepass.toml\n\
-                 # systemctl daemon-reload && systemctl enable --now gatepass\n{UNIT}"
-            ),
+            Self::Kubernetes => kubernetes(draft),
+            Self::Systemd => systemd(draft),
         }
     }
 }
 
-const SECRET_FILES: [&str; 5] = [
-    "client_secret_file",
-    "private_key_file",
-    "service_account_file",
-    "password_file",
-    "api_key_file",
-];
+fn kubernetes(draft: &Draft) -> String {
+    let secrets = secrets(draft).map(|(name, file)| format!(" --from-file={name}={file}"));
+    let secrets: String = secrets.collect();
+    let config: String = draft
+        .with_secrets_in("/run/secrets/gatepass")
+        .file()
+        .lines()
+        .map(|line| format!("    {line}").trim_end().to_owned() + "\n")
+        .collect();
+    let pod = SIDECAR.split_once(BETWEEN).map_or(SIDECAR, |(_, pod)| pod);
+    let pod = pod.replace(
+        EXAMPLE_URL,
+        &format!("http://127.0.0.1:8080{}", draft.path()),
+    );
+    format!(
+        "\n# kubectl create secret generic gatepass{secrets}\n\
+         apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: gatepass\ndata:\n  gatepass.toml: |\n\
+         {config}{BETWEEN}{pod}"
+    )
+}
+
+fn systemd(draft: &Draft) -> String {
+    let installed = secrets(draft)
+        .map(|(name, file)| format!("# install -m 600 {file} /etc/gatepass/{name}\n"));
+    let installed: String = installed.collect();
+    let loaded = secrets(draft).map(|(name, _)| LOAD.replace("client-secret", name));
+    let loaded: Vec<_> = loaded.collect();
+    let unit = UNIT.replace(&format!("# {LOAD}"), &loaded.join("\n"));
+    let config = draft
+        .with_secrets_in("/run/credentials/gatepass.service")
+        .file();
+    format!(
+        "\n# ---- /etc/gatepass/gatepass.toml ----\n{config}\n\
+         # ---- /etc/systemd/system/gatepass.service ----\n{installed}\
+         # systemctl daemon-reload && systemctl enable --now gatepass\n{unit}"
+    )
+}
+
+/// The files that the configuration names, each with its name alone.
+fn secrets(draft: &Draft) -> impl Iterator<Item = (&str, &str)> {
+    draft.files().filter_map(|file| {
+        let name = Path::new(file).file_name()?.to_str()?;
+        Some((name, file))
+    })
+}
 
 const SIDECAR: &str = include_str!("../../../deploy/kubernetes/sidecar.yaml");
+/// Between the configuration and the pod.
+const BETWEEN: &str = "---\napiVersion: v1\nkind: Pod\n";
+/// Where the application of the example calls.
+const EXAMPLE_URL: &str = "http://127.0.0.1:8080/connect";
+
 const UNIT: &str = include_str!("../../../deploy/systemd/gatepass.service");
+/// How the unit gets the secret of the example.
+const LOAD: &str = "LoadCredential=client-secret:/etc/gatepass/client-secret";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_have_what_is_replaced_in_them() {
+        for (file, part) in [(SIDECAR, BETWEEN), (SIDECAR, EXAMPLE_URL), (UNIT, LOAD)] {
+            assert_eq!(file.matches(part).count(), 1, "{part}");
+        }
+    }
+}

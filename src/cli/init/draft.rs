@@ -1,6 +1,7 @@
 //! The answers so far, and the file that they make.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use super::super::one_route::help_of;
 use super::super::toml::quoted;
@@ -11,6 +12,7 @@ use crate::config::{
 };
 
 /// What is known of the one route and its credential.
+#[derive(Clone)]
 pub(super) struct Draft {
     name: Option<String>,
     path: String,
@@ -109,19 +111,36 @@ impl Draft {
     /// The files that are named and not there. What may be a secret in the place of its file is none
     /// of them.
     pub(super) fn files_to_come(&self) -> Vec<String> {
-        let files = self.route.credential.iter().filter(|(key, file)| {
-            key.ends_with("_file") && is_surely_a_path(file) && !std::path::Path::new(file).exists()
-        });
-        files.map(|(_, file)| file.clone()).collect()
+        let to_come = |file: &&str| is_surely_a_path(file) && !Path::new(file).exists();
+        self.files()
+            .filter(to_come)
+            .map(ToOwned::to_owned)
+            .collect()
+    }
+
+    /// The files that are named.
+    pub(super) fn files(&self) -> impl Iterator<Item = &str> {
+        let credential = self.route.credential.iter();
+        let files = credential.filter(|(key, _)| key.ends_with("_file"));
+        files.map(|(_, file)| file.as_str())
+    }
+
+    /// The same with all of these in another directory.
+    pub(super) fn with_secrets_in(&self, directory: &str) -> Self {
+        let mut moved = self.clone();
+        for (key, file) in &mut moved.route.credential {
+            if key.ends_with("_file")
+                && let Some(name) = Path::new(file).file_name()
+            {
+                *file = Path::new(directory).join(name).display().to_string();
+            }
+        }
+        moved
     }
 
     /// Whether a scope would be a good answer, and there is none yet.
     pub(super) fn takes_scope(&self) -> bool {
-        let mut with_scope = Self {
-            name: None,
-            path: self.path.clone(),
-            route: self.route.clone(),
-        };
+        let mut with_scope = self.clone();
         with_scope.set("scope", "scope".into());
         let checked = crate::config::load(&with_scope.layers());
         self.value("scope").is_none() && self.without_files_to_come(checked).is_ok()
