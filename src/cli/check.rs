@@ -14,6 +14,14 @@ pub(super) fn check(arguments: CheckArguments) -> Result<u8, Failure> {
     let layers = config.layers()?;
     let settings = config::load(&layers)?;
     let mut text = summary(&layers.sources(), &settings);
+    let profiles = layers.other_profiles();
+    if !profiles.is_empty() {
+        let _ = writeln!(
+            text,
+            "\nIts profiles are not looked at; --profile NAME checks one: {}",
+            profiles.join(", ")
+        );
+    }
     if show {
         text.push_str(&show::credentials(&settings));
     }

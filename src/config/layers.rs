@@ -74,6 +74,18 @@ impl Layers {
         sources
     }
 
+    /// The profiles of the file that none was chosen of.
+    pub fn other_profiles(&self) -> Vec<String> {
+        let text = self
+            .file
+            .as_ref()
+            .and_then(|file| fs::read_to_string(file).ok());
+        match (&self.flags.profile, text) {
+            (None, Some(text)) => profiles::names(&text),
+            _ => Vec::new(),
+        }
+    }
+
     /// What a key that is missing everywhere is missing from.
     pub(super) fn main_source(&self) -> String {
         match &self.file {
@@ -113,8 +125,8 @@ fn default_file() -> Result<PathBuf, Problems> {
         Problems::one(Problem::of_source(
             "no configuration",
             format!("neither {} nor {}", DEFAULT_FILES[0], DEFAULT_FILES[1]),
-            "one of them, or another file by --config FILE, or one route by --upstream; \
-             config.example.toml shows every key, and `gatepass demo` needs none",
+            "one of them, which `gatepass init` writes, or another file by --config FILE, or one route \
+             by --upstream; `gatepass demo` needs none",
         ))
     })
 }

@@ -92,6 +92,16 @@ pub(super) fn layers(
     ])
 }
 
+/// The names of a file's profiles.
+pub(super) fn names(text: &str) -> Vec<String> {
+    let table = toml::from_str::<toml::Table>(text).unwrap_or_default();
+    let profiles = table.get(PROFILE).and_then(toml::Value::as_table);
+    profiles
+        .into_iter()
+        .flat_map(|profiles| profiles.keys().cloned())
+        .collect()
+}
+
 /// The table of all profiles, and the name of their layer.
 pub(super) const PROFILE: &str = "profile";
 

@@ -113,7 +113,7 @@ fn no_configuration_anywhere() {
 
     no configuration
         found     neither gatepass.toml nor /etc/gatepass/gatepass.toml
-        expected  one of them, or another file by --config FILE, or one route by --upstream; config.example.toml shows every key, and `gatepass demo` needs none
+        expected  one of them, which `gatepass init` writes, or another file by --config FILE, or one route by --upstream; `gatepass demo` needs none
     ");
 }
 

@@ -37,7 +37,10 @@ fn check(arguments: &[&str], environment: &[(&str, &str)], config: &str) -> Fini
 #[test]
 fn the_chosen_one_goes_over_the_rest_of_the_file() {
     let without = check(&["--show"], &[], CONFIG).stdout;
+    let told = "Its profiles are not looked at; --profile NAME checks one: local, production\n";
+    assert!(without.contains(told), "{without}");
     let production = check(&["--show", "--profile", "production"], &[], CONFIG);
+    assert!(!production.stdout.contains(told), "{}", production.stdout);
     assert_eq!(production.code, Some(0), "{}", production.stderr);
     let production = production.stdout;
     assert!(
