@@ -18,7 +18,13 @@ pub(super) fn of_all(report: &Report) -> Revision {
         &mut digest,
         report.written_at(&Path::new([])).to_string().as_bytes(),
     );
-    for file in report.read_files() {
+    // What the configuration's own file says is in there already. Read once more, it could say something
+    // else by now, and the digest would be that of neither.
+    let own = report.main_file();
+    for file in report
+        .read_files()
+        .filter(|file| Some(*file) != own.as_ref())
+    {
         // One that cannot be read is told elsewhere.
         add(&mut digest, &fs::read(file).unwrap_or_default());
     }
