@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import tempfile
 
@@ -13,14 +14,27 @@ PROJECT = pathlib.Path(__file__).resolve().parents[2]
 GATEPASS = os.environ["GATEPASS"]
 
 
-def output(command, directory=PROJECT):
+def output(command, directory=PROJECT, patience=120):
     """What a command prints. A failure shows what it said."""
-    finished = subprocess.run(
-        command, cwd=directory, capture_output=True, text=True, timeout=120, check=False
-    )
-    if finished.returncode != 0:
-        raise AssertionError(f"{command} ended with {finished.returncode}:\n{finished.stdout}{finished.stderr}")
-    return finished.stdout
+    with subprocess.Popen(
+        command,
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=patience)
+        except subprocess.TimeoutExpired:
+            # With all that it has started.
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode != 0:
+        raise AssertionError(
+            f"{command} ended with {process.returncode}:\n{stdout}{stderr}"
+        )
+    return stdout
 
 
 def kustomization(directory):

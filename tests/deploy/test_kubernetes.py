@@ -34,9 +34,7 @@ class Promises(unittest.TestCase):
         cls.rendered = everything()
 
     def each(self):
-        for name, found in self.rendered.items():
-            with self.subTest(name):
-                yield found
+        return self.rendered.values()
 
     def test_five_lines_are_enough(self):
         lines = (PROJECT / "deploy/kubernetes/example/kustomization.yaml").read_text()

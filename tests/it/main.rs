@@ -32,6 +32,7 @@ mod descriptors;
 mod discovery;
 mod doctor;
 mod documentation;
+mod documentation_pages;
 mod events;
 mod exec;
 mod expectation;

@@ -1,0 +1,89 @@
+"""The release's workflow, as far as it can be read without the service that runs it."""
+
+import json
+import pathlib
+import re
+import tempfile
+import unittest
+
+import yaml
+
+from rendered import PROJECT, output
+
+WORKFLOW = PROJECT / ".github/workflows/release.yml"
+
+
+class Release(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.workflow = yaml.safe_load(WORKFLOW.read_text())
+
+    def steps(self):
+        for name, job in self.workflow["jobs"].items():
+            for step in job["steps"]:
+                yield name, step
+
+    def test_every_script_is_a_script_and_there(self):
+        called = set()
+        for name, step in self.steps():
+            script = re.sub(r"\$\{\{.*?\}\}", "it", step.get("run", ""))
+            with self.subTest(name=name, script=script):
+                output(["bash", "-n", "-c", script])
+            called |= set(re.findall(r"(?<![\w/.])(?:\.ci|deploy)/[\w./-]+", script))
+        self.assertIn(".ci/run", called)
+        self.assertIn("deploy/image/build-binary", called)
+        for file in called:
+            self.assertTrue((PROJECT / file).exists(), file)
+
+    def test_nothing_is_published_before_it_is_checked(self):
+        jobs = self.workflow["jobs"]
+        for name in ("binary", "image"):
+            self.assertEqual(jobs[name]["needs"], "check")
+        self.assertEqual(set(jobs["publish"]["needs"]), {"binary", "image"})
+        self.assertNotIn("needs", jobs["check"])
+
+    def test_each_job_may_do_what_it_needs_alone(self):
+        self.assertEqual(self.workflow["permissions"], {})
+        for name, job in self.workflow["jobs"].items():
+            self.assertEqual("id-token" in job["permissions"], name == "publish", name)
+            self.assertEqual(
+                job["permissions"]["contents"], "write" if name == "publish" else "read", name
+            )
+            self.assertIn("timeout-minutes", job)
+
+    def test_the_changelog_has_the_form_that_notes_are_taken_from(self):
+        changelog = (PROJECT / "CHANGELOG.md").read_text()
+        heads = re.findall(r"(?m)^## (.*)$", changelog)
+        self.assertEqual(heads[0], "[Unreleased]")
+        for head in heads[1:]:
+            self.assertRegex(head, r"^\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d$")
+        kinds = set(re.findall(r"(?m)^### (.*)$", changelog))
+        self.assertLessEqual(
+            kinds, {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+        )
+
+    def test_the_dockerfile_has_no_faults(self):
+        output(["hadolint", "deploy/image/Dockerfile"])
+
+    def test_the_dockerfile_has_the_toolchain_and_the_version_of_the_crate(self):
+        dockerfile = (PROJECT / "deploy/image/Dockerfile").read_text()
+        cargo = (PROJECT / "Cargo.toml").read_text()
+        [toolchain] = re.findall('(?m)^rust-version = "(.*)"$', cargo)
+        [version] = re.findall('(?m)^version = "(.*)"$', cargo)
+        self.assertIn(f"library/rust:{toolchain}-", dockerfile)
+        self.assertIn(f"toolchain install {toolchain}.", WORKFLOW.read_text())
+        self.assertIn(f"ARG VERSION={version}\n", dockerfile)
+
+    def test_one_command_lists_what_is_in_the_binary(self):
+        with tempfile.TemporaryDirectory() as directory:
+            file = pathlib.Path(directory, "gatepass.cdx.json")
+            output(["deploy/image/bill-of-materials", file], patience=900)
+            bill = json.loads(file.read_text())
+        self.assertEqual(bill["bomFormat"], "CycloneDX")
+        parts = {part["name"]: part for part in bill["components"]}
+        for name in ("aws-lc-rs", "hyper", "rustls", "tokio"):
+            self.assertTrue(parts[name]["version"], name)
+            self.assertTrue(parts[name]["hashes"] and parts[name]["licenses"], name)
+        # What is for tests alone is not in it.
+        self.assertNotIn("insta", parts)
+        self.assertNotIn(str(PROJECT), json.dumps(bill))
