@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod exec;
 mod init;
+mod login;
 mod manual;
 mod one_route;
 mod progress;
@@ -30,6 +31,7 @@ use crate::runtime;
 use admin_client::AdminArguments;
 use exec::ExecArguments;
 use init::InitArguments;
+use login::{LoginArguments, LogoutArguments};
 use manual::{CompletionsArguments, ManArguments, SchemaArguments};
 use one_route::CredentialArguments;
 use status::StatusArguments;
@@ -55,6 +57,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Token(arguments) => token::token(arguments),
         Command::Status(arguments) => status::status(arguments),
         Command::Exec(arguments) => exec::exec(arguments),
+        Command::Login(arguments) => login::login(arguments),
+        Command::Logout(arguments) => login::logout(arguments),
         Command::Doctor(arguments) => doctor::doctor(arguments),
         Command::Demo(listeners) => demo::demo(listeners),
         Command::Schema(arguments) => manual::schema(arguments),
@@ -103,6 +107,14 @@ enum Command {
     /// that is broken, with what it means and what to do. A token is asked for, unless that would
     /// use up a refresh token; nothing is sent to upstreams without --call.
     Doctor(DoctorArguments),
+    /// Log in, so that run can go on with the session
+    ///
+    /// For credentials with grant_type authorization_code, device_code or implicit. Opens the
+    /// provider's page in a browser, waits for it to come back to this machine, and leaves the session
+    /// in the credential's store, from which a gatepass that runs takes it over at once.
+    Login(LoginArguments),
+    /// End a session that login has begun, at the provider's and here
+    Logout(LogoutArguments),
     /// Wait until a gatepass that runs on this machine is ready
     ///
     /// For scripts, and for containers that must not begin before every token is there. Ends with

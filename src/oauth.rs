@@ -3,8 +3,9 @@
 //! [`token_request`] and [`token_response`] are what goes out and what comes back; `client` puts
 //! them together, with the refresh token between two sign-ins (`session`), the provider's
 //! own words about itself (`discovery`) and a check of what it hands out (`verification`).
-//! `rotation` is about secrets that are being replaced; `token_file` is for tokens that someone else
-//! renews.
+//! [`Login`] is how people begin a session that a credential goes on with, [`Inquiry`] is for those
+//! who look for what is wrong. `rotation` is about secrets that are being replaced; `token_file` is for
+//! tokens that someone else renews.
 
 mod client;
 pub mod client_authentication;
@@ -14,6 +15,7 @@ pub mod grant;
 mod inquiry;
 pub mod jwt_assertion;
 pub mod jwt_claims;
+mod login;
 mod published;
 mod refusal;
 pub mod retry_after;
@@ -43,6 +45,9 @@ pub use client_authentication::ClientAuthentication;
 pub use grant::{Assertion, Grant};
 pub use inquiry::Inquiry;
 pub use jwt_assertion::{KeySource, SigningAlgorithm, SigningKey};
+pub use login::{
+    Authorization, DeviceAuthorization, Flow, Login, LoginSettings, Outcome, Returned,
+};
 pub use secret::Secret;
 use token_file::TokenFile;
 pub use token_request::{BodyFormat, RESERVED_PARAMETERS};

@@ -61,7 +61,10 @@ pub(super) fn token(arguments: TokenArguments) -> Result<u8, Failure> {
 }
 
 /// The credential of this name, or the only one.
-fn named<'a>(settings: &'a Settings, name: Option<&str>) -> Result<&'a oauth::Settings, Failure> {
+pub(super) fn named<'a>(
+    settings: &'a Settings,
+    name: Option<&str>,
+) -> Result<&'a oauth::Settings, Failure> {
     let all = || settings.credentials.iter().chain(&settings.unused);
     let found = match name {
         Some(name) => all().find(|credential| credential.credential == name),

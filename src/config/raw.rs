@@ -223,6 +223,17 @@ tables! {
             "an environment variable with it";
         refresh_endpoint: Option<String> = "Google's",
             "for `identity_toolkit`: where refresh tokens are taken";
+        authorization_endpoint: Option<String> = "by `issuer`",
+            "for logins: where people log in";
+        device_authorization_endpoint: Option<String> = "by `issuer`",
+            "for logins: where those on other devices begin";
+        revocation_endpoint: Option<String> = "by `issuer`",
+            "for logins: where `gatepass logout` has refresh tokens taken back";
+        redirect_uri: Option<String> = "`http://127.0.0.1/callback`",
+            "for logins: where the browser comes back to, on this machine; on any port if it names \
+            none";
+        response_type: Option<String> = "`token`",
+            "for `implicit`: what is asked for, such as `id_token token`";
         service_account_file: Option<String> = "none",
             "for `jwt_bearer`: the JSON key file of a Google service account";
         assertion_file: Option<String> = "none",

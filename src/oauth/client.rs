@@ -5,13 +5,14 @@ use std::future::pending;
 use std::rc::Rc;
 use std::time::Duration;
 
+use jsonwebtoken::jwk::JwkSet;
 use secrecy::ExposeSecret;
 use tokio::time::timeout;
 use tracing::warn;
 use url::Url;
 
 use super::client_authentication::ClientAuthentication;
-use super::discovery::Discovery;
+use super::discovery::{Discovery, Metadata};
 use super::refusal::Refusal;
 use super::rotation::{self, Accepted};
 use super::session::{Session, SessionError, identity};
@@ -30,10 +31,10 @@ use crate::watch::WatchedFiles;
 #[derive(Debug)]
 pub(super) struct Client {
     credential: String,
-    provider: ProviderSettings,
-    answer: AnswerSettings,
+    pub(super) provider: ProviderSettings,
+    pub(super) answer: AnswerSettings,
     scheme: String,
-    transport: Transport,
+    pub(super) transport: Transport,
     endpoint: Endpoint,
     session: Session,
     verifier: Option<Verifier>,
@@ -86,19 +87,41 @@ impl Client {
     }
 
     async fn attempt(&self) -> Result<FetchedToken, FetchError> {
-        let Whereabouts {
-            token_endpoint,
-            publisher,
-        } = self.locate().await?;
-        let keys = match &self.verifier {
-            Some(verifier) => Some((verifier, verifier.keys(&publisher, &self.transport).await?)),
-            None => None,
-        };
-        let (received, refused_secret) = self.obtain(&token_endpoint).await?;
-        if let Some((verifier, keys)) = keys {
+        let whereabouts = self.locate().await?;
+        let keys = self.keys(&whereabouts.publisher).await?;
+        let (received, refused_secret) = self.obtain(&whereabouts.token_endpoint).await?;
+        let fetched = self.accept(received, keys, &whereabouts).await?;
+        Ok(FetchedToken {
+            refused_secret,
+            ..fetched
+        })
+    }
+
+    /// Takes a token that was got in another way than by asking alone.
+    pub(super) async fn take(&self, received: ReceivedToken) -> Result<FetchedToken, FetchError> {
+        let whereabouts = self.locate().await?;
+        let keys = self.keys(&whereabouts.publisher).await?;
+        self.accept(received, keys, &whereabouts).await
+    }
+
+    async fn keys(&self, publisher: &Publisher) -> Result<Option<JwkSet>, FetchError> {
+        match &self.verifier {
+            Some(verifier) => Ok(Some(verifier.keys(publisher, &self.transport).await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn accept(
+        &self,
+        received: ReceivedToken,
+        keys: Option<JwkSet>,
+        whereabouts: &Whereabouts,
+    ) -> Result<FetchedToken, FetchError> {
+        if let Some((verifier, keys)) = self.verifier.as_ref().zip(keys) {
             let token = received.secret.expose_secret();
-            let verified = verifier.verify(token, &keys, &publisher, &self.transport);
-            let peer = Peer::token_endpoint(&token_endpoint);
+            let publisher = &whereabouts.publisher;
+            let verified = verifier.verify(token, &keys, publisher, &self.transport);
+            let peer = Peer::token_endpoint(&whereabouts.token_endpoint);
             verified.await.map_err(|error| peer.named(error))?;
         }
         Ok(FetchedToken {
@@ -107,8 +130,16 @@ impl Client {
             lifetime: received.lifetime,
             refresh_in: received.refresh_in,
             age: Duration::ZERO,
-            refused_secret,
+            refused_secret: None,
         })
+    }
+
+    /// What the provider says about itself, if it is asked.
+    pub(super) async fn metadata(&self) -> Result<Option<Metadata>, FetchError> {
+        match &self.endpoint {
+            Endpoint::At(_) => Ok(None),
+            Endpoint::Discovered(discovery) => discovery.metadata(&self.transport).await.map(Some),
+        }
     }
 
     /// Where tokens are asked for at this moment.

@@ -22,6 +22,12 @@ pub(super) struct Metadata {
     pub(super) token_endpoint: Url,
     jwks_uri: Option<String>,
     mtls_endpoint_aliases: Option<Aliases>,
+    authorization_endpoint: Option<String>,
+    device_authorization_endpoint: Option<String>,
+    revocation_endpoint: Option<String>,
+    /// RFC 9207 §3.
+    #[serde(default)]
+    pub(super) authorization_response_iss_parameter_supported: bool,
 }
 
 /// RFC 8705 §5: other addresses for clients that show a certificate.
@@ -36,6 +42,21 @@ impl Metadata {
         let aliases = self.mtls_endpoint_aliases.as_ref();
         let alias = aliases.and_then(|aliases| aliases.token_endpoint.as_ref());
         alias.unwrap_or(&self.token_endpoint)
+    }
+
+    /// Where people log in.
+    pub(super) fn authorization_endpoint(&self) -> Option<Url> {
+        safe_address(self.authorization_endpoint.as_ref())
+    }
+
+    /// Where a login on another device begins.
+    pub(super) fn device_authorization_endpoint(&self) -> Option<Url> {
+        safe_address(self.device_authorization_endpoint.as_ref())
+    }
+
+    /// Where refresh tokens are taken back.
+    pub(super) fn revocation_endpoint(&self) -> Option<Url> {
+        safe_address(self.revocation_endpoint.as_ref())
     }
 
     /// Where the keys are, if that is a place where they can be had.
@@ -122,6 +143,12 @@ impl Discovery {
             )),
         }
     }
+}
+
+/// An address to which secrets may be sent.
+fn safe_address(written: Option<&String>) -> Option<Url> {
+    let url: Url = written?.parse().ok()?;
+    (url.scheme() == "https" || is_loopback(&url)).then_some(url)
 }
 
 async fn get(transport: &Transport, url: &Url) -> Result<(Peer, Answer), FetchError> {

@@ -8,10 +8,11 @@ use base64::prelude::BASE64_STANDARD;
 use url::Url;
 
 use super::jwt_assertion::{Claims, KeySource, SigningKey};
+use super::login::LoginSettings;
 use super::secret::Secret;
 use super::token_request::Draft;
 use super::{ProviderSettings, RequestSettings};
-use crate::token::source::FetchError;
+use crate::token::source::{FailureKind, FetchError};
 
 /// A way to a token.
 #[derive(Debug, Clone)]
@@ -41,6 +42,8 @@ pub enum Grant {
         /// The user's password.
         password: Secret,
     },
+    /// A person logs in beforehand (`gatepass login`); from then on refresh tokens, where there are any.
+    Login(Box<LoginSettings>),
     /// Google Identity Toolkit's sign-in with a password. No OAuth.
     IdentityToolkit {
         /// The user's address.
@@ -97,6 +100,7 @@ impl Grant {
             Self::JwtBearer(_) => "jwt_bearer",
             Self::TokenExchange(_) => "token_exchange",
             Self::HttpBasic { .. } => "http_basic",
+            Self::Login(login) => login.flow.name(),
             Self::IdentityToolkit { .. } => "identity_toolkit",
         }
     }
@@ -106,7 +110,10 @@ impl Grant {
     pub(super) fn keeps_session(&self) -> bool {
         matches!(
             self,
-            Self::Password { .. } | Self::RefreshToken { .. } | Self::IdentityToolkit { .. }
+            Self::Password { .. }
+                | Self::RefreshToken { .. }
+                | Self::Login(_)
+                | Self::IdentityToolkit { .. }
         )
     }
 
@@ -124,6 +131,7 @@ impl Grant {
             Self::RefreshToken { .. } => {
                 "get a new refresh token from the provider and put it in the place of the old one"
             }
+            Self::Login(_) => "log in again with `gatepass login`",
             Self::JwtBearer(_) => {
                 "check the key, the assertion's issuer, subject and audience, and this machine's clock"
             }
@@ -148,6 +156,7 @@ impl Grant {
                 draft.parameter("grant_type", "refresh_token");
                 draft.secret_parameter("refresh_token", first).await?;
             }
+            Self::Login(_) => return Err(FetchError::new(FailureKind::Refused, NOBODY_LOGGED_IN)),
             Self::JwtBearer(assertion) => {
                 draft.parameter("grant_type", JWT_BEARER);
                 assertion.state(provider, draft).await?;
@@ -217,7 +226,7 @@ impl Grant {
     /// The secrets that it needs.
     pub(super) fn secrets_mut(&mut self) -> Vec<&mut Secret> {
         match self {
-            Self::ClientCredentials => Vec::new(),
+            Self::ClientCredentials | Self::Login(_) => Vec::new(),
             Self::Password { password, .. } | Self::HttpBasic { password, .. } => vec![password],
             Self::RefreshToken { first } => vec![first],
             Self::JwtBearer(Assertion::File(file)) => vec![file],
@@ -241,9 +250,10 @@ impl Grant {
         }
     }
 
-    /// Whether it can sign in as often as it must. A refresh token that was given once cannot.
+    /// Whether it can sign in as often as it must. A refresh token that was given once cannot, nor can
+    /// a login without a person.
     pub(super) fn can_sign_in_again(&self) -> bool {
-        !matches!(self, Self::RefreshToken { .. })
+        !matches!(self, Self::RefreshToken { .. } | Self::Login(_))
     }
 
     /// Whose tokens these are, as far as the configuration names them.
@@ -312,8 +322,14 @@ impl TokenExchange {
     }
 }
 
+const NOBODY_LOGGED_IN: &str = "cannot ask for a token: nobody has logged in, or the session is \
+                                over; run `gatepass login` with the credential's name";
+
 /// RFC 7523 §2.1.
 pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+/// RFC 8628 §3.4.
+pub const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// RFC 8693 §2.1.
 pub const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";

@@ -84,6 +84,28 @@ pub(super) async fn refresh(
     draft.finish(provider).await
 }
 
+/// A request with these parameters, some of which are secrets, and the client's proof of who it is.
+///
+/// # Errors
+///
+/// As [`sign_in`].
+pub(super) async fn with_parameters(
+    provider: &ProviderSettings,
+    endpoint: &Url,
+    parameters: &[(&str, &str)],
+    secrets: &[(&str, &str)],
+) -> Result<TokenRequest, FetchError> {
+    let mut draft = Draft::new(endpoint.clone(), provider.request.body_format);
+    for (name, value) in parameters {
+        draft.parameter(name, value);
+    }
+    for (name, value) in secrets {
+        draft.secret(value);
+        draft.parameter(name, value);
+    }
+    draft.finish(provider).await
+}
+
 /// A token request in the making.
 pub(super) struct Draft {
     url: Url,
@@ -286,7 +308,7 @@ fn misconfigured(message: String) -> FetchError {
 
 /// Parameters that gatepass sets itself (RFC 6749, 7521, 8693, 8707) and that no further ones can
 /// override.
-pub const RESERVED_PARAMETERS: [&str; 20] = [
+pub const RESERVED_PARAMETERS: [&str; 21] = [
     "actor_token",
     "actor_token_type",
     "assertion",
@@ -297,6 +319,7 @@ pub const RESERVED_PARAMETERS: [&str; 20] = [
     "client_secret",
     "code",
     "code_verifier",
+    "device_code",
     "grant_type",
     "password",
     "redirect_uri",

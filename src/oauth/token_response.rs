@@ -318,7 +318,7 @@ fn duration(seconds: f64) -> Option<Duration> {
 
 /// The fields of an answer that has any: of a JSON object as a rule, of a form with a few old
 /// providers. A byte order mark is not JSON, but it is not worth losing a token over.
-fn fields(answer: &Answer) -> Option<Map<String, Value>> {
+pub(super) fn fields(answer: &Answer) -> Option<Map<String, Value>> {
     let body = &answer.body;
     let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let is_form = answer

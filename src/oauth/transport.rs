@@ -58,6 +58,14 @@ impl Peer {
         Self(format!("token endpoint {}", bare(url)))
     }
 
+    pub(super) fn device_authorization(url: &Url) -> Self {
+        Self(format!("device authorization endpoint {}", bare(url)))
+    }
+
+    pub(super) fn revocation(url: &Url) -> Self {
+        Self(format!("revocation endpoint {}", bare(url)))
+    }
+
     pub(super) fn discovery(url: &Url) -> Self {
         Self(format!("discovery document {}", bare(url)))
     }

@@ -13,6 +13,7 @@ use super::backend::{Backend, StoreError, Swap};
 use super::record::Record;
 use super::seal::{Opened, Seal};
 use super::{SavedSession, StoreMetrics};
+use crate::token::source::FetchedToken;
 
 /// The entry of one credential.
 pub struct Entry {
@@ -302,6 +303,44 @@ impl Entry {
             }
         });
         kept.await?
+    }
+
+    /// Puts what somebody has logged in with in the place of what is there, whoever's turn it is.
+    ///
+    /// # Errors
+    ///
+    /// The store does not answer.
+    pub async fn adopt(
+        &self,
+        token: &FetchedToken,
+        session: Option<SavedSession>,
+    ) -> Result<(), StoreError> {
+        let adopted = self.update(|record, now| {
+            record.adopt(&self.replica, token, session.clone(), now);
+            Change::Write {
+                outcome: (),
+                is_news: true,
+            }
+        });
+        adopted.await
+    }
+
+    /// Takes out token and session, whoever's turn it is; returns the refresh token that was there.
+    ///
+    /// # Errors
+    ///
+    /// The store does not answer.
+    pub async fn clear(&self) -> Result<Option<SecretString>, StoreError> {
+        let cleared = self.update(|record, _| {
+            let session = record.session.as_ref();
+            let outcome = session.map(|session| session.saved.refresh_token.clone());
+            record.clear();
+            Change::Write {
+                outcome,
+                is_news: true,
+            }
+        });
+        cleared.await
     }
 
     /// Takes away a refresh token that the provider takes no longer.

@@ -201,6 +201,39 @@ impl Record {
         true
     }
 
+    /// Takes in what somebody has logged in with. Whoever's turn it is comes too late with its own.
+    pub(super) fn adopt(
+        &mut self,
+        by: &str,
+        fetched: &FetchedToken,
+        session: Option<SavedSession>,
+        now: Duration,
+    ) {
+        self.clear();
+        self.token = Some(StoredToken {
+            generation: self.generation,
+            by: by.to_owned(),
+            secret: fetched.secret.clone(),
+            scheme: fetched.scheme.clone(),
+            lifetime: fetched.lifetime.min(LONGEST_LIFE),
+            refresh_in: fetched.refresh_in,
+            born: now.saturating_sub(fetched.age),
+        });
+        self.session = session.map(|saved| StoredSession {
+            saved,
+            taken_by: None,
+        });
+    }
+
+    /// Forgets token and session. Whoever's turn it is comes too late with another session.
+    pub(super) fn clear(&mut self) {
+        self.generation += 1;
+        self.lease = None;
+        self.rest = None;
+        self.token = None;
+        self.session = None;
+    }
+
     /// Ends a turn without one: nobody asks for a while.
     pub(super) fn fail(
         &mut self,

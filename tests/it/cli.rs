@@ -18,11 +18,13 @@ fn help_of_each_command() {
     }
 }
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 14] = [
     "init",
     "run",
     "check",
     "doctor",
+    "login",
+    "logout",
     "token",
     "status",
     "exec",

@@ -48,6 +48,7 @@ mod identity_systems;
 mod limits;
 mod listeners;
 mod log_pipe;
+mod login;
 mod outage;
 mod panics;
 mod profiles;

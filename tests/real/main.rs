@@ -39,6 +39,7 @@ mod clients;
 mod fleet;
 mod identity_toolkit;
 mod json_body;
+mod login;
 mod password;
 mod prometheus;
 mod rollover;

@@ -5,6 +5,8 @@
 //                  `certificate`, in PEM form, the one key of a jwks that binds the certificate
 //   token_seconds  how long access tokens live
 //   jwt            {audience, alg}: access tokens are JWTs, for this audience
+//   logins         true: people can log in, as anybody, on the provider's own development pages
+//   code_seconds   how long authorization codes live
 //   tls            {cert, key, ca}: the provider's own endpoints are served with TLS, and clients
 //                  may show a certificate of this authority, or one that they signed themselves
 //
@@ -86,9 +88,15 @@ const configuration = {
     clientAuthSigningAlgValues: ['HS256', 'RS256', 'PS256', 'ES256', 'EdDSA'],
   },
   rotateRefreshToken: true,
+  ...(settings.logins && {
+    responseTypes: ['code', 'id_token token'],
+    issueRefreshToken: () => true,
+  }),
   features: {
     clientCredentials: { enabled: true },
-    devInteractions: { enabled: false },
+    devInteractions: { enabled: Boolean(settings.logins) },
+    deviceFlow: { enabled: Boolean(settings.logins) },
+    revocation: { enabled: Boolean(settings.logins) },
     resourceIndicators: {
       enabled: Boolean(jwt),
       defaultResource: () => (jwt ? 'urn:gatepass:upstream' : undefined),
@@ -114,6 +122,7 @@ const configuration = {
   },
   ttl: {
     AccessToken: () => settings.token_seconds,
+    AuthorizationCode: () => settings.code_seconds ?? 60,
     ClientCredentials: () => settings.token_seconds,
   },
 };

@@ -10,8 +10,8 @@ use crate::config::Settings;
 use crate::oauth::grant::TokenExchange;
 use crate::oauth::transport::bare;
 use crate::oauth::{
-    Assertion, BodyFormat, ClientAuthentication, EndpointSettings, Grant, KeySource, Origin,
-    ProviderSettings, Secret, SigningAlgorithm, SigningKey, TokenLocation,
+    Assertion, BodyFormat, ClientAuthentication, EndpointSettings, Flow, Grant, KeySource,
+    LoginSettings, Origin, ProviderSettings, Secret, SigningAlgorithm, SigningKey, TokenLocation,
 };
 
 /// The credentials of a configuration.
@@ -115,6 +115,7 @@ impl Table {
 
     fn provider(&mut self, provider: &ProviderSettings) {
         match &provider.endpoint {
+            EndpointSettings::At(_) if is_implicit(&provider.grant) => {}
             EndpointSettings::At(url) => self.text("token_endpoint", &bare(url)),
             EndpointSettings::OfIssuer(url) => self.text("issuer", &bare(url)),
         }
@@ -135,7 +136,7 @@ impl Table {
         self.list("resource", request.resource.iter().cloned());
         self.secrets("parameters", &request.parameters);
         self.secrets("headers", &request.headers);
-        if provider.grant.is_oauth() {
+        if provider.grant.is_oauth() && !is_implicit(&provider.grant) {
             let format = match request.body_format {
                 BodyFormat::Form => "form",
                 BodyFormat::Json => "json",
@@ -167,6 +168,7 @@ impl Table {
                 self.secret("password", password);
             }
             Grant::RefreshToken { first } => self.secret("refresh_token", first),
+            Grant::Login(login) => self.login(login),
             Grant::JwtBearer(assertion) => self.assertion(assertion),
             Grant::TokenExchange(exchange) => self.exchange(exchange),
             Grant::IdentityToolkit {
@@ -180,6 +182,25 @@ impl Table {
                 self.secret("api_key", api_key);
                 self.text("refresh_endpoint", &bare(refresh_endpoint));
             }
+        }
+    }
+
+    fn login(&mut self, login: &LoginSettings) {
+        for (key, url) in [
+            ("authorization_endpoint", &login.authorization_endpoint),
+            (
+                "device_authorization_endpoint",
+                &login.device_authorization_endpoint,
+            ),
+            ("revocation_endpoint", &login.revocation_endpoint),
+        ] {
+            self.text_if_any(key, url.as_ref().map(bare).as_deref());
+        }
+        if login.flow != Flow::Device {
+            self.text("redirect_uri", login.redirect_uri.as_str());
+        }
+        if login.flow == Flow::Implicit {
+            self.text("response_type", &login.response_type);
         }
     }
 
@@ -249,6 +270,11 @@ impl Table {
             key.algorithm.map(SigningAlgorithm::name),
         );
     }
+}
+
+/// It has no token endpoint.
+fn is_implicit(grant: &Grant) -> bool {
+    matches!(grant, Grant::Login(login) if login.flow == Flow::Implicit)
 }
 
 fn place(location: &TokenLocation) -> String {

@@ -58,6 +58,19 @@ fn credential(
     let revision = revision::of_table(report, &path, &raw.tls, &[]);
     let endpoint_is_known = preset::apply(&mut raw, &path, report);
     let way = Way::of(&raw, &path, report);
+    if way.is_some_and(Way::is_login) {
+        if store.is_none() {
+            report.add(
+                &path.key("store"),
+                "nothing",
+                "the name of a store, in which `gatepass login` leaves the session",
+            );
+        }
+        if way == Some(Way::Implicit) && raw.issuer.is_none() {
+            // There is no other address of the provider.
+            raw.token_endpoint = raw.authorization_endpoint.clone();
+        }
+    }
     let answer = answer(way, &mut raw, &path, report);
     let scheme = scheme(raw.scheme.take(), &path.key("scheme"), report);
     let refusals = refusals(

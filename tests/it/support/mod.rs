@@ -9,6 +9,7 @@ pub mod frames;
 pub mod gatepass;
 pub mod http2;
 pub mod load;
+pub mod login;
 pub mod strict;
 pub mod strict_upstream;
 pub mod terminal;
@@ -19,6 +20,7 @@ pub use authorization_server::{AuthorizationServer, Reply};
 pub use client::{get, problem, raw, request};
 pub use gatepass::Gatepass;
 pub use load::Load;
+pub use login::LoggingIn;
 pub use upstream::Upstream;
 
 /// In every secret and every token of the tests, and so in nothing that gatepass may show.

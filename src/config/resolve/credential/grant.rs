@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use url::Url;
+
 use super::super::super::decode::{Path, Report};
 use super::super::super::raw;
 use super::super::secret::{self, Keys};
@@ -10,7 +12,8 @@ use super::client;
 use super::way::{Way, refuse_unused};
 use crate::oauth::grant::TokenExchange;
 use crate::oauth::jwt_assertion::RESERVED_CLAIMS;
-use crate::oauth::{Assertion, Grant, KeySource, Secret, SigningKey};
+use crate::oauth::transport::is_loopback;
+use crate::oauth::{Assertion, Flow, Grant, KeySource, LoginSettings, Secret, SigningKey};
 
 /// Resolves a grant of a provider; `None` for a way that needs no provider, or after a mistake.
 pub(super) fn grant(
@@ -53,6 +56,9 @@ pub(super) fn grant(
         },
         Way::JwtBearer => Grant::JwtBearer(assertion(raw, path, report)?),
         Way::TokenExchange => Grant::TokenExchange(exchange(raw, path, report)?),
+        Way::AuthorizationCode => Grant::Login(Box::new(login(Flow::Code, raw, path, report)?)),
+        Way::DeviceCode => Grant::Login(Box::new(login(Flow::Device, raw, path, report)?)),
+        Way::Implicit => Grant::Login(Box::new(login(Flow::Implicit, raw, path, report)?)),
         Way::IdentityToolkit => identity_toolkit(raw, path, report)?,
         Way::TokenFile => return None,
     })
@@ -103,6 +109,67 @@ fn identity_toolkit(raw: &mut raw::Credential, path: &Path, report: &mut Report)
         api_key: api_key?,
         refresh_endpoint: refresh_endpoint?,
     })
+}
+
+/// Where people log in is to be known by now, unless the provider says it.
+fn login(
+    flow: Flow,
+    raw: &mut raw::Credential,
+    path: &Path,
+    report: &mut Report,
+) -> Option<LoginSettings> {
+    let by_issuer = report.is_written(&path.key("issuer"));
+    let mut address =
+        |written: Option<String>, key: &str, expected: &str, is_needed: bool| match written {
+            None if by_issuer || !is_needed => Some(None),
+            written => endpoint::address(written, &path.key(key), expected, report).map(Some),
+        };
+    let authorization_endpoint = address(
+        raw.authorization_endpoint.take(),
+        "authorization_endpoint",
+        "where people log in, such as https://id.example/oauth2/authorize; or issuer",
+        flow != Flow::Device,
+    );
+    let device_authorization_endpoint = address(
+        raw.device_authorization_endpoint.take(),
+        "device_authorization_endpoint",
+        "where logins on other devices begin, such as https://id.example/oauth2/device; or issuer",
+        flow == Flow::Device,
+    );
+    let revocation_endpoint = address(
+        raw.revocation_endpoint.take(),
+        "revocation_endpoint",
+        "where refresh tokens are taken back, such as https://id.example/oauth2/revoke",
+        false,
+    );
+    let redirect_uri = redirect_uri(raw.redirect_uri.take(), &path.key("redirect_uri"), report);
+    Some(LoginSettings {
+        flow,
+        authorization_endpoint: authorization_endpoint?,
+        device_authorization_endpoint: device_authorization_endpoint?,
+        revocation_endpoint: revocation_endpoint?,
+        redirect_uri: redirect_uri?,
+        response_type: raw.response_type.take().unwrap_or_else(|| "token".into()),
+    })
+}
+
+/// RFC 8252 §7.3: on loopback, without TLS, and on any port if it names none.
+fn redirect_uri(written: Option<String>, path: &Path, report: &mut Report) -> Option<Url> {
+    let written = written.unwrap_or_else(|| DEFAULT_REDIRECT_URI.into());
+    let url = Url::parse(&written).ok();
+    let url = url.filter(|url| {
+        let plain = url.username().is_empty() && url.query().is_none() && url.fragment().is_none();
+        url.scheme() == "http" && is_loopback(url) && plain
+    });
+    if url.is_none() {
+        report.add(
+            path,
+            format!("{written:?}"),
+            "an address of this machine such as \"http://127.0.0.1/callback\", or with a port if the \
+             provider knows only that",
+        );
+    }
+    url
 }
 
 /// Written by somebody else, or signed with a key.
@@ -231,4 +298,5 @@ fn exchange(raw: &mut raw::Credential, path: &Path, report: &mut Report) -> Opti
     })
 }
 
+const DEFAULT_REDIRECT_URI: &str = "http://127.0.0.1/callback";
 const GOOGLE_REFRESH_ENDPOINT: &str = "https://securetoken.googleapis.com/v1/token";

@@ -3,7 +3,7 @@
 use super::super::super::decode::{Path, Report};
 use super::super::super::raw;
 use super::super::choice;
-use crate::oauth::grant::{JWT_BEARER, TOKEN_EXCHANGE};
+use crate::oauth::grant::{DEVICE_CODE, JWT_BEARER, TOKEN_EXCHANGE};
 
 /// A way to a token, before the keys that it needs are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,9 @@ pub(super) enum Way {
     RefreshToken,
     JwtBearer,
     TokenExchange,
+    AuthorizationCode,
+    DeviceCode,
+    Implicit,
     HttpBasic,
     IdentityToolkit,
     TokenFile,
@@ -20,17 +23,21 @@ pub(super) enum Way {
 
 impl Way {
     /// The registered names, short ones for those that are long, and our own for what is no OAuth.
-    pub(super) const NAMES: [(&'static str, Self); 10] = [
+    pub(super) const NAMES: [(&'static str, Self); 14] = [
         ("client_credentials", Self::ClientCredentials),
         ("password", Self::Password),
         ("refresh_token", Self::RefreshToken),
         ("jwt_bearer", Self::JwtBearer),
         ("token_exchange", Self::TokenExchange),
+        ("authorization_code", Self::AuthorizationCode),
+        ("device_code", Self::DeviceCode),
+        ("implicit", Self::Implicit),
         ("http_basic", Self::HttpBasic),
         ("identity_toolkit", Self::IdentityToolkit),
         ("token_file", Self::TokenFile),
         (JWT_BEARER, Self::JwtBearer),
         (TOKEN_EXCHANGE, Self::TokenExchange),
+        (DEVICE_CODE, Self::DeviceCode),
     ];
 
     /// Which way is written; the usual one if none is.
@@ -55,6 +62,14 @@ impl Way {
         Some(way)
     }
 
+    /// Whether a person logs in beforehand.
+    pub(super) fn is_login(self) -> bool {
+        matches!(
+            self,
+            Self::AuthorizationCode | Self::DeviceCode | Self::Implicit
+        )
+    }
+
     pub(super) fn name(self) -> &'static str {
         let name = Self::NAMES.iter().find(|(_, way)| *way == self);
         name.map_or("", |(name, _)| name)
@@ -62,7 +77,8 @@ impl Way {
 }
 
 use Way::{
-    ClientCredentials, HttpBasic, IdentityToolkit, JwtBearer, Password, RefreshToken, TokenFile,
+    AuthorizationCode, ClientCredentials, DeviceCode, HttpBasic, IdentityToolkit, Implicit,
+    JwtBearer, Password, RefreshToken, TokenFile,
 };
 
 const OAUTH: &[Way] = &[
@@ -71,6 +87,9 @@ const OAUTH: &[Way] = &[
     RefreshToken,
     JwtBearer,
     Way::TokenExchange,
+    AuthorizationCode,
+    DeviceCode,
+    Implicit,
 ];
 
 const AT_PROVIDERS: &[Way] = &[
@@ -79,13 +98,16 @@ const AT_PROVIDERS: &[Way] = &[
     RefreshToken,
     JwtBearer,
     Way::TokenExchange,
+    AuthorizationCode,
+    DeviceCode,
+    Implicit,
     HttpBasic,
     IdentityToolkit,
 ];
 
 /// Which keys belong to which ways. One that is written and not used would be a mistake that nobody
 /// notices.
-const KEYS: [(&[&str], &[Way]); 10] = [
+const KEYS: [(&[&str], &[Way]); 14] = [
     (
         &[
             "token_endpoint",
@@ -131,6 +153,8 @@ const KEYS: [(&[&str], &[Way]); 10] = [
             RefreshToken,
             JwtBearer,
             Way::TokenExchange,
+            AuthorizationCode,
+            DeviceCode,
             HttpBasic,
         ],
     ),
@@ -170,6 +194,16 @@ const KEYS: [(&[&str], &[Way]); 10] = [
         ],
         &[Way::TokenExchange],
     ),
+    (
+        &["authorization_endpoint", "redirect_uri"],
+        &[AuthorizationCode, Implicit],
+    ),
+    (
+        &["device_authorization_endpoint"],
+        &[AuthorizationCode, DeviceCode],
+    ),
+    (&["revocation_endpoint"], &[AuthorizationCode, DeviceCode]),
+    (&["response_type"], &[Implicit]),
     (&["token_file"], &[TokenFile]),
 ];
 

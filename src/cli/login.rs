@@ -1,0 +1,199 @@
+//! `gatepass login` and `gatepass logout`: a person logs in, and the session goes to the credential's
+//! store.
+
+mod browser;
+mod callback;
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use clap::Args;
+use prometheus::Registry;
+use tokio::time::timeout;
+
+use super::progress::Progress;
+use super::token::named;
+use super::{DONE, Failure, FileArguments};
+use crate::config;
+use crate::oauth::{Flow, Login, Outcome};
+use crate::runtime;
+use crate::store::{Stores, StoresMetrics};
+use crate::token::source::FetchError;
+use callback::Callback;
+
+#[derive(Debug, Args)]
+pub(super) struct LoginArguments {
+    /// The credential's name; may be left out if there is only one
+    credential: Option<String>,
+
+    #[command(flatten)]
+    file: FileArguments,
+
+    /// Log in on another device, by a code that is typed in there
+    #[arg(long)]
+    device: bool,
+
+    /// Open no browser: print the address, for one on this machine
+    #[arg(long, conflicts_with = "device")]
+    no_browser: bool,
+
+    /// How long to wait for the browser
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogoutArguments {
+    /// The credential's name; may be left out if there is only one
+    credential: Option<String>,
+
+    #[command(flatten)]
+    file: FileArguments,
+}
+
+pub(super) fn login(arguments: LoginArguments) -> Result<u8, Failure> {
+    let LoginArguments {
+        credential,
+        file,
+        device,
+        no_browser,
+        timeout,
+    } = arguments;
+    let (name, login) = prepare(credential.as_deref(), file)?;
+    if device && login.settings().flow == Flow::Implicit {
+        let why = "there is no login on another device with grant_type = \"implicit\"";
+        return Err(Failure::Usage(why.into()));
+    }
+    let outcome = runtime::control(async {
+        match login.settings().flow {
+            Flow::Device => on_device(&login).await,
+            _ if device => on_device(&login).await,
+            _ => in_browser(&login, !no_browser, timeout).await,
+        }
+    })??;
+    say(&summary(&name, &login, &outcome));
+    Ok(DONE)
+}
+
+pub(super) fn logout(arguments: LogoutArguments) -> Result<u8, Failure> {
+    let (name, login) = prepare(arguments.credential.as_deref(), arguments.file)?;
+    let had_session = runtime::control(login.log_out())?.map_err(failed)?;
+    say(&match had_session {
+        true => format!(
+            "The session of {name:?} is ended, at the provider's and here. A gatepass that runs uses \
+             the token that it has to its end."
+        ),
+        false => format!("There was no session of {name:?} that could be ended."),
+    });
+    Ok(DONE)
+}
+
+fn prepare(credential: Option<&str>, file: FileArguments) -> Result<(String, Login), Failure> {
+    let layers = file.layers()?;
+    let settings = config::load(&layers)?;
+    let credential = named(&settings, credential)?;
+    let fault = |error: &dyn std::error::Error| Failure::Fault(error.to_string());
+    let metrics = StoresMetrics::register(&Registry::new()).map_err(|error| fault(&error))?;
+    let stores = Stores::new(settings.stores.clone(), metrics);
+    let login = Login::new(credential, &stores).map_err(|error| fault(&error))?;
+    let name = credential.credential.clone();
+    let login = login.ok_or_else(|| {
+        Failure::Usage(format!(
+            "nobody logs in to {name:?}: its grant_type is none of authorization_code, device_code and \
+             implicit, and it gets its tokens by itself"
+        ))
+    })?;
+    Ok((name, login))
+}
+
+/// RFC 8252.
+async fn in_browser(login: &Login, open: bool, patience: Duration) -> Result<Outcome, Failure> {
+    if login.settings().flow == Flow::Implicit {
+        say(
+            "Warning: with grant_type = \"implicit\" the token passes through the browser, where more can \
+             see it, and there is no refresh token: when it ends, somebody has to log in again. Use \
+             authorization_code if the provider allows it.",
+        );
+    }
+    let callback = Callback::listen(&login.settings().redirect_uri).map_err(|error| {
+        Failure::Unavailable(format!(
+            "nothing can be listened on for the browser to come back to: {error}; end what listens \
+             there, or set another redirect_uri"
+        ))
+    })?;
+    let authorization = login
+        .authorization(callback.address())
+        .await
+        .map_err(failed)?;
+    let url = authorization.url.as_str();
+    match open && browser::open(url) {
+        true => say(&format!(
+            "The browser shows the login page. If it does not, open this in one on this machine:\n\n  {url}\n"
+        )),
+        false => {
+            let knows_devices = login.settings().flow == Flow::Code && login.knows_devices().await;
+            let other = match knows_devices {
+                true => "\nOn a machine without one, use `gatepass login --device`.\n",
+                false => "",
+            };
+            say(&format!(
+                "Open this in a browser on this machine:\n\n  {url}\n{other}"
+            ));
+        }
+    }
+    let waiting = timeout(patience, callback.answer(&authorization));
+    let waiting = Progress::on_terminal().during("waiting for the browser", waiting);
+    let fields = waiting.await.map_err(|_| {
+        Failure::Unavailable(format!(
+            "nobody has logged in within {}; begin again, with a longer --timeout if need be",
+            humantime::format_duration(patience)
+        ))
+    })?;
+    let fields = fields.map_err(|why| Failure::Unavailable(format!("not logged in: {why}")))?;
+    login.redeem(&authorization, &fields).await.map_err(failed)
+}
+
+/// RFC 8628.
+async fn on_device(login: &Login) -> Result<Outcome, Failure> {
+    let device = login.begin_on_device().await.map_err(failed)?;
+    let complete = device.verification_uri_complete.as_ref();
+    let complete = complete.map_or_else(String::new, |url| {
+        format!("\nor this, which has the code in it:\n\n  {url}\n")
+    });
+    say(&format!(
+        "Open this on any device\n\n  {}\n\nand type in the code {}{}\nThere are {} for it.",
+        device.verification_uri,
+        device.user_code,
+        match complete.is_empty() {
+            true => ".\n",
+            false => &complete,
+        },
+        humantime::format_duration(device.lifetime),
+    ));
+    let finishing = login.finish_on_device(&device);
+    let finishing = Progress::on_terminal().during("waiting for the login", finishing);
+    finishing.await.map_err(failed)
+}
+
+fn summary(name: &str, login: &Login, outcome: &Outcome) -> String {
+    let seconds = Duration::from_secs(outcome.token.lifetime.as_secs());
+    let life = humantime::format_duration(seconds);
+    let lasting = match (outcome.is_lasting, login.settings().flow) {
+        (true, _) => "and the session goes on by itself from there",
+        (false, Flow::Implicit) => "and then somebody has to log in again",
+        (false, _) => {
+            "and then somebody has to log in again, because there is no refresh token; many providers \
+             give one for the scope offline_access"
+        }
+    };
+    format!("Logged in: {name:?} has a token that lives {life}, {lasting}.")
+}
+
+fn failed(error: FetchError) -> Failure {
+    Failure::Unavailable(format!("not done: {error}"))
+}
+
+/// What people read stands on standard error; there is nothing for programs.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}

@@ -1,0 +1,163 @@
+//! A login on another device (RFC 8628), for machines without a browser.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use tokio::time::{Instant, sleep};
+use url::Url;
+
+use super::super::confidential::Confidential;
+use super::super::grant::DEVICE_CODE;
+use super::super::token_request;
+use super::super::token_response::{self, clean};
+use super::super::transport::Peer;
+use super::{Login, Outcome};
+use crate::token::source::{FailureKind, FetchError};
+
+/// What a person is told, and what the provider is asked with meanwhile.
+pub struct DeviceAuthorization {
+    /// What to type in there.
+    pub user_code: String,
+    /// Where to go.
+    pub verification_uri: String,
+    /// The same with the code in it, if there is such an address.
+    pub verification_uri_complete: Option<String>,
+    /// How long there is for it.
+    pub lifetime: Duration,
+    device_code: SecretString,
+    interval: Duration,
+    begun: Instant,
+}
+
+/// RFC 8628 §3.2.
+#[derive(Deserialize)]
+struct Begun {
+    device_code: SecretString,
+    user_code: String,
+    verification_uri: String,
+    verification_uri_complete: Option<String>,
+    expires_in: u32,
+    interval: Option<u32>,
+}
+
+impl Login {
+    pub(super) async fn device_endpoint(&self) -> Result<Url, FetchError> {
+        if let Some(url) = &self.settings.device_authorization_endpoint {
+            return Ok(url.clone());
+        }
+        let metadata = self.client.metadata().await?;
+        let known = metadata.and_then(|of| of.device_authorization_endpoint());
+        known.ok_or_else(|| {
+            FetchError::new(
+                FailureKind::Misconfigured,
+                "the provider does not say where logins on other devices begin; set \
+                 device_authorization_endpoint, or log in with a browser",
+            )
+        })
+    }
+
+    /// Begins a login on another device.
+    ///
+    /// # Errors
+    ///
+    /// Nobody says where, or the provider refuses.
+    pub async fn begin_on_device(&self) -> Result<DeviceAuthorization, FetchError> {
+        let endpoint = self.device_endpoint().await?;
+        let request = &self.provider().request;
+        let mut parameters = Vec::new();
+        for (name, value) in [("scope", &request.scope), ("audience", &request.audience)] {
+            parameters.extend(value.as_deref().map(|value| (name, value)));
+        }
+        let resources = request.resource.iter();
+        parameters.extend(resources.map(|resource| ("resource", resource.as_str())));
+        let request =
+            token_request::with_parameters(self.provider(), &endpoint, &parameters, &[]).await?;
+        let peer = Peer::device_authorization(&endpoint);
+        let begun = Instant::now();
+        let answer = self.client.transport.post(&peer, &request).await?;
+        let read: Result<Begun, _> = serde_json::from_slice(&answer.body);
+        let Ok(read) = read else {
+            // What it says instead is read as a refusal.
+            let refused = self.read(&answer, &request.confidential).map(drop);
+            let nonsense = FetchError::new(
+                FailureKind::Malformed,
+                "answered without a device_code; check device_authorization_endpoint",
+            );
+            return Err(refused.err().unwrap_or_else(|| peer.named(nonsense)));
+        };
+        let plain = |text: &str| clean(text, &Confidential::default());
+        Ok(DeviceAuthorization {
+            user_code: plain(&read.user_code),
+            verification_uri: plain(&read.verification_uri),
+            verification_uri_complete: read.verification_uri_complete.as_deref().map(plain),
+            lifetime: Duration::from_secs(read.expires_in.into()).min(LONGEST),
+            device_code: read.device_code,
+            // RFC 8628 §3.2: "If no value is provided, clients MUST use 5 as the default."
+            interval: Duration::from_secs(read.interval.unwrap_or(5).max(1).into()).min(LONGEST),
+            begun,
+        })
+    }
+
+    /// Asks again and again whether the person has logged in.
+    ///
+    /// # Errors
+    ///
+    /// It was not done in time, the person or the provider said no, or what was handed out cannot be
+    /// used.
+    pub async fn finish_on_device(
+        &self,
+        device: &DeviceAuthorization,
+    ) -> Result<Outcome, FetchError> {
+        let mut interval = device.interval;
+        loop {
+            sleep(interval).await;
+            if device.begun.elapsed() >= device.lifetime {
+                return Err(too_late());
+            }
+            let asked = Instant::now();
+            let parameters = [("grant_type", DEVICE_CODE)];
+            let secrets = [("device_code", device.device_code.expose_secret())];
+            let (answer, confidential) = match self.post(&parameters, &secrets).await {
+                Ok(answered) => answered,
+                // RFC 8628 §3.5: on a time-out the next attempts come later.
+                Err(error) if error.kind == FailureKind::Unavailable => {
+                    interval = (interval * 2).min(LONGEST_INTERVAL);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let fields = token_response::fields(&answer).unwrap_or_default();
+            match fields.get("error").and_then(serde_json::Value::as_str) {
+                Some("authorization_pending") => {}
+                // "the interval MUST be increased by 5 seconds for this and all subsequent requests"
+                Some("slow_down") => interval += SLOWER,
+                Some("expired_token") => return Err(too_late()),
+                Some("access_denied") => {
+                    return Err(FetchError::new(
+                        FailureKind::Refused,
+                        "consent was denied, or the person may not do this; log in again if not",
+                    ));
+                }
+                _ => {
+                    let received = self.read(&answer, &confidential)?;
+                    return self.keep(received, asked).await;
+                }
+            }
+        }
+    }
+}
+
+fn too_late() -> FetchError {
+    FetchError::new(
+        FailureKind::Refused,
+        "the code has run out before somebody has logged in with it; begin again",
+    )
+}
+
+const SLOWER: Duration = Duration::from_secs(5);
+
+const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Nobody waits longer for a person.
+const LONGEST: Duration = Duration::from_secs(3600);

@@ -1,0 +1,395 @@
+//! People log in, and `run` goes on from there. The browser is played by the test.
+
+use std::net::SocketAddr;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use http::Request;
+use http_body_util::Full;
+use serde_json::json;
+use tempfile::TempDir;
+use url::Url;
+
+use crate::support::client::Answer;
+use crate::support::gatepass::command;
+use crate::support::{
+    AuthorizationServer, CANARY, Gatepass, LoggingIn, Reply, Upstream, get, problem, request,
+};
+
+const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n";
+
+/// A provider, an upstream, and a store for one session.
+struct Place {
+    provider: AuthorizationServer,
+    upstream: Upstream,
+    directory: TempDir,
+    grant: &'static str,
+}
+
+impl Place {
+    async fn new(grant: &'static str) -> Self {
+        let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
+        let issuer = format!("http://{}", provider.address());
+        let metadata = json!({
+            "issuer": issuer,
+            "token_endpoint": format!("{issuer}/token"),
+            "authorization_endpoint": format!("{issuer}/authorize"),
+            "device_authorization_endpoint": format!("{issuer}/device"),
+            "revocation_endpoint": format!("{issuer}/revoke"),
+            "authorization_response_iss_parameter_supported": true,
+        });
+        provider.publish("/.well-known/openid-configuration", metadata);
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("key"), KEY).unwrap();
+        std::fs::create_dir(directory.path().join("store")).unwrap();
+        let place = Self {
+            provider,
+            upstream,
+            directory,
+            grant,
+        };
+        std::fs::write(place.directory.path().join("gatepass.toml"), place.config()).unwrap();
+        place
+    }
+
+    fn issuer(&self) -> String {
+        format!("http://{}", self.provider.address())
+    }
+
+    fn config(&self) -> String {
+        let directory = self.directory.path().display();
+        format!(
+            r#"
+            [stores.here]
+            kind = "file"
+            directory = "{directory}/store"
+            key_file = "{directory}/key"
+
+            [credentials.clerk]
+            grant_type = "{}"
+            issuer = "{}"
+            client_id = "tms"
+            scope = "openid offline_access"
+            store = "here"
+
+            [[routes]]
+            path = "/"
+            upstream = "{}"
+            credential = "clerk"
+            "#,
+            self.grant,
+            self.issuer(),
+            self.upstream.origin(),
+        )
+    }
+
+    fn log_in(&self, arguments: &[&str]) -> LoggingIn {
+        LoggingIn::begin(self.directory.path(), arguments)
+    }
+
+    /// The answer of a token endpoint to a login, with an id token that says this.
+    fn tokens(&self, nonce: &str) -> Reply {
+        let claims = json!({ "iss": self.issuer(), "aud": "tms", "nonce": nonce });
+        let claims = BASE64_URL_SAFE_NO_PAD.encode(claims.to_string());
+        let words = json!({
+            "access_token": "TOKEN", "refresh_token": "REFRESH", "token_type": "Bearer",
+            "expires_in": 3600, "id_token": format!("e30.{claims}.sig"),
+        });
+        Reply::Words(3600.0, words.to_string())
+    }
+}
+
+fn parameter(url: &Url, name: &str) -> String {
+    let found = url.query_pairs().find(|(found, _)| found == name);
+    found
+        .unwrap_or_else(|| panic!("no {name} in {url}"))
+        .1
+        .into_owned()
+}
+
+/// Comes back as a browser does.
+async fn come_back(url: &Url, fields: &[(&str, &str)]) -> Answer {
+    let redirect: Url = parameter(url, "redirect_uri").parse().unwrap();
+    let query = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish();
+    get(address(&redirect), &format!("{}?{query}", redirect.path())).await
+}
+
+fn address(url: &Url) -> SocketAddr {
+    let host = url.host_str().unwrap();
+    format!("{host}:{}", url.port().unwrap()).parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_with_pkce_becomes_a_session_that_run_goes_on_with() {
+    let place = Place::new("authorization_code").await;
+    // It waits for somebody to log in.
+    let gatepass = Gatepass::start(&place.config());
+    let refused = get(gatepass.proxy(), "/").await;
+    assert_eq!(refused.status(), 503);
+
+    let mut login = place.log_in(&["--no-browser"]);
+    let url: Url = login.line_with("http").parse().unwrap();
+    assert!(
+        url.as_str()
+            .starts_with(&format!("{}/authorize?", place.issuer()))
+    );
+    for (name, value) in [
+        ("response_type", "code"),
+        ("client_id", "tms"),
+        ("scope", "openid offline_access"),
+        ("code_challenge_method", "S256"),
+    ] {
+        assert_eq!(parameter(&url, name), value);
+    }
+    let (state, nonce, issuer) = (
+        parameter(&url, "state"),
+        parameter(&url, "nonce"),
+        place.issuer(),
+    );
+    let foreign = come_back(
+        &url,
+        &[("code", "evil"), ("state", "guess"), ("iss", &issuer)],
+    )
+    .await;
+    assert_eq!(foreign.status(), 400, "nothing is done for a wrong state");
+    let before = place.provider.count();
+    place.provider.plan([place.tokens(&nonce)]);
+    let page = come_back(
+        &url,
+        &[("code", "canary-code"), ("state", &state), ("iss", &issuer)],
+    )
+    .await;
+    assert_eq!(page.status(), 200);
+    assert!(
+        page.body().contains("Go back to the terminal"),
+        "{}",
+        page.body()
+    );
+    let (code, told) = login.ended();
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("the session goes on by itself"), "{told}");
+
+    let redeemed = place.provider.requests()[before].clone();
+    assert_eq!(redeemed.parameter("code").unwrap(), "canary-code");
+    assert_eq!(
+        redeemed.parameter("redirect_uri").unwrap(),
+        parameter(&url, "redirect_uri")
+    );
+    let verifier = redeemed.parameter("code_verifier").unwrap();
+    let challenge = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()));
+    assert_eq!(parameter(&url, "code_challenge"), challenge);
+
+    for file in std::fs::read_dir(place.directory.path().join("store")).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(
+            !String::from_utf8_lossy(&bytes).contains(CANARY),
+            "it is encrypted"
+        );
+    }
+
+    let gatepass = gatepass.ready().await;
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    assert_eq!(
+        place.upstream.last().all("authorization"),
+        ["Bearer canary-token-1"]
+    );
+    assert_eq!(place.provider.count(), before + 1, "its token is used");
+
+    gatepass.order_refresh("clerk").await;
+    place.provider.wait_for_requests(before + 2).await;
+    let refresh = place.provider.requests()[before + 1].clone();
+    assert_eq!(
+        refresh.parameter("refresh_token").unwrap(),
+        "canary-refresh-1"
+    );
+
+    // The refresh has to be over before its refresh token can be taken back.
+    let fetched = r#"gatepass_token_origins_total{credential="clerk",origin="provider"}"#;
+    gatepass.wait_for_metric(fetched, 1.0).await;
+    let turn = r#"gatepass_store_lease_held{credential="clerk"}"#;
+    gatepass.wait_for_metric(turn, 0.0).await;
+    place.provider.plan([Reply::Json(200, String::new())]);
+    let logout = command()
+        .arg("logout")
+        .current_dir(place.directory.path())
+        .output()
+        .unwrap();
+    assert_eq!(logout.status.code(), Some(0), "{logout:?}");
+    let revocation = place.provider.requests().pop().unwrap();
+    assert!(
+        revocation.head.starts_with("POST /revoke "),
+        "{}",
+        revocation.head
+    );
+    assert_eq!(revocation.parameter("token").unwrap(), "canary-refresh-1");
+    assert_eq!(
+        revocation.parameter("token_type_hint").unwrap(),
+        "refresh_token"
+    );
+    let count = place.provider.count();
+    drop(gatepass);
+    let gatepass = Gatepass::start(&place.config());
+    let told = gatepass.output_with("gatepass login");
+    assert!(told.contains("nobody has logged in"), "{told}");
+    let why = problem(&get(gatepass.proxy(), "/").await);
+    assert_eq!(why["reason"], "no_token");
+    assert_eq!(place.provider.count(), count, "the provider is left alone");
+}
+
+/// What goes wrong, each with what is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_fails_says_why() {
+    let mut told = String::new();
+    for (what, fields, reply) in [
+        ("consent denied", vec![("error", "access_denied")], None),
+        (
+            "another issuer",
+            vec![("code", "c"), ("iss", "https://evil.example")],
+            None,
+        ),
+        ("no issuer", vec![("code", "c"), ("iss", "")], None),
+        (
+            "an expired code",
+            vec![("code", "c")],
+            Some(Reply::Json(400, r#"{"error":"invalid_grant"}"#.into())),
+        ),
+        ("another nonce", vec![("code", "c")], Some(Reply::HangUp)),
+    ] {
+        let place = Place::new("authorization_code").await;
+        let mut login = place.log_in(&["--no-browser"]);
+        let url: Url = login.line_with("http").parse().unwrap();
+        let (state, issuer) = (parameter(&url, "state"), place.issuer());
+        let mut fields = fields;
+        fields.push(("state", &state));
+        if !fields.iter().any(|(name, _)| *name == "iss") {
+            fields.push(("iss", &issuer));
+        }
+        fields.retain(|(_, value)| !value.is_empty());
+        match reply {
+            Some(Reply::HangUp) => place.provider.plan([place.tokens("replayed")]),
+            reply => place.provider.plan(reply),
+        }
+        let page = come_back(&url, &fields).await;
+        assert!(
+            page.body().contains("Go back to the terminal"),
+            "{}",
+            page.body()
+        );
+        let (code, output) = login.ended();
+        assert_eq!(code, Some(69), "{output}");
+        let last = output.lines().last().unwrap().replace(&issuer, "ISSUER");
+        told.push_str(&format!("{what}: {last}\n"));
+    }
+    insta::assert_snapshot!(told);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_is_closed_is_not_waited_for_for_ever() {
+    let place = Place::new("authorization_code").await;
+    let (code, told) = place.log_in(&["--no-browser", "--timeout", "1s"]).ended();
+    assert_eq!(code, Some(69));
+    assert!(told.contains("nobody has logged in within 1s"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_another_device() {
+    let place = Place::new("device_code").await;
+    let begun = json!({
+        "device_code": "canary-device", "user_code": "ABCD-EFGH", "expires_in": 600, "interval": 1,
+        "verification_uri": "https://id.example/device",
+    });
+    place.provider.plan([
+        Reply::Json(200, begun.to_string()),
+        Reply::Json(400, r#"{"error":"authorization_pending"}"#.into()),
+        place.tokens("none"),
+    ]);
+    let (code, told) = place.log_in(&[]).ended();
+    // There is no nonce in this flow.
+    assert_eq!(code, Some(0), "{told}");
+    assert!(
+        told.contains("https://id.example/device") && told.contains("ABCD-EFGH"),
+        "{told}"
+    );
+    let requests = place.provider.requests();
+    assert!(requests[0].head.starts_with("POST /device "));
+    assert_eq!(
+        requests[0].parameter("scope").unwrap(),
+        "openid offline_access"
+    );
+    assert_eq!(
+        requests[2].parameter("device_code").unwrap(),
+        "canary-device"
+    );
+    let gatepass = Gatepass::start(&place.config()).ready().await;
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    assert_eq!(place.provider.count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denied_device_is_told() {
+    let place = Place::new("device_code").await;
+    let begun = json!({
+        "device_code": "canary-device", "user_code": "ABCD", "expires_in": 600, "interval": 1,
+        "verification_uri": "https://id.example/device",
+    });
+    place.provider.plan([
+        Reply::Json(200, begun.to_string()),
+        Reply::Json(400, r#"{"error":"access_denied"}"#.into()),
+    ]);
+    let (code, told) = place.log_in(&[]).ended();
+    assert_eq!(code, Some(69));
+    assert!(told.contains("consent was denied"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_code_the_fragment_is_taken() {
+    let place = Place::new("implicit").await;
+    let mut login = place.log_in(&["--no-browser"]);
+    let url: Url = login.line_with("http").parse().unwrap();
+    assert_eq!(parameter(&url, "response_type"), "token");
+    let redirect: Url = parameter(&url, "redirect_uri").parse().unwrap();
+    let relay = get(address(&redirect), redirect.path()).await;
+    assert!(relay.body().contains("location.hash"), "{}", relay.body());
+    let fragment = format!(
+        "access_token=canary-implicit&token_type=Bearer&expires_in=3600&state={}&iss={}",
+        parameter(&url, "state"),
+        place.issuer(),
+    );
+    let post = Request::post(redirect.path()).header("host", "localhost");
+    let post = post.body(Full::from(fragment)).unwrap();
+    let page = request(address(&redirect), post).await;
+    assert!(
+        page.body().contains("Go back to the terminal"),
+        "{}",
+        page.body()
+    );
+    let (code, told) = login.ended();
+    assert_eq!(code, Some(0), "{told}");
+    assert!(
+        told.contains("Warning: with grant_type = \"implicit\""),
+        "{told}"
+    );
+    let gatepass = Gatepass::start(&place.config()).ready().await;
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    assert_eq!(
+        place.upstream.last().all("authorization"),
+        ["Bearer canary-implicit"]
+    );
+    assert_eq!(place.provider.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_needs_a_store() {
+    let place = Place::new("authorization_code").await;
+    let config = place.config().replace(
+        "store = \"here\"",
+        "redirect_uri = \"https://app.example/\"",
+    );
+    std::fs::write(place.directory.path().join("gatepass.toml"), config).unwrap();
+    let (code, told) = place.log_in(&[]).ended();
+    assert_eq!(code, Some(78));
+    insta::assert_snapshot!(told);
+}
