@@ -5,7 +5,7 @@
 //! | `/livez` | the control plane turns | no answer |
 //! | `/startupz` | the first attempt for every needed token is over | 503, what is awaited |
 //! | `/readyz` | every credential that a route needs has a usable token | 503, which has not and why |
-//! | `/metrics` | Prometheus text follows | 500 |
+//! | `/metrics` | Prometheus text follows, or OpenMetrics for those who prefer it | 500 |
 //! | `/`, `/api/status` | the page for people, the same as JSON | |
 //!
 //! `POST /api/credentials/NAME/refresh` fetches a new token now; `POST /quit` stops gatepass, if the
@@ -14,6 +14,7 @@
 //! They are for three probes of three meanings: liveness must not fail because a provider is down,
 //! or a supervisor would restart what a restart cannot mend; readiness must.
 
+mod exposition;
 mod page;
 mod plots;
 mod status;
@@ -30,14 +31,14 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, LOCATION,
-    ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    ORIGIN, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::service::{Service, service_fn};
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{IntCounter, IntGaugeVec, Opts, Registry, TEXT_FORMAT, TextEncoder};
+use prometheus::{IntCounter, IntGaugeVec, Opts, Registry};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{error, info};
@@ -47,6 +48,7 @@ use crate::readiness::{Finding, Readiness};
 use crate::server::{CallerBody, Peer};
 use crate::store::Standings;
 use crate::token::Credentials;
+use exposition::Exposition;
 pub use trend::Trends;
 
 type Answer = Response<Full<Bytes>>;
@@ -131,7 +133,7 @@ fn answer(request: &Request<CallerBody>, admin: &Admin) -> Answer {
         "/livez" => text(StatusCode::OK, "alive\n"),
         "/startupz" => startup(&admin.readiness),
         "/readyz" => ready_or_why_not(&admin.readiness),
-        "/metrics" => metrics(&admin.registry),
+        "/metrics" => metrics(&admin.registry, request.headers()),
         "/" => status_page(admin),
         "/api/status" => status_json(admin),
         _ => text(
@@ -307,13 +309,15 @@ fn ready_or_why_not(readiness: &Readiness) -> Answer {
     text(status, body)
 }
 
-fn metrics(registry: &Registry) -> Answer {
-    match TextEncoder::new().encode_to_string(&registry.gather()) {
+fn metrics(registry: &Registry, headers: &HeaderMap) -> Answer {
+    let exposition = Exposition::accepted(headers);
+    match exposition.write(&registry.gather()) {
         Ok(body) => {
             let mut answer = text(StatusCode::OK, body);
-            answer
-                .headers_mut()
-                .insert(CONTENT_TYPE, HeaderValue::from_static(TEXT_FORMAT));
+            let content_type = HeaderValue::from_static(exposition.content_type());
+            let headers = answer.headers_mut();
+            headers.insert(CONTENT_TYPE, content_type);
+            headers.insert(VARY, HeaderValue::from_static("accept"));
             answer
         }
         Err(error) => {

@@ -141,6 +141,14 @@ async fn every_query_of_the_dashboard_has_an_answer_and_every_rule_is_loaded() {
     let in_time = timeout(PATIENCE, all_answered).await;
     assert!(in_time.is_ok(), "no data for {open:#?}");
 
+    // It prefers OpenMetrics, in which a counter's family goes without an ending.
+    let families = prometheus.ask("/api/v1/metadata").await;
+    assert_eq!(families["gatepass_requests"][0]["type"], "counter");
+    assert_eq!(
+        families["gatepass_request_duration_seconds"][0]["type"],
+        "histogram"
+    );
+
     let rules = prometheus.ask("/api/v1/rules").await;
     let groups = rules["groups"].as_array().unwrap();
     let rules: Vec<_> = groups
