@@ -133,8 +133,16 @@ tables! {
         password: Option<SecretString> = "none",
             "its password; better in a file";
         password_file: Option<String> = "none",
-            "a file that holds it, read once at the start";
+            "a file that holds it, read again for each connection";
         password_env: Option<String> = "none",
+            "the variable that holds it";
+        sentinel_username: Option<String> = "none",
+            "with `sentinel`: an ACL user of the Sentinels themselves";
+        sentinel_password: Option<SecretString> = "none",
+            "its password, or that of all; better in a file";
+        sentinel_password_file: Option<String> = "none",
+            "a file that holds it, read again for each connection";
+        sentinel_password_env: Option<String> = "none",
             "the variable that holds it";
         key_file: Option<String> = "required",
             "a file with the keys that encrypt what is stored, a line of base64 of 32 random \

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
@@ -41,9 +42,35 @@ pub struct RedisSettings {
     /// The name of an ACL user.
     pub username: Option<String>,
     /// Its password, or that of all.
-    pub password: Option<SecretString>,
+    pub password: Option<Password>,
+    /// The name of an ACL user of the Sentinels.
+    pub sentinel_username: Option<String>,
+    /// Its password, or that of all, at the Sentinels.
+    pub sentinel_password: Option<Password>,
     /// The number of the database.
     pub database: i64,
+}
+
+/// A password that may be replaced: it is read again for each connection.
+#[derive(Clone)]
+pub struct Password(Arc<dyn Fn() -> Result<SecretString, String> + Send + Sync>);
+
+impl Password {
+    /// `read` may block; what it says when it fails holds no secret.
+    pub fn new(read: impl Fn() -> Result<SecretString, String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// Disks can hang. The thread that waits for one is not one that serves.
+    async fn read(this: Option<&Self>) -> RedisResult<Option<SecretString>> {
+        let Some(Self(read)) = this.cloned() else {
+            return Ok(None);
+        };
+        let read = tokio::task::spawn_blocking(move || read()).await;
+        let read = read.unwrap_or_else(|panicked| Err(panicked.to_string()));
+        let refused = |what| RedisError::from(std::io::Error::other(what));
+        read.map(Some).map_err(refused)
+    }
 }
 
 /// One server's address.
@@ -182,7 +209,8 @@ impl Calls {
 
     async fn connect(&self) -> RedisResult<Connection> {
         if self.settings.topology == Topology::Cluster {
-            let cluster = self.settings.cluster(self.time_out)?;
+            let access = self.settings.access().await?;
+            let cluster = access.cluster(self.time_out)?;
             let connection = cluster.get_async_connection().await?;
             return Ok(Connection::Cluster(connection));
         }
@@ -194,15 +222,16 @@ impl Calls {
 
     /// The server that writes; of a Cluster any one, another with each `turn`.
     async fn client(&self, turn: usize) -> RedisResult<Client> {
+        let access = self.settings.access().await?;
         match &self.settings.topology {
             Topology::Sentinel(service) => {
-                let mut sentinels = self.settings.sentinels(service)?;
+                let mut sentinels = access.sentinels(service)?;
                 sentinels.async_get_client().await
             }
             Topology::Standalone | Topology::Cluster => {
                 let nodes = &self.settings.nodes;
                 let node = nodes.get(turn % nodes.len().max(1));
-                self.settings.client(node)
+                access.client(node)
             }
         }
     }
@@ -233,6 +262,15 @@ impl Drop for Doubt<'_> {
 }
 
 impl RedisSettings {
+    /// With the passwords of this moment.
+    async fn access(&self) -> RedisResult<Access<'_>> {
+        Ok(Access {
+            settings: self,
+            password: Password::read(self.password.as_ref()).await?,
+            sentinel_password: Password::read(self.sentinel_password.as_ref()).await?,
+        })
+    }
+
     fn address(&self, node: &Node) -> ConnectionAddr {
         let (host, port) = (node.host.clone(), node.port);
         match self.tls {
@@ -245,14 +283,23 @@ impl RedisSettings {
             },
         }
     }
+}
 
+/// The settings, and the passwords that they lead to.
+struct Access<'a> {
+    settings: &'a RedisSettings,
+    password: Option<SecretString>,
+    sentinel_password: Option<SecretString>,
+}
+
+impl Access<'_> {
     /// RESP3 brings news on a connection that can still be asked whether it is alive.
     fn login(&self) -> RedisConnectionInfo {
         let mut login = RedisConnectionInfo::default()
-            .set_db(self.database)
+            .set_db(self.settings.database)
             .set_protocol(ProtocolVersion::RESP3)
             .set_skip_set_lib_name();
-        if let Some(username) = &self.username {
+        if let Some(username) = &self.settings.username {
             login = login.set_username(username);
         }
         if let Some(password) = &self.password {
@@ -262,7 +309,7 @@ impl RedisSettings {
     }
 
     fn info(&self, node: &Node) -> RedisResult<ConnectionInfo> {
-        let info = self.address(node).into_connection_info()?;
+        let info = self.settings.address(node).into_connection_info()?;
         Ok(info.set_redis_settings(self.login()))
     }
 
@@ -272,14 +319,15 @@ impl RedisSettings {
             port: DEFAULT_PORT,
         };
         let info = self.info(node.unwrap_or(&nowhere))?;
-        match self.tls {
+        match self.settings.tls {
             false => Client::open(info),
-            true => Client::build_with_tls(info, self.certificates.clone()),
+            true => Client::build_with_tls(info, self.settings.certificates.clone()),
         }
     }
 
     fn cluster(&self, time_out: Duration) -> RedisResult<::redis::cluster::ClusterClient> {
         let nodes: Vec<_> = self
+            .settings
             .nodes
             .iter()
             .map(|node| self.info(node))
@@ -289,41 +337,51 @@ impl RedisSettings {
             .response_timeout(time_out)
             .retries(2)
             .use_protocol(ProtocolVersion::RESP3);
-        if let Some(username) = &self.username {
+        if let Some(username) = &self.settings.username {
             builder = builder.username(username);
         }
         if let Some(password) = &self.password {
             builder = builder.password(password.expose_secret());
         }
-        if self.tls {
+        if self.settings.tls {
             builder = builder
                 .tls(TlsMode::Secure)
-                .certs(self.certificates.clone());
+                .certs(self.settings.certificates.clone());
         }
         builder.build()
     }
 
-    /// The user and the password are those of the servers; Sentinels are asked without.
     fn sentinels(&self, service: &str) -> RedisResult<::redis::sentinel::SentinelClient> {
-        let mut addresses: Vec<_> = self.nodes.iter().map(|node| self.address(node)).collect();
+        let mut addresses: Vec<_> = self
+            .settings
+            .nodes
+            .iter()
+            .map(|node| self.settings.address(node))
+            .collect();
         // One that swallows everything takes all the time there is. Another comes first next time.
         fastrand::shuffle(&mut addresses);
         let server = SentinelServerType::Master;
         let mut builder = SentinelClientBuilder::new(addresses, service, server)?
-            .set_client_to_redis_db(self.database)
+            .set_client_to_redis_db(self.settings.database)
             .set_client_to_redis_protocol(ProtocolVersion::RESP3);
-        if let Some(username) = &self.username {
+        if let Some(username) = &self.settings.username {
             builder = builder.set_client_to_redis_username(username);
         }
         if let Some(password) = &self.password {
             builder = builder.set_client_to_redis_password(password.expose_secret());
         }
-        if self.tls {
+        if let Some(username) = &self.settings.sentinel_username {
+            builder = builder.set_client_to_sentinel_username(username);
+        }
+        if let Some(password) = &self.sentinel_password {
+            builder = builder.set_client_to_sentinel_password(password.expose_secret());
+        }
+        if self.settings.tls {
             builder = builder
                 .set_client_to_redis_tls_mode(TlsMode::Secure)
-                .set_client_to_redis_certificates(self.certificates.clone())
+                .set_client_to_redis_certificates(self.settings.certificates.clone())
                 .set_client_to_sentinel_tls_mode(TlsMode::Secure)
-                .set_client_to_sentinel_certificates(self.certificates.clone());
+                .set_client_to_sentinel_certificates(self.settings.certificates.clone());
         }
         builder.build()
     }

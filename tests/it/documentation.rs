@@ -152,6 +152,7 @@ fn the_example_with_everything_uncommented_is_good() {
                 "issuer",
                 "unencrypted",
                 "service",
+                "sentinel_",
             ];
             let alternatives = [
                 "password",

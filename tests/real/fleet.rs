@@ -249,6 +249,31 @@ async fn over_tls_as_a_user_that_may_do_no_more_than_it_needs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_replaced_is_read_again() {
+    let stage = Stage::new().await;
+    let redis = Redis::start(&format!("requirepass {PASSWORD}")).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), PASSWORD).unwrap();
+    let store = format!(
+        "url = \"redis://127.0.0.1:{}\"\npassword_file = \"{}\"",
+        redis.port(),
+        file.path().display()
+    );
+    let [one, other] = stage.shares(&store).await;
+    redis.cli(&["config", "set", "requirepass", "canary-next"]);
+    std::fs::write(file.path(), "canary-next").unwrap();
+    redis.cli(&["-a", "canary-next", "client", "kill", "type", "normal"]);
+    redis.cli(&["-a", "canary-next", "client", "kill", "type", "pubsub"]);
+    eventually("they share again", async || {
+        let taken_over = other.metric(TAKEN_OVER).await;
+        order_refresh(&one, "envase").await;
+        sleep(Duration::from_secs(1)).await;
+        other.metric(TAKEN_OVER).await > taken_over
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failover_of_sentinels_costs_no_request() {
     let stage = Stage::new().await;
     let mut redis = Redis::under_sentinels().await;
@@ -257,7 +282,10 @@ async fn a_failover_of_sentinels_costs_no_request() {
         .iter()
         .map(|of| format!("\"redis://127.0.0.1:{}\"", of.port()));
     let urls = urls.collect::<Vec<_>>().join(", ");
-    let store = format!("url = [{urls}]\ntopology = \"sentinel\"\nservice = \"fleet\"");
+    let store = format!(
+        "url = [{urls}]\ntopology = \"sentinel\"\nservice = \"fleet\"\n\
+         sentinel_password = \"{PASSWORD}\""
+    );
     let [one, other] = stage.shares(&store).await;
     let mut calls = Calls::begin();
     calls.on(&one);

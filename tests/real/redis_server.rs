@@ -87,6 +87,7 @@ impl Redis {
             let directory = tempfile::tempdir().unwrap();
             let config = format!(
                 "bind 127.0.0.1\nport {port}\ndaemonize no\n\
+                 requirepass {PASSWORD}\nsentinel sentinel-pass {PASSWORD}\n\
                  sentinel monitor fleet 127.0.0.1 {} 2\n\
                  sentinel down-after-milliseconds fleet 1000\n\
                  sentinel failover-timeout fleet 3000\n",
@@ -157,6 +158,8 @@ impl Redis {
         let output = Command::new("redis-cli")
             .args(["-p", &self.port.to_string()])
             .args(arguments)
+            // Sentinels have one, and servers that have none say so and go on.
+            .env("REDISCLI_AUTH", PASSWORD)
             .stdin(Stdio::null())
             .output()
             .unwrap();

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use redis::{ClientTlsConfig, TlsCertificates};
-use secrecy::SecretString;
 use url::Url;
 
 use super::super::decode::{Path, Report};
@@ -15,7 +14,7 @@ use super::super::scalar::{OneOrMany, value_or};
 use super::secret::{self, Keys};
 use super::{LEGAL_NAME, choice, identity, is_legal_name, required};
 use crate::oauth::transport::is_loopback;
-use crate::store::redis::{DEFAULT_PORT, Node, Topology};
+use crate::store::redis::{DEFAULT_PORT, Node, Password, Topology};
 use crate::store::{Directory, KeyFile, Place, RedisSettings, Seal, Settings};
 
 /// Resolves the stores; none if any of them has a mistake.
@@ -123,7 +122,14 @@ fn redis(raw: &mut raw::Store, path: &Path, report: &mut Report) -> Option<Redis
         file: raw.password_file.take(),
         variable: raw.password_env.take(),
     };
-    let password = password.resolve(path, report);
+    let password = read_again(password, path, report);
+    let sentinel_password = Keys {
+        name: "sentinel_password",
+        value: raw.sentinel_password.take(),
+        file: raw.sentinel_password_file.take(),
+        variable: raw.sentinel_password_env.take(),
+    };
+    let sentinel_password = read_again(sentinel_password, path, report);
     let certificates = certificates(&raw.tls, &path.key("tls"), report);
     let servers = servers?;
     let topology = topology?;
@@ -140,21 +146,9 @@ fn redis(raw: &mut raw::Store, path: &Path, report: &mut Report) -> Option<Redis
         let found = "a database, of which a Cluster has one only";
         report.add(&path.key("url"), found, "addresses without a path");
     }
-    let password = match password? {
-        None => None,
-        Some(secret) => match secret.read_blocking() {
-            Ok(password) => Some(password),
-            Err(error) => {
-                report.add(
-                    &path.key("password_file"),
-                    error.to_string(),
-                    "a readable file",
-                );
-                return None;
-            }
-        },
-    };
-    warn_in_the_clear(&servers, password.as_ref(), path, report);
+    let (password, sentinel_password) = (password?, sentinel_password?);
+    let has_password = password.is_some() || sentinel_password.is_some();
+    warn_in_the_clear(&servers, has_password, path, report);
     Some(RedisSettings {
         nodes: servers.nodes,
         topology,
@@ -162,8 +156,24 @@ fn redis(raw: &mut raw::Store, path: &Path, report: &mut Report) -> Option<Redis
         certificates: certificates?,
         username: raw.username.take(),
         password,
+        sentinel_username: raw.sentinel_username.take(),
+        sentinel_password,
         database: servers.database,
     })
+}
+
+/// A password that must be there now, and may be another one for the next connection.
+fn read_again(keys: Keys, path: &Path, report: &mut Report) -> Option<Option<Password>> {
+    let file = path.key(format!("{}_file", keys.name));
+    let Some(secret) = keys.resolve(path, report)? else {
+        return Some(None);
+    };
+    if let Err(error) = secret.read_blocking() {
+        report.add(&file, error.to_string(), "a readable file");
+        return None;
+    }
+    let read = move || secret.read_blocking().map_err(|error| error.to_string());
+    Some(Some(Password::new(read)))
 }
 
 fn topology(raw: &mut raw::Store, path: &Path, report: &mut Report) -> Option<Topology> {
@@ -174,13 +184,11 @@ fn topology(raw: &mut raw::Store, path: &Path, report: &mut Report) -> Option<To
         report,
     )?;
     let word = word.unwrap_or(Word::Standalone);
-    if word != Word::Sentinel && report.is_written(&path.key("service")) {
-        let found = "a key that is used with topology = \"sentinel\" only";
-        report.add(
-            &path.key("service"),
-            found,
-            "another topology, or no such key",
-        );
+    for key in KEYS_OF_SENTINELS.iter().map(|key| path.key(key)) {
+        if word != Word::Sentinel && report.is_written(&key) {
+            let found = "a key that is used with topology = \"sentinel\" only";
+            report.add(&key, found, "another topology, or no such key");
+        }
     }
     Some(match word {
         Word::Standalone => Topology::Standalone,
@@ -272,13 +280,8 @@ fn server(address: &str, path: &Path, report: &mut Report) -> Option<(Node, bool
 }
 
 /// What is sealed may travel without TLS; a password had better not.
-fn warn_in_the_clear(
-    servers: &Servers,
-    password: Option<&SecretString>,
-    path: &Path,
-    report: &mut Report,
-) {
-    if !servers.tls && !servers.all_on_loopback && password.is_some() {
+fn warn_in_the_clear(servers: &Servers, has_password: bool, path: &Path, report: &mut Report) {
+    if !servers.tls && !servers.all_on_loopback && has_password {
         report.warn(format!(
             "{}: the password of the store travels without TLS; have the servers take rediss://",
             path.key("url")
@@ -325,7 +328,15 @@ const KEY_FILE: &str = "a file with a key, as `openssl rand -base64 32` makes on
 const URL: &str = "redis://HOST:PORT, or rediss:// with TLS; a list of them for a Cluster or for \
                    Sentinels";
 
-const KEYS_OF_REDIS: [&str; 8] = [
+const KEYS_OF_SENTINELS: [&str; 5] = [
+    "service",
+    "sentinel_username",
+    "sentinel_password",
+    "sentinel_password_file",
+    "sentinel_password_env",
+];
+
+const KEYS_OF_REDIS: [&str; 12] = [
     "url",
     "topology",
     "service",
@@ -333,6 +344,10 @@ const KEYS_OF_REDIS: [&str; 8] = [
     "password",
     "password_file",
     "password_env",
+    "sentinel_username",
+    "sentinel_password",
+    "sentinel_password_file",
+    "sentinel_password_env",
     "tls",
 ];
 
