@@ -107,6 +107,12 @@ impl<F: Future + 'static> Executor<F> for LocalExecutor {
     }
 }
 
+/// How many processors this process may use at once, by its affinity and the limit of its cgroup
+/// (`cpu.max`); one if nobody says.
+pub fn processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Lets this process open as many files and sockets as it may, and says how many that is.
 ///
 /// The usual limit of 1,024 is a courtesy to programs that use `select`; a busy caller costs two

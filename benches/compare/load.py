@@ -38,7 +38,8 @@ def wrk(port, path, seconds, connections=64, method="GET", size=0, fields=(), pi
         script.write("\n".join(lines))
         script.flush()
         headers = [part for field in [*FIELDS, *fields] for part in ("-H", field)]
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script.name]
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "20s"]
+        command += ["-s", script.name]
         out = run(command + headers + [f"http://127.0.0.1:{port}{path}"], pinned)
     if bad := re.search(r"Non-2xx.*|Socket errors: .*", out):
         raise Wrong(bad.group(0))

@@ -105,6 +105,7 @@ class Bench:
             "origin": ports.one(),
             "origin_tls": ports.one(),
             "token_endpoint": ports.one(),
+            "admin": ports.one(),
         }
         ports.free()
         self._files()
@@ -130,7 +131,7 @@ class Bench:
     def start(self, name, workers=1, pinned=True, under=()):
         """Starts a proxy, if need be under another program."""
         ports = Ports()
-        values = {"workers": workers, "http1": ports.one(), "h2c": ports.one(), "admin": ports.one()}
+        values = {"workers": workers, "http1": ports.one(), "h2c": ports.one()}
         ports.free()
         binary, template, arguments = {
             "gatepass": (self.gatepass, "gatepass.toml", ["run", "--config"]),

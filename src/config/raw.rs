@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::reference::tables;
 use super::scalar::{
-    Count, FileMode, Flag, Number, OneOrMany, Retries, SecretSource, Share, Size, Span,
+    Count, FileMode, Flag, Number, OneOrMany, Retries, SecretSource, Share, Size, Span, Workers,
 };
 
 tables! {
@@ -28,8 +28,9 @@ tables! {
         listen: Option<OneOrMany> = "`127.0.0.1:8080`",
             "where applications call, see Where applications call in the README: an address or a \
             list of them";
-        workers: Option<Count> = "`1`",
-            "threads that serve; one is enough for a sidecar";
+        workers: Option<Workers> = "`1`",
+            "threads that serve; one is enough for a sidecar. `\"auto\"`: as many as the process may \
+            use processors, by its affinity and the CPU limit of its container";
         trust_network: Option<Flag> = "`false`",
             "`true` allows `proxy.listen` to be reachable from other machines although nobody \
             there has to say who he is; whoever reaches it acts with your credentials";

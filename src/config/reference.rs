@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use super::raw;
 use super::scalar::{
     Count, FileMode, Flag, Number, OneOrMany, Retries, Scalar, SecretSource, Share, Size, Span,
+    Workers,
 };
 
 /// The schema, as JSON.
@@ -43,6 +44,8 @@ pub(super) enum Kind {
     Number(u64, u64),
     /// A number, or a text of a form of its own.
     NumberOr(&'static str),
+    /// A whole number from this on, or this word.
+    NumberOrWord(u64, &'static str),
     /// Yes or no.
     Flag,
     /// A text or a list of texts.
@@ -100,6 +103,7 @@ describe! {
     FileMode: Kind::TextLike(FileMode::EXPECTED);
     Size: Kind::NumberOr(Size::EXPECTED);
     Count: Kind::Number(1, u64::MAX);
+    Workers: Kind::NumberOrWord(1, "auto");
     Number: Kind::Number(0, u32::MAX as u64);
     Retries: Kind::Number(0, Retries::MOST as u64);
     Flag: Kind::Flag;

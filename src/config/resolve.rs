@@ -21,12 +21,12 @@ use tracing::Level;
 
 use super::decode::{Path, Report};
 use super::problem::near_miss;
-use super::scalar::{Count, Size, value_or};
+use super::scalar::{Count, Size, Workers, value_or};
 use super::{Proxy, Settings, raw};
 use crate::proxy::Admission;
 use crate::telemetry::{self, Format};
 use crate::tls::{self, Identity, TlsError, Trust};
-use crate::{proxy, server};
+use crate::{proxy, runtime, server};
 pub(super) use listener::admin_address;
 pub(super) use preset::names as presets;
 pub(super) use secret::is_surely_a_path;
@@ -133,12 +133,13 @@ fn proxy_settings(
         ),
         max_header_bytes: header_bytes.unwrap_or(defaults.max_header_bytes),
     };
-    let workers = at_most(
-        MOST_WORKERS,
-        value_or(raw.workers, 1),
-        &path.key("workers"),
-        report,
-    );
+    let workers = match raw.workers {
+        None => 1,
+        Some(Workers::Fixed(Count(workers))) => {
+            at_most(MOST_WORKERS, workers, &path.key("workers"), report)
+        }
+        Some(Workers::Auto) => runtime::processors().min(MOST_WORKERS),
+    };
     let has_uids = raw.callers.uids.is_some();
     let callers = listener::callers(raw.callers, &path.key("callers"), report);
     let has_key = callers.as_ref().is_none_or(|callers| callers.key.is_some());

@@ -93,6 +93,30 @@ impl Scalar for Count {
     }
 }
 
+/// How many threads serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Workers {
+    /// As many as this process may use processors at once.
+    Auto,
+    /// So many.
+    Fixed(Count),
+}
+
+impl Scalar for Workers {
+    const EXPECTED: &'static str = "a whole number above zero, or \"auto\"";
+
+    fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "auto" => Some(Self::Auto),
+            number => Count::from_text(number).map(Self::Fixed),
+        }
+    }
+
+    fn from_number(number: u64) -> Option<Self> {
+        Count::from_number(number).map(Self::Fixed)
+    }
+}
+
 /// A whole number, which may be zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Number(pub(super) u32);
@@ -244,7 +268,9 @@ impl From<Flag> for bool {
     }
 }
 
-deserialize_scalars!(Span, Share, Size, Count, Number, Retries, FileMode, Flag);
+deserialize_scalars!(
+    Span, Share, Size, Count, Workers, Number, Retries, FileMode, Flag
+);
 
 /// One text or a list of them.
 #[derive(Debug, Clone, PartialEq, Eq)]

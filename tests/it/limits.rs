@@ -136,6 +136,18 @@ async fn several_workers_share_the_callers_evenly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn as_many_workers_as_there_are_processors_to_use() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream);
+    let config = format!("proxy.workers = \"auto\"\n{config}");
+    let all = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(Gatepass::start(&config).workers(), all);
+    let on_one = Gatepass::start_after("taskset -pc 0 $$ >&2", &config);
+    assert_eq!(on_one.workers(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn callers_cannot_take_all_descriptors() {
     let provider = AuthorizationServer::start();
     let upstream = Upstream::start().await;

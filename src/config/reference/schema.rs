@@ -38,6 +38,10 @@ fn of(kind: &Kind, path: &str) -> Value {
             json!({ "type": "integer", "minimum": least, "maximum": most })
         }
         Kind::NumberOr(_) => json!({ "type": ["integer", "string"], "minimum": 0 }),
+        Kind::NumberOrWord(least, word) => json!({ "anyOf": [
+            { "type": "integer", "minimum": least },
+            { "type": "string", "enum": [word] },
+        ] }),
         Kind::Flag => json!({ "type": "boolean" }),
         Kind::OneOrMany => {
             json!({ "type": ["string", "array"], "items": { "type": "string" } })

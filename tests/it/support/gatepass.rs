@@ -268,6 +268,16 @@ impl Gatepass {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
+    /// How many threads serve.
+    #[allow(dead_code, reason = "for tests/it")]
+    pub fn workers(&self) -> usize {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
+        names
+            .filter(|name| name.as_ref().unwrap().starts_with("worker-"))
+            .count()
+    }
+
     /// How much CPU time the process has used, in hundredths of a second.
     pub fn cpu_ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();

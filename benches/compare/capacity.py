@@ -1,0 +1,121 @@
+"""Measures what gatepass's memory goes into, as the table in docs/capacity.md."""
+
+import argparse
+import socket
+import tempfile
+import time
+from pathlib import Path
+
+import load
+from peers import Bench, Server
+
+CONNECTIONS = 1000
+STREAMS = 64
+MANY = 200
+
+
+def main():
+    arguments = parse()
+    with tempfile.TemporaryDirectory(prefix="gatepass-capacity-") as directory:
+        bench = Bench(Path(directory), arguments.gatepass, None, [])
+        try:
+            rows = measure(bench)
+        finally:
+            bench.origin.stop()
+    print("| what | memory |\n|---|--:|")
+    for what, kib in rows:
+        print(f"| {what} | {kib / 1024:.1f} MiB |" if kib >= 1024 else f"| {what} | {kib:.1f} KiB |")
+
+
+def measure(bench):
+    rows = []
+    server = bench.start("gatepass")
+    try:
+        idle = kib(server)
+        rows.append(("started, with a token, nothing asked yet", idle))
+        connections = [used_connection(server) for _ in range(CONNECTIONS)]
+        rows.append(("each connection that has just been used", (kib(server) - idle) / CONNECTIONS))
+        time.sleep(RESTED)
+        rows.append(("each connection that has been idle for some seconds", (kib(server) - idle) / CONNECTIONS))
+        for connection in connections:
+            connection.close()
+    finally:
+        server.stop()
+    for what, path, method in [("answer", "/large", "GET"), ("request", "/put/it", "PUT")]:
+        server = bench.start("gatepass")
+        try:
+            before = kib(server)
+            load.wrk(server.port, path, 3, STREAMS, method, 1024 * 1024 if method == "PUT" else 0)
+            peak = server.memory("VmHWM") * 1024
+            rows.append((f"each {what} of 1 MB under way, {STREAMS} at once", (peak - before) / STREAMS))
+        finally:
+            server.stop()
+    few, routes, credentials = (with_many(bench, *many) for many in [(1, 1), (MANY, 1), (1, MANY)])
+    rows.append(("each further route", (routes - few) / MANY))
+    rows.append(("each further credential", (credentials - few) / MANY))
+    return rows
+
+
+def used_connection(server):
+    connection = socket.create_connection(("127.0.0.1", server.port))
+    connection.sendall(b"GET /small HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    rest = connection.recv(65536)
+    while not rest.endswith(b"x" * 1024):
+        rest += connection.recv(65536)
+    return connection
+
+
+def with_many(bench, routes, credentials):
+    """KiB of a gatepass that has so many of each."""
+    values = bench.values
+    config = ['proxy.listen = "127.0.0.1:0"', f'admin.listen = "127.0.0.1:{values["admin"]}"']
+    for number in range(credentials):
+        config.append(
+            f'[credentials.c{number}]\ntoken_endpoint = "http://127.0.0.1:{values["token_endpoint"]}/token"\n'
+            f'client_id = "bench"\nclient_secret_file = "{bench.directory}/secret"'
+        )
+    for number in range(routes):
+        config.append(
+            f'[[routes]]\npath = "/{number}"\nupstream = "http://127.0.0.1:{values["origin"]}"\n'
+            f'credential = "c{number % credentials}"'
+        )
+    # Every credential has its route, so that none is warned of.
+    for number in range(routes, credentials):
+        config.append(f'[[routes]]\npath = "/{number}"\nupstream = "http://127.0.0.1:{values["origin"]}"\n'
+                      f'credential = "c{number}"')
+    path = bench.directory / "many.toml"
+    path.write_text("\n".join(config) + "\n")
+    command = [str(bench.gatepass), "run", "--config", str(path)]
+    server = Server("many", command, values["admin"], bench.directory)
+    try:
+        wait_until_ready(server)
+        return kib(server)
+    finally:
+        server.stop()
+
+
+def wait_until_ready(server):
+    for _ in range(1000):
+        with socket.create_connection(("127.0.0.1", server.port), 5) as connection:
+            connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            if connection.recv(64).startswith(b"HTTP/1.1 200"):
+                return
+        time.sleep(0.01)
+    raise SystemExit(f"gatepass does not become ready: see {server.log.name}")
+
+
+def kib(server):
+    return server.memory() * 1024
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gatepass", required=True, help="the binary to measure")
+    return parser.parse_args()
+
+
+# Longer than a connection is idle before it gives back what it can.
+RESTED = 8
+
+if __name__ == "__main__":
+    main()
