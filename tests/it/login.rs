@@ -1,6 +1,9 @@
 //! People log in, and `run` goes on from there. The browser is played by the test.
 
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
@@ -9,9 +12,10 @@ use http::Request;
 use http_body_util::Full;
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
 use url::Url;
 
-use crate::support::client::Answer;
+use crate::support::client::{Answer, PATIENCE};
 use crate::support::gatepass::command;
 use crate::support::{
     AuthorizationServer, CANARY, Gatepass, LoggingIn, Reply, Upstream, get, problem, request,
@@ -120,6 +124,27 @@ async fn come_back(url: &Url, fields: &[(&str, &str)]) -> Answer {
 fn address(url: &Url) -> SocketAddr {
     let host = url.host_str().unwrap();
     format!("{host}:{}", url.port().unwrap()).parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_browser_of_the_machine_is_sent_to_the_login_page() {
+    let place = Place::new("authorization_code").await;
+    let browser = place.directory.path().join("browser");
+    let opened = place.directory.path().join("opened");
+    // Renamed, so that it is there as a whole or not at all.
+    let script = "#!/bin/sh\nprintf %s \"$1\" > new && mv new opened\n";
+    std::fs::write(&browser, script).unwrap();
+    std::fs::set_permissions(&browser, Permissions::from_mode(0o700)).unwrap();
+    let environment = [("BROWSER", browser.to_str().unwrap())];
+    let mut login = LoggingIn::begin_with(place.directory.path(), &[], &environment);
+    let told = login.line_with("http");
+    let until_opened = async {
+        while !opened.exists() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, until_opened).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&opened).unwrap(), told);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,6 +17,11 @@ pub struct LoggingIn {
 impl LoggingIn {
     /// Begins one in a directory with a `gatepass.toml`, on a machine without a browser.
     pub fn begin(directory: &Path, arguments: &[&str]) -> Self {
+        Self::begin_with(directory, arguments, &[])
+    }
+
+    /// The same with these environment variables.
+    pub fn begin_with(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = command()
             .arg("login")
             .args(arguments)
@@ -24,6 +29,7 @@ impl LoggingIn {
             .env_remove("BROWSER")
             .env_remove("DISPLAY")
             .env_remove("WAYLAND_DISPLAY")
+            .envs(environment.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
