@@ -82,6 +82,10 @@ impl Stopping {
         cause: Cause,
         signals: &mut Signals,
     ) -> Result<Ended, RunError> {
+        // Whoever spreads load learns only now that it must send nothing more here; and who has a
+        // connection is told with the next answer on it, so that few send a request on one that is
+        // being closed.
+        self.drain.announce();
         info!(
             %cause,
             delay_seconds = self.times.delay.as_secs(),
@@ -105,10 +109,6 @@ impl Stopping {
     }
 
     async fn drain(&mut self) -> Result<(), WorkerPanicked> {
-        // Whoever spreads load learns only now that it must send nothing more here; and who has a
-        // connection is told with the next answer on it, so that few send a request on one that is
-        // being closed.
-        self.drain.announce();
         sleep(self.times.delay.max(LEAST_NOTICE)).await;
         self.drain.begin();
         match timeout(self.times.grace, self.calm()).await {

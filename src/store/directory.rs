@@ -33,7 +33,7 @@ impl Directory {
     ///
     /// They could not.
     pub fn check_blocking(&self) -> Result<(), StoreError> {
-        let probe = self.path.join(format!("probe-{:016x}", fastrand::u64(..)));
+        let probe = self.path.join(format!("probe.{:016x}", fastrand::u64(..)));
         let written = private_file::replace(&probe, b"");
         let _ = fs::remove_file(&probe);
         written.map_err(|error| self.fault(&error))

@@ -272,6 +272,7 @@ async fn an_answer_says_that_there_will_be_no_other() {
     before.collect().await.unwrap();
     gatepass.signal(Signal::TERM);
     gatepass.output_with("stopping:");
+    caller.ready().await.unwrap();
     let last = caller.send_request(get_request("/")).await.unwrap();
     assert_eq!(last.status(), 200);
     assert_eq!(last.headers()["connection"], "close");
