@@ -314,7 +314,7 @@ impl Bound {
             let shared = self.data_plane.clone();
             let (connections, watch) = (self.connections, watch.clone());
             let started = workers.start(async move || {
-                let refuse = proxy::refuse(shared.unmatched.clone());
+                let refuse = proxy::refuse(shared.clone());
                 let service = proxy::service(shared);
                 server::serve(intake, service, refuse, connections, watch).await;
             });

@@ -61,6 +61,8 @@ pub struct Settings {
     pub grace: Duration,
     /// What is logged.
     pub log: telemetry::Settings,
+    /// What is logged of each request.
+    pub access_log: Option<proxy::AccessLog>,
     /// What is legal and yet probably not what was meant, in words for an operator.
     pub warnings: Vec<String>,
 }

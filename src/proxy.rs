@@ -3,6 +3,7 @@
 //! Everything here runs on a worker's thread. What the control plane publishes is read through
 //! [`TokenReader`](crate::token::TokenReader); nothing is written back.
 
+mod access;
 mod admission;
 mod body;
 mod callers;
@@ -33,6 +34,8 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use crate::server::{CallerBody, Refuse};
+use access::Record;
+pub use access::{AccessLog, Logged, LoggedTarget};
 pub use admission::Admission;
 pub use body::AnswerBody;
 pub use callers::{CallerKey, Callers};
@@ -55,6 +58,8 @@ pub struct Routing {
     pub table: RouteTable,
     /// Who may call.
     pub admission: Admission,
+    /// The access log, if there is to be one.
+    pub access_log: Option<AccessLog>,
 }
 
 /// What all workers share.
@@ -98,8 +103,11 @@ pub fn service(
 }
 
 /// What callers are told of heads that cannot be read; counted among what no route covers.
-pub fn refuse(unmatched: RouteMetrics) -> Refuse {
-    Arc::new(move |status| rejection::refuse_head(status, &unmatched))
+pub fn refuse(shared: Shared) -> Refuse {
+    Arc::new(move |status| {
+        let access_log = shared.published.load().access_log;
+        rejection::refuse_head(status, &shared.unmatched, access_log)
+    })
 }
 
 impl Proxy {
@@ -108,18 +116,20 @@ impl Proxy {
         mut request: Request<CallerBody>,
     ) -> Result<Response<AnswerBody>, Infallible> {
         let now = request.body().arrived_at();
-        let request_id = request.headers().get(REQUEST_ID).cloned();
         // A request goes its way to the end by the routing that it began with.
         let ways = self.ways();
+        let record = ways.routing.access_log;
+        let record = record.map(|wanted| Box::new(Record::of(wanted, &mut request)));
+        let request_id = request.headers().get(REQUEST_ID).cloned();
         let (route, upstream) = match ways.find(&request) {
             Ok(found) => found,
             Err(rejection) => {
-                let in_flight = self.shared.unmatched.begin(now);
+                let in_flight = self.shared.unmatched.begin(now, record);
                 return Ok(reject(&rejection, request_id, in_flight));
             }
         };
         // Dropped by whoever ends the request, so that its outcome is counted however it ends.
-        let mut in_flight = route.metrics.begin(now);
+        let mut in_flight = route.metrics.begin(now, record);
         match self.shared.limit.take() {
             Some(place) => in_flight.hold(place),
             None => {
@@ -133,11 +143,16 @@ impl Proxy {
         // The exchange is made in its place: one that is handed on is copied, and it is large.
         let outcome = tokio::select! {
             biased;
-            outcome = exchange(route, upstream, request, now) => outcome,
+            outcome = exchange(route, upstream, request, now, in_flight.record()) => outcome,
             () = over(end) => Err(Rejection::request_timeout(route)),
         };
         Ok(match outcome {
-            Ok((answer, switch)) => {
+            Ok((mut answer, switch)) => {
+                if let Some(record) = in_flight.record() {
+                    let fields = answer.response.headers_mut();
+                    let request_id = fields.entry(REQUEST_ID);
+                    request_id.or_insert_with(|| record.request_id().clone());
+                }
                 tell_recovery(route, upstream);
                 match switch {
                     None => forwarded(answer, route, end, in_flight),
@@ -184,7 +199,9 @@ impl Ways {
     }
 
     fn find(&self, request: &Request<CallerBody>) -> Result<(&Route, &Rc<Upstream>), Rejection> {
-        let Routing { table, admission } = &*self.routing;
+        let Routing {
+            table, admission, ..
+        } = &*self.routing;
         let host = admission.admit(request, table)?;
         let (path, method) = (request.uri().path(), request.method());
         match table.find(host, path, method) {

@@ -16,6 +16,9 @@ use tracing_subscriber::{Layer, fmt};
 
 use lines::Lines;
 
+/// The target of the lines of the access log.
+pub const ACCESS: &str = concat!(env!("CARGO_CRATE_NAME"), "::access");
+
 /// How much is logged, and how it looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -113,6 +116,8 @@ fn filter(level: Level) -> Targets {
     Targets::new()
         .with_default(LevelFilter::WARN.min(level.into()))
         .with_target(env!("CARGO_CRATE_NAME"), level)
+        // Whoever asks for it wants it at any level.
+        .with_target(ACCESS, LevelFilter::INFO)
 }
 
 /// A panic's own message goes to the log as one event, in the form that the log has. The payload
@@ -138,5 +143,6 @@ mod tests {
             assert!(filter.would_enable("rustls", &Level::WARN));
         }
         assert!(!filter(Level::ERROR).would_enable("rustls", &Level::WARN));
+        assert!(filter(Level::ERROR).would_enable(ACCESS, &Level::INFO));
     }
 }

@@ -96,6 +96,12 @@ impl AccessToken {
         self.sent_for
     }
 
+    /// How old it is.
+    pub fn age(&self, now: Instant) -> Duration {
+        let left = self.retire_at.saturating_duration_since(now);
+        self.sent_for.saturating_sub(left)
+    }
+
     /// When the next token is to be fetched; earlier than [`Self::retire_at`].
     pub fn refresh_at(&self) -> Instant {
         self.refresh_at

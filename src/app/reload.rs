@@ -399,6 +399,7 @@ impl Parts {
             routing: Routing {
                 table: RouteTable::new(routes.collect::<Result<_, _>>()?),
                 admission: settings.proxy.admission,
+                access_log: settings.access_log,
             },
             tls,
             keepers,

@@ -431,5 +431,16 @@ tables! {
             "of gatepass's own events: `error`, `warn`, `info`, `debug`, `trace`";
         format: Option<String> = "`auto`",
             "`text` on a terminal and `json` elsewhere";
+        access: AccessLog;
+    }
+
+    AccessLog {
+        requests: Option<String> = "`none`",
+            "which requests have a line in the log: `none`, `all`, or `failed`: those answered with \
+            400 and above, broken off or given up";
+        target: Option<String> = "`path`",
+            "what is told of the address that was asked for: `none`, `path`, or `path_and_query`";
+        caller: Option<Flag> = "`false`",
+            "`true`: the address of whoever called, or on a Unix socket the number of its user";
     }
 }

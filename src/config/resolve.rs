@@ -4,6 +4,7 @@ mod credential;
 mod endpoint;
 mod exposure;
 mod listener;
+mod log;
 mod preset;
 mod revision;
 mod route;
@@ -17,14 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use tracing::Level;
 
 use super::decode::{Path, Report};
 use super::problem::near_miss;
 use super::scalar::{Count, Size, Workers, value_or};
 use super::{Proxy, Settings, raw};
 use crate::proxy::Admission;
-use crate::telemetry::{self, Format};
 use crate::tls::{self, Identity, TlsError, Trust};
 use crate::{proxy, runtime, server};
 pub(super) use listener::admin_address;
@@ -82,7 +81,8 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
         unused: unused?,
         routes: routes?,
         grace: value_or(raw.shutdown.grace, DEFAULT_GRACE),
-        log: log_settings(&raw.log, report)?,
+        log: log::settings(&raw.log, report)?,
+        access_log: log::access(raw.log.access, report)?,
         warnings,
     })
 }
@@ -208,17 +208,6 @@ fn header_bytes(
         );
     }
     fitting
-}
-
-fn log_settings(raw: &raw::Log, report: &mut Report) -> Option<telemetry::Settings> {
-    let path = Path::new(["log"]);
-    let defaults = telemetry::Settings::default();
-    let level = choice(raw.level.as_deref(), &LEVELS, &path.key("level"), report);
-    let format = choice(raw.format.as_deref(), &FORMATS, &path.key("format"), report);
-    Some(telemetry::Settings {
-        level: level?.unwrap_or(defaults.level),
-        format: format?.unwrap_or(defaults.format),
-    })
 }
 
 /// A text that must be there.
@@ -370,17 +359,3 @@ const MOST_HEADERS: usize = 10_000;
 
 /// hyper needs 8 KiB to read a head at all; more than 16 MiB for one connection is a mistake.
 const HEADER_BYTES: std::ops::RangeInclusive<usize> = 8 * 1024..=16 * 1024 * 1024;
-
-const LEVELS: [(&str, Level); 5] = [
-    ("error", Level::ERROR),
-    ("warn", Level::WARN),
-    ("info", Level::INFO),
-    ("debug", Level::DEBUG),
-    ("trace", Level::TRACE),
-];
-
-const FORMATS: [(&str, Format); 3] = [
-    ("auto", Format::Auto),
-    ("text", Format::Text),
-    ("json", Format::Json),
-];

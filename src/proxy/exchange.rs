@@ -8,6 +8,7 @@ use hyper::body::Body;
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::access::Record;
 use super::body::{Handling, Kept, OutgoingBody, Progress};
 use super::expectation::Expectation;
 use super::forward;
@@ -25,6 +26,7 @@ pub(super) async fn exchange(
     upstream: &Rc<Upstream>,
     mut request: Request<CallerBody>,
     now: Instant,
+    record: Option<&Record>,
 ) -> Result<(Answer, Option<upgrade::Asked>), Rejection> {
     let now = after_first_token(route, now).await;
     // RFC 9113 §8.6: there is no upgrade in HTTP/2, so where nothing else is spoken there is nothing
@@ -67,6 +69,7 @@ pub(super) async fn exchange(
         asks_to_switch: switch.is_some(),
         head: repeatable.then(|| SentHead::of(&*request)),
         progress: progress.as_deref(),
+        record,
     };
     let answer = journey.make(request, now).await?;
     let switch = switch.filter(|_| answer.response.status() == StatusCode::SWITCHING_PROTOCOLS);
@@ -114,6 +117,7 @@ struct Journey<'a> {
     /// What is needed to send it once more, if that may be.
     head: Option<SentHead>,
     progress: Option<&'a Progress>,
+    record: Option<&'a Record>,
 }
 
 /// A connection, the generation of the token that goes over it, and when both were there.
@@ -183,7 +187,7 @@ impl Journey<'_> {
 
     /// Puts the token into a request that is otherwise ready, and finds a connection for it.
     async fn checkout(&self, headers: &mut HeaderMap, now: Instant) -> Result<Way, Rejection> {
-        let generation = authorize(self.route, headers, now)?;
+        let generation = authorize(self.route, headers, now, self.record)?;
         match self.upstream.open_connection(self.http2, now) {
             Some(connection) => Ok(Way {
                 connection,
@@ -207,9 +211,15 @@ impl Journey<'_> {
     ) -> Result<(Answer, Option<u64>), Rejection> {
         let mut retries = self.retries();
         loop {
+            if let Some(record) = self.record {
+                record.sent();
+            }
             let sent = way.connection.send(request, way.ready_at, self.progress);
             let failed = match sent.await {
                 Ok(mut answer) => {
+                    if let Some(record) = self.record {
+                        record.head_arrived();
+                    }
                     let response = &mut answer.response;
                     forward::prepare_response(response, self.asks_to_switch, self.route)?;
                     return Ok((answer, way.generation));
@@ -271,7 +281,7 @@ impl Journey<'_> {
             }
         };
         let ready_at = Instant::now();
-        let generation = authorize(self.route, headers, ready_at)?;
+        let generation = authorize(self.route, headers, ready_at, self.record)?;
         Ok(Way {
             connection,
             generation,
@@ -291,13 +301,20 @@ fn authorize(
     route: &Route,
     headers: &mut HeaderMap,
     now: Instant,
+    record: Option<&Record>,
 ) -> Result<Option<u64>, Rejection> {
     let Some(reader) = &route.token else {
+        if let Some(record) = record {
+            record.authorized(None, now);
+        }
         return Ok(None);
     };
     let state = reader.load();
     match state.valid().filter(|token| token.retire_at() > now) {
         Some(token) => {
+            if let Some(record) = record {
+                record.authorized(Some(token), now);
+            }
             // `insert` replaces every field of the name, however many the caller sent.
             headers.insert(route.settings.token_header.clone(), token.header().clone());
             Ok(Some(token.generation()))
@@ -373,9 +390,9 @@ mod tests {
         writer.store(token);
 
         let mut headers = HeaderMap::new();
-        authorize(&route, &mut headers, end - Duration::from_millis(1)).unwrap();
+        authorize(&route, &mut headers, end - Duration::from_millis(1), None).unwrap();
         assert_eq!(headers[AUTHORIZATION], "Bearer t");
-        let rejection = authorize(&route, &mut headers, end).unwrap_err();
+        let rejection = authorize(&route, &mut headers, end, None).unwrap_err();
         insta::assert_snapshot!(rejection.detail, @r#"credential "envase" has no token since the last one expired: the next one is on its way"#);
     }
 }

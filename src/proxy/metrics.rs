@@ -10,6 +10,7 @@ use prometheus::{
 };
 use tokio::time::Instant;
 
+use super::access::Record;
 use super::limit::Place;
 use super::rejection::Reason;
 
@@ -90,6 +91,7 @@ impl ProxyMetrics {
     /// The metrics of one route.
     pub fn for_route(&self, route: &str) -> RouteMetrics {
         RouteMetrics(Arc::new(Handles {
+            route: route.into(),
             requests: STATUS_CLASSES.map(|class| self.requests.with_label_values(&[route, class])),
             duration: self.duration.with_label_values(&[route]),
             in_flight: self.in_flight.with_label_values(&[route]),
@@ -116,6 +118,7 @@ pub struct RouteMetrics(Arc<Handles>);
 
 #[derive(Debug)]
 struct Handles {
+    route: Box<str>,
     requests: [IntCounter; STATUS_CLASSES.len()],
     duration: Histogram,
     in_flight: IntGauge,
@@ -130,14 +133,15 @@ impl RouteMetrics {
         self.0.replays.inc();
     }
 
-    /// A request has begun.
-    pub(super) fn begin(&self, started: Instant) -> InFlight {
+    /// A request has begun. `record` is there if it is to have a line in the access log.
+    pub(super) fn begin(&self, started: Instant, record: Option<Box<Record>>) -> InFlight {
         self.0.in_flight.inc();
         InFlight {
             metrics: Arc::clone(&self.0),
             started,
             status_class: 0,
             place: None,
+            record,
         }
     }
 }
@@ -151,9 +155,15 @@ pub(super) struct InFlight {
     status_class: usize,
     /// Among those that may be under way, until the request is over.
     place: Option<Place>,
+    record: Option<Box<Record>>,
 }
 
 impl InFlight {
+    /// What is noted of it, if it is to be logged.
+    pub(super) fn record(&self) -> Option<&Record> {
+        self.record.as_deref()
+    }
+
     /// Keeps a place until the request is over.
     pub(super) fn hold(&mut self, place: Place) {
         self.place = Some(place);
@@ -165,16 +175,25 @@ impl InFlight {
         // reaches a caller as an answer is a switch to WebSocket.
         let digit = usize::from(status.as_u16() / 100);
         self.status_class = digit.clamp(1, STATUS_CLASSES.len() - 1);
+        if let Some(record) = &mut self.record {
+            record.answered(status);
+        }
     }
 
     /// The answer ended before it was complete.
     pub(super) fn broken(&self) {
         self.metrics.broken.inc();
+        if let Some(record) = &self.record {
+            record.broken();
+        }
     }
 
     /// gatepass answers itself.
     pub(super) fn rejected(&mut self, reason: Reason) {
         self.answered(reason.status());
+        if let Some(record) = &mut self.record {
+            record.rejected(reason);
+        }
         for (of, counter) in &self.metrics.rejections {
             if *of == reason {
                 counter.inc();
@@ -189,9 +208,11 @@ impl Drop for InFlight {
         if let Some(requests) = self.metrics.requests.get(self.status_class) {
             requests.inc();
         }
-        self.metrics
-            .duration
-            .observe(self.started.elapsed().as_secs_f64());
+        let took = self.started.elapsed();
+        self.metrics.duration.observe(took.as_secs_f64());
+        if let Some(record) = &self.record {
+            record.write(&self.metrics.route, took);
+        }
     }
 }
 

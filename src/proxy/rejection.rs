@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::access::{AccessLog, Record};
 use super::body::AnswerBody;
 use super::metrics::{InFlight, RouteMetrics};
 use super::route::{Route, RouteTable};
@@ -269,13 +270,12 @@ impl Rejection {
         request_id: Option<HeaderValue>,
         in_flight: InFlight,
     ) -> Response<AnswerBody> {
-        let (head, body) = self.problem(request_id).into_parts();
-        Response::from_parts(head, AnswerBody::own(body, in_flight))
+        let problem = self.problem(request_id.unwrap_or_else(make_id));
+        problem.map(|body| AnswerBody::own(body, in_flight))
     }
 
-    fn problem(&self, request_id: Option<HeaderValue>) -> Response<Bytes> {
+    fn problem(&self, request_id: HeaderValue) -> Response<Bytes> {
         let status = self.reason.status();
-        let request_id = request_id.unwrap_or_else(make_id);
         debug!(
             reason = self.reason.label(),
             request_id = request_id.to_str().unwrap_or_default(),
@@ -317,10 +317,17 @@ impl Rejection {
 }
 
 /// The answer to a head that cannot be read or did not arrive in time, as it goes over the wire.
-pub(super) fn refuse_head(status: StatusCode, metrics: &RouteMetrics) -> Vec<u8> {
+pub(super) fn refuse_head(
+    status: StatusCode,
+    metrics: &RouteMetrics,
+    access_log: Option<AccessLog>,
+) -> Vec<u8> {
     let rejection = Rejection::unreadable_head(status);
-    metrics.begin(Instant::now()).rejected(rejection.reason);
-    let (head, body) = rejection.problem(None).into_parts();
+    let request_id = make_id();
+    let record = access_log.map(|wanted| Record::of_nothing(wanted, request_id.clone()));
+    let mut in_flight = metrics.begin(Instant::now(), record.map(Box::new));
+    in_flight.rejected(rejection.reason);
+    let (head, body) = rejection.problem(request_id).into_parts();
     let mut wire = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
     let length = HeaderValue::from(body.len());
     let framing = [
@@ -336,7 +343,7 @@ pub(super) fn refuse_head(status: StatusCode, metrics: &RouteMetrics) -> Vec<u8>
 }
 
 /// By which an answer is found again in the log.
-fn make_id() -> HeaderValue {
+pub(super) fn make_id() -> HeaderValue {
     let id = format!("{:016x}", fastrand::u64(..));
     HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static(""))
 }

@@ -8,14 +8,37 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus::IntCounter;
-use tracing::warn;
+use tracing::{Metadata, warn};
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::ACCESS;
 use crate::runtime;
 
 /// Takes lines and has a thread write them. When too many wait, the newest are dropped and counted.
 #[derive(Clone)]
-pub(super) struct Lines(Arc<Shared>);
+pub(super) struct Lines {
+    shared: Arc<Shared>,
+    /// How much of the room for lines that wait is used.
+    part: Part,
+}
+
+/// Many requests do not take the place of what an operator has to act on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// For what happens.
+    Whole,
+    /// For the access log.
+    Half,
+}
+
+impl Part {
+    fn of(self, most: usize) -> usize {
+        match self {
+            Self::Whole => most,
+            Self::Half => most / 2,
+        }
+    }
+}
 
 struct Shared {
     waiting: Mutex<Waiting>,
@@ -41,35 +64,38 @@ impl Lines {
             "gatepass_log_lines_dropped_total",
             "Log lines that were not written, because nobody read what was written before.",
         );
-        let lines = Self(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             waiting: Mutex::default(),
             filled: Condvar::new(),
             emptied: Condvar::new(),
             dropped: dropped.map_err(io::Error::other)?,
-        }));
-        let shared = Arc::clone(&lines.0);
-        runtime::thread("log", move || shared.write_to(out))?;
-        Ok(lines)
+        });
+        let writing = Arc::clone(&shared);
+        runtime::thread("log", move || writing.write_to(out))?;
+        Ok(Self {
+            shared,
+            part: Part::Whole,
+        })
     }
 
     pub(super) fn dropped(&self) -> IntCounter {
-        self.0.dropped.clone()
+        self.shared.dropped.clone()
     }
 
     /// Waits until all is written, but not for long: the process must end also when nobody reads.
     pub(super) fn flush(&self) {
-        let waiting = self.0.lock();
+        let waiting = self.shared.lock();
         let unwritten = |waiting: &mut Waiting| waiting.writing || !waiting.lines.is_empty();
-        let emptied = &self.0.emptied;
+        let emptied = &self.shared.emptied;
         drop(emptied.wait_timeout_while(waiting, LONGEST_FLUSH, unwritten));
     }
 }
 
 impl Shared {
-    fn put(&self, line: &[u8]) {
+    fn put(&self, line: &[u8], part: Part) {
         let mut waiting = self.lock();
-        let beyond = waiting.bytes.saturating_add(line.len()) > MOST_BYTES;
-        if beyond || waiting.lines.len() >= MOST_LINES {
+        let beyond = waiting.bytes.saturating_add(line.len()) > part.of(MOST_BYTES);
+        if beyond || waiting.lines.len() >= part.of(MOST_LINES) {
             return self.dropped.inc();
         }
         waiting.bytes += line.len();
@@ -127,7 +153,7 @@ impl Shared {
 /// Each call is one whole line: tracing formats an event before it writes it.
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.put(line);
+        self.shared.put(line, self.part);
         Ok(line.len())
     }
 
@@ -142,11 +168,24 @@ impl<'a> MakeWriter<'a> for Lines {
     fn make_writer(&'a self) -> Self {
         self.clone()
     }
+
+    fn make_writer_for(&'a self, about: &Metadata<'_>) -> Self {
+        let part = match about.target() {
+            ACCESS => Part::Half,
+            _ => Part::Whole,
+        };
+        Self {
+            part,
+            ..self.clone()
+        }
+    }
 }
 
 impl fmt::Debug for Lines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Lines").field(&self.0.dropped.get()).finish()
+        f.debug_tuple("Lines")
+            .field(&self.shared.dropped.get())
+            .finish()
     }
 }
 
@@ -195,6 +234,23 @@ mod tests {
         let whole = usize::try_from(10_000 - dropped).unwrap() * line.len();
         let mut text = vec![0; whole];
         reader.read_exact(&mut text).unwrap();
+    }
+
+    #[test]
+    fn the_access_log_leaves_room_for_what_happens() {
+        let (_reader, mut lines) = piped();
+        let mut access = Lines {
+            part: Part::Half,
+            ..lines.clone()
+        };
+        let line = [b'x'; 1_000];
+        for _ in 0..3_000 {
+            access.write_all(&line).unwrap();
+        }
+        let dropped = lines.dropped().get();
+        assert!((1_700..2_000).contains(&dropped), "{dropped}");
+        lines.write_all(&line).unwrap();
+        assert_eq!(lines.dropped().get(), dropped);
     }
 
     #[test]

@@ -15,6 +15,7 @@
 
 mod support;
 
+mod access_log;
 mod adaptation;
 mod admin;
 mod admission;

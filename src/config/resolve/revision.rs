@@ -82,7 +82,8 @@ fn finish(digest: Context) -> Revision {
 }
 
 /// The keys of those tables that are taken up with a reload.
-const RELOADED: [&str; 5] = [
+const RELOADED: [&str; 6] = [
+    "log.access",
     "proxy.allowed_origins",
     "proxy.callers",
     "proxy.names",

@@ -1,12 +1,14 @@
 //! The keys that take one of a few words, and which.
 
-use super::{FORMATS, LEVELS, credential, exposure, preset, route, store};
+use super::{credential, exposure, log, preset, route, store};
 
 /// The words of a key, such as `log.level`; none if it takes any text.
 pub(in super::super) fn words(path: &str) -> Vec<&'static str> {
     match path {
-        "log.level" => names(&LEVELS),
-        "log.format" => names(&FORMATS),
+        "log.level" => names(&log::LEVELS),
+        "log.format" => names(&log::FORMATS),
+        "log.access.requests" => names(&log::LOGGED),
+        "log.access.target" => names(&log::LOGGED_TARGETS),
         "secrets.readable_by_others" => names(&exposure::POLICIES),
         "routes[].protocol" => names(&route::PROTOCOLS),
         "routes[].forwarded" => names(&route::FORWARDED),
