@@ -12,6 +12,7 @@ use super::access::Record;
 use super::body::{Handling, Kept, OutgoingBody, Progress};
 use super::expectation::Expectation;
 use super::forward;
+use super::metrics::Retry;
 use super::rejection::Rejection;
 use super::replay::{SentHead, is_refusal, whole_body};
 use super::route::{Protocol, Route};
@@ -189,11 +190,14 @@ impl Journey<'_> {
     async fn checkout(&self, headers: &mut HeaderMap, now: Instant) -> Result<Way, Rejection> {
         let generation = authorize(self.route, headers, now, self.record)?;
         match self.upstream.open_connection(self.http2, now) {
-            Some(connection) => Ok(Way {
-                connection,
-                generation,
-                ready_at: now,
-            }),
+            Some(connection) => {
+                self.route.metrics.reused();
+                Ok(Way {
+                    connection,
+                    generation,
+                    ready_at: now,
+                })
+            }
             None => self.connect(headers, &mut self.retries()).await,
         }
     }
@@ -226,7 +230,8 @@ impl Journey<'_> {
                 }
                 Err(failed) => failed,
             };
-            let (again, error) = match failed {
+            let metrics = &self.route.metrics;
+            let (again, error, reason) = match failed {
                 // A connection that had been open for a while and closed before anything was sent:
                 // a fresh one is as good as a first try. Another open one might be just as dead.
                 SendError::Unsent {
@@ -235,19 +240,20 @@ impl Journey<'_> {
                     ..
                 } => {
                     request = unsent;
+                    metrics.retried(Retry::Unsent);
                     way = self.connect(request.headers_mut(), &mut retries).await?;
                     continue;
                 }
-                SendError::Unsent { request, error, .. } => (Some(request), error),
+                SendError::Unsent { request, error, .. } => (Some(request), error, Retry::Unsent),
                 SendError::Refused(error) => {
                     let again = head.and_then(|head| head.once_more(self.progress));
-                    (again.map(Box::new), error)
+                    (again.map(Box::new), error, Retry::Refused)
                 }
                 SendError::Closed(error) => {
                     let again = head.and_then(|head| head.repeated(self.progress));
-                    (again.map(Box::new), error)
+                    (again.map(Box::new), error, Retry::Closed)
                 }
-                SendError::Failed(error) => (None, error),
+                SendError::Failed(error) => return Err(Rejection::upstream(self.route, &error)),
             };
             let left = retries.checked_sub(1);
             let (Some(again), Some(left)) = (again, left) else {
@@ -257,6 +263,7 @@ impl Journey<'_> {
                 route = &*self.route.settings.name,
                 "a request is tried again: upstream {error}"
             );
+            metrics.retried(reason);
             (request, retries) = (again, left);
             way = self.connect(request.headers_mut(), &mut retries).await?;
         }
@@ -265,8 +272,9 @@ impl Journey<'_> {
     /// Makes a connection, and authorizes the request anew: it took time, and a token may have
     /// ended.
     async fn connect(&self, headers: &mut HeaderMap, retries: &mut u32) -> Result<Way, Rejection> {
+        let metrics = &self.route.metrics;
         let connection = loop {
-            match Box::pin(self.upstream.connect(self.http2)).await {
+            match Box::pin(self.upstream.connect(self.http2, metrics)).await {
                 Ok(connection) => break connection,
                 Err(error) => {
                     let may_be_passing = matches!(
@@ -274,7 +282,10 @@ impl Journey<'_> {
                         UpstreamError::Connect(error) if error.may_be_passing()
                     );
                     match retries.checked_sub(1).filter(|_| may_be_passing) {
-                        Some(left) => *retries = left,
+                        Some(left) => {
+                            metrics.retried(Retry::Connect);
+                            *retries = left;
+                        }
                         None => return Err(Rejection::upstream(self.route, &error)),
                     }
                 }

@@ -1,6 +1,8 @@
 //! What the proxy counts. Every handle is bound when the routes are built, so a request costs a
 //! few additions and no look-up by label.
 
+mod upstream;
+
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -13,6 +15,8 @@ use tokio::time::Instant;
 use super::access::Record;
 use super::limit::Place;
 use super::rejection::Reason;
+pub(super) use upstream::{Cause, Retry};
+use upstream::{UpstreamHandles, UpstreamMetrics};
 
 /// The metrics of all routes, from which each takes its own.
 #[derive(Debug, Clone)]
@@ -23,6 +27,7 @@ pub struct ProxyMetrics {
     rejections: IntCounterVec,
     broken: IntCounterVec,
     replays: IntCounterVec,
+    upstream: UpstreamMetrics,
 }
 
 impl ProxyMetrics {
@@ -78,6 +83,7 @@ impl ProxyMetrics {
                 ),
                 &["route"],
             )?,
+            upstream: UpstreamMetrics::register(registry)?,
         };
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.duration.clone()))?;
@@ -97,6 +103,7 @@ impl ProxyMetrics {
             in_flight: self.in_flight.with_label_values(&[route]),
             broken: self.broken.with_label_values(&[route]),
             replays: self.replays.with_label_values(&[route]),
+            upstream: self.upstream.for_route(route),
             rejections: Reason::ALL.map(|reason| {
                 (
                     reason,
@@ -125,12 +132,36 @@ struct Handles {
     rejections: [(Reason, IntCounter); Reason::ALL.len()],
     broken: IntCounter,
     replays: IntCounter,
+    upstream: UpstreamHandles,
 }
 
 impl RouteMetrics {
     /// A request was sent again with another token.
     pub(super) fn replayed(&self) {
         self.0.replays.inc();
+    }
+
+    /// A request goes over a connection that was there already.
+    pub(super) fn reused(&self) {
+        self.0.upstream.reused.inc();
+    }
+
+    /// A request is tried again.
+    pub(super) fn retried(&self, reason: Retry) {
+        count(&self.0.upstream.retries, reason);
+    }
+
+    /// A connection is going to be made.
+    pub(super) fn connecting(&self) -> Attempt {
+        Attempt {
+            metrics: self.clone(),
+            failure: Some(Cause::GivenUp),
+        }
+    }
+
+    /// How many connections are open.
+    pub(super) fn open_connections(&self) -> IntGauge {
+        self.0.upstream.open.clone()
     }
 
     /// A request has begun. `record` is there if it is to have a line in the access log.
@@ -142,6 +173,24 @@ impl RouteMetrics {
             status_class: 0,
             place: None,
             record,
+        }
+    }
+}
+
+/// An attempt to make a connection. Dropping it records what came of it.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    metrics: RouteMetrics,
+    /// Why nothing has come of it.
+    pub(super) failure: Option<Cause>,
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let upstream = &self.metrics.0.upstream;
+        match self.failure {
+            None => upstream.opened.inc(),
+            Some(cause) => count(&upstream.failures, cause),
         }
     }
 }
@@ -194,11 +243,7 @@ impl InFlight {
         if let Some(record) = &mut self.record {
             record.rejected(reason);
         }
-        for (of, counter) in &self.metrics.rejections {
-            if *of == reason {
-                counter.inc();
-            }
-        }
+        count(&self.metrics.rejections, reason);
     }
 }
 
@@ -212,6 +257,14 @@ impl Drop for InFlight {
         self.metrics.duration.observe(took.as_secs_f64());
         if let Some(record) = &self.record {
             record.write(&self.metrics.route, took);
+        }
+    }
+}
+
+fn count<T: PartialEq>(counters: &[(T, IntCounter)], what: T) {
+    for (of, counter) in counters {
+        if *of == what {
+            counter.inc();
         }
     }
 }

@@ -13,9 +13,11 @@ mod shared;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use prometheus::IntGauge;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::metrics::RouteMetrics;
 use super::route::{Route, Timeouts};
 pub(super) use connect::ConnectError;
 use connect::{Connected, Connector};
@@ -45,12 +47,17 @@ pub(super) struct Upstream {
 /// How an attempt ended. What came of it lies where later requests find it.
 type Attempt = Result<(), ConnectError>;
 
-/// One of the connections that are counted.
-pub(super) struct Counted(Rc<Cell<usize>>);
+/// One of the connections that are counted: against the limit, and for the metrics.
+pub(super) struct Counted {
+    connections: Rc<Cell<usize>>,
+    open: IntGauge,
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
+        let others = self.connections.get().saturating_sub(1);
+        self.connections.set(others);
+        self.open.dec();
     }
 }
 
@@ -105,18 +112,23 @@ impl Upstream {
     }
 
     /// A new connection, or for a request that may go over HTTP/2 a new place on one.
-    pub(super) async fn connect(self: &Rc<Self>, http2: bool) -> Result<Connection, UpstreamError> {
+    pub(super) async fn connect(
+        self: &Rc<Self>,
+        http2: bool,
+        metrics: &RouteMetrics,
+    ) -> Result<Connection, UpstreamError> {
         for _ in 0..SHARED_ATTEMPTS {
             if !(http2 && self.expects_http2()) {
                 break;
             }
-            let attempt = self.shared_attempt().await;
+            let attempt = self.shared_attempt(metrics).await;
             attempt.map_err(UpstreamError::Connect)?;
             if let Some(carrier) = self.what_came_of_it() {
                 return Ok(Connection::new(carrier, false, Rc::clone(self)));
             }
         }
-        let carrier = match self.make(http2).await.map_err(UpstreamError::Connect)? {
+        let made = self.make(http2, metrics).await;
+        let carrier = match made.map_err(UpstreamError::Connect)? {
             (Connected::Http1(sender), counted) => Carrier::Alone(Kept {
                 sender,
                 opened_at: Instant::now(),
@@ -145,8 +157,8 @@ impl Upstream {
 
     /// Requests that come together wait for one connection, instead of making one each and having
     /// no use for them. It goes on when the one for whom it began gives up.
-    async fn shared_attempt(self: &Rc<Self>) -> Attempt {
-        let mut ended = self.join_or_start();
+    async fn shared_attempt(self: &Rc<Self>, metrics: &RouteMetrics) -> Attempt {
+        let mut ended = self.join_or_start(metrics);
         let outcome = match ended.wait_for(Option::is_some).await {
             Ok(outcome) => outcome.clone(),
             Err(_) => None,
@@ -154,7 +166,7 @@ impl Upstream {
         outcome.unwrap_or_else(|| Err(ConnectError::Http("the attempt broke off".into())))
     }
 
-    fn join_or_start(self: &Rc<Self>) -> watch::Receiver<Option<Attempt>> {
+    fn join_or_start(self: &Rc<Self>, metrics: &RouteMetrics) -> watch::Receiver<Option<Attempt>> {
         let mut under_way = self.under_way.borrow_mut();
         let open = under_way
             .as_ref()
@@ -163,10 +175,10 @@ impl Upstream {
             return ended.clone();
         }
         let (send, ended) = watch::channel(None);
-        let upstream = Rc::clone(self);
+        let (upstream, metrics) = (Rc::clone(self), metrics.clone());
         tokio::task::spawn_local(async move {
             let outcome = upstream
-                .make(true)
+                .make(true, &metrics)
                 .await
                 .map(|(connected, counted)| match connected {
                     Connected::Http1(sender) => upstream.idle.keep(Kept {
@@ -182,20 +194,43 @@ impl Upstream {
         ended
     }
 
-    /// Makes a connection, if one more is allowed.
-    async fn make(&self, http2: bool) -> Result<(Connected, Counted), ConnectError> {
-        let open = self.connections.get();
-        if open >= self.max_connections {
-            return Err(ConnectError::TooMany(open));
+    /// Makes a connection, and notes whether it was to be had.
+    async fn make(
+        &self,
+        http2: bool,
+        metrics: &RouteMetrics,
+    ) -> Result<(Connected, Counted), ConnectError> {
+        let mut attempt = metrics.connecting();
+        let made = self.make_within_limit(http2, metrics).await;
+        attempt.failure = made.as_ref().err().map(ConnectError::cause);
+        made
+    }
+
+    async fn make_within_limit(
+        &self,
+        http2: bool,
+        metrics: &RouteMetrics,
+    ) -> Result<(Connected, Counted), ConnectError> {
+        let others = self.connections.get();
+        if others >= self.max_connections {
+            return Err(ConnectError::TooMany(others));
         }
-        self.connections.set(open + 1);
-        let counted = Counted(Rc::clone(&self.connections));
+        let counted = self.count(metrics.open_connections());
         let connected = self.connector.connect(http2).await?;
         if http2 {
             let chosen = matches!(connected, Connected::Http2(_));
             self.chose_http2.set(Some(chosen));
         }
         Ok((connected, counted))
+    }
+
+    fn count(&self, open: IntGauge) -> Counted {
+        self.connections.set(self.connections.get() + 1);
+        open.inc();
+        Counted {
+            connections: Rc::clone(&self.connections),
+            open,
+        }
     }
 }
 

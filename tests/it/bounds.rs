@@ -202,6 +202,8 @@ async fn a_failed_connection_is_tried_again_as_often_as_the_route_says() {
         assert_eq!(answer.status(), 502);
         assert_eq!(problem(&answer)["reason"], "upstream_failed");
         assert_eq!(asked.await.unwrap(), attempts, "{retries} retries");
+        let counted = r#"gatepass_upstream_retries_total{reason="closed",route="root"}"#;
+        assert_eq!(gatepass.metric(counted).await, f64::from(retries));
     }
 }
 

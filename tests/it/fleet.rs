@@ -330,8 +330,9 @@ async fn the_table_of_a_fleet_lists_what_is_served() {
     let stage = Stage::new().await;
     let gatepass = stage.start().await;
     let metrics = get(gatepass.admin(), "/metrics").await.into_body();
-    let readme = fs::read_to_string(crate::support::gatepass::project().join("README.md")).unwrap();
-    let table = readme.split("\n| fleet metric |").nth(1).unwrap();
+    let page = crate::support::gatepass::project().join("docs/metrics.md");
+    let page = fs::read_to_string(page).unwrap();
+    let table = page.split("\n| fleet metric |").nth(1).unwrap();
     let rows = table
         .lines()
         .skip(2)

@@ -326,6 +326,8 @@ async fn a_request_that_was_not_looked_at_is_sent_again_whatever_it_does() {
         .unwrap();
     // On the same connection it would be answered by nobody.
     assert_eq!(answer.unwrap().status(), 200);
+    let retries = r#"gatepass_upstream_retries_total{reason="refused",route="root"}"#;
+    assert_eq!(gatepass.metric(retries).await, 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

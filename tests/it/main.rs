@@ -73,6 +73,7 @@ mod token_command;
 mod token_file;
 mod typical_mistakes;
 mod upstream_faults;
+mod upstream_metrics;
 mod upstream_tls;
 mod verification;
 mod waiting;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
@@ -25,6 +26,7 @@ use super::race;
 use super::resolve::Resolver;
 use crate::gathering::Gathering;
 use crate::proxy::body::OutgoingBody;
+use crate::proxy::metrics::Cause;
 use crate::runtime::LocalExecutor;
 use crate::tls::{self, HTTP2};
 
@@ -177,17 +179,29 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| ConnectError::Http(error.to_string()))?;
-    let connection = Rc::new(RefCell::new(connection));
-    let driven = Rc::clone(&connection);
+    let connection = Rc::new(RefCell::new(Some(connection)));
+    let (driven, ended) = (Rc::clone(&connection), Rc::clone(&arrivals));
     tokio::task::spawn_local(async move {
-        let ended = poll_fn(|cx| Pin::new(&mut *driven.borrow_mut()).poll(cx));
-        if let Err(error) = ended.await {
+        let drive = poll_fn(|cx| match &mut *driven.borrow_mut() {
+            Some(connection) => Pin::new(connection).poll(cx),
+            None => Poll::Ready(Ok(())),
+        });
+        if let Err(error) = drive.await {
             debug!(%error, "an upstream connection ended");
         }
+        // Its sending half looks open as long as it is there.
+        driven.take();
+        ended.notify_one();
     });
+    let streams = move || {
+        let connection = connection.borrow();
+        connection
+            .as_ref()
+            .map_or(0, http2::Connection::current_max_send_streams)
+    };
     let http2 = Http2 {
         sender,
-        streams: Box::new(move || connection.borrow().current_max_send_streams()),
+        streams: Box::new(streams),
     };
     // What the upstream allows is in the first thing that it sends.
     while (http2.streams)() == 0 {
@@ -224,6 +238,17 @@ impl ConnectError {
             // A certificate that is refused is refused again.
             broken_off: error.kind() != io::ErrorKind::InvalidData,
             error: error.to_string(),
+        }
+    }
+
+    pub(super) fn cause(&self) -> Cause {
+        match self {
+            Self::Name(_) => Cause::Dns,
+            Self::Tcp(_) | Self::Unix(_) => Cause::Connect,
+            Self::TooLate { .. } => Cause::Timeout,
+            Self::Tls { .. } => Cause::Tls,
+            Self::Http(_) => Cause::Http,
+            Self::TooMany(_) => Cause::Limit,
         }
     }
 

@@ -1,0 +1,97 @@
+//! What the metrics say of the connections to upstreams.
+
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::authorization_server::reset;
+use crate::support::wire::{GET, Wire, read_until};
+use crate::support::{AuthorizationServer, Gatepass, Upstream, get, simple_config};
+
+fn connections(what: &str) -> String {
+    format!("gatepass_upstream_connections_{what}{{route=\"root\"}}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_counted_when_they_are_made_and_when_they_are_used_again() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream) + "\ntimeouts.keep_alive = \"500ms\"\n";
+    let gatepass = Gatepass::start(&config).ready().await;
+    for _ in 0..3 {
+        assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    }
+    let (opened, reused) = (connections("opened_total"), connections("reused_total"));
+    assert_eq!(gatepass.metric(&opened).await, 1.0);
+    assert_eq!(gatepass.metric(&reused).await, 2.0);
+    gatepass.wait_for_metric(&connections("open"), 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_cannot_be_had_are_counted_by_cause() {
+    // The kernel takes connections that nobody speaks on.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = silent.local_addr().unwrap();
+    let closing = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closed = closing.local_addr().unwrap();
+    tokio::spawn(async move { while closing.accept().await.is_ok() {} });
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let plain = upstream.authority();
+    let mut config = simple_config(&provider, &upstream);
+    let faults = [
+        ("dns", "http://no-such-host.invalid".to_owned(), 1.0),
+        // What may be passing is tried once more.
+        ("connect", "http://127.0.0.1:1".into(), 2.0),
+        ("tls", format!("https://{plain}"), 1.0),
+        ("timeout", format!("https://{silent}"), 1.0),
+        ("http", format!("h2c://{closed}"), 2.0),
+    ];
+    for (cause, origin, _) in &faults {
+        config += &format!(
+            "\n[[routes]]\npath = \"/{cause}\"\nupstream = \"{origin}\"\ncredential = \"none\"\n\
+             timeouts.connect = \"1s\"\n"
+        );
+    }
+    let gatepass = Gatepass::start(&config).ready().await;
+    for (cause, _, attempts) in faults {
+        let answer = get(gatepass.proxy(), &format!("/{cause}")).await;
+        assert_eq!(answer.status(), 502, "{cause}: {}", answer.body());
+        let of = format!("{{cause=\"{cause}\",route=\"{cause}\"}}");
+        let failures = format!("gatepass_upstream_connection_failures_total{of}");
+        assert_eq!(gatepass.metric(&failures).await, attempts, "{cause}");
+        let retries =
+            format!("gatepass_upstream_retries_total{{reason=\"connect\",route=\"{cause}\"}}");
+        assert_eq!(gatepass.metric(&retries).await, attempts - 1.0, "{cause}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_one_too_many_is_counted() {
+    let wire = Wire::start("max_connections = 1").await;
+    let (_caller, _upstream) = wire.exchange(GET).await;
+    let mut other = wire.call(GET.as_bytes()).await;
+    read_until(&mut other, "upstream_saturated").await;
+    let limit = "gatepass_upstream_connection_failures_total{cause=\"limit\",route=\"root\"}";
+    assert_eq!(wire.gatepass.metric(limit).await, 1.0);
+    assert_eq!(wire.gatepass.metric(&connections("open")).await, 1.0);
+}
+
+/// Without it an upstream that swallows connections would not show, if callers have less patience
+/// than `timeouts.connect`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_nobody_waits_for_any_more_is_counted() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let origin = format!("https://{}", silent.local_addr().unwrap());
+    let config = simple_config(&provider, &upstream).replace(&upstream.origin(), &origin);
+    let gatepass = Gatepass::start(&config).ready().await;
+    let mut caller = TcpStream::connect(gatepass.proxy()).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut caller, GET.as_bytes())
+        .await
+        .unwrap();
+    gatepass.wait_for_metric(&connections("open"), 1.0).await;
+    reset(caller).unwrap();
+    let given_up = "gatepass_upstream_connection_failures_total{cause=\"given_up\",route=\"root\"}";
+    gatepass.wait_for_metric(given_up, 1.0).await;
+    gatepass.wait_for_metric(&connections("open"), 0.0).await;
+}
