@@ -1,5 +1,6 @@
 //! The composition root: from settings to a running gatepass. This is where the rooms meet.
 
+mod error;
 mod keeper;
 mod reload;
 mod stopping;
@@ -22,13 +23,14 @@ use crate::proxy;
 use crate::proxy::RequestLimit;
 use crate::proxy::metrics::ProxyMetrics;
 use crate::readiness::{Finding, Readiness, StartupGuard};
-use crate::runtime::{self, WorkerPanicked, Workers, supervise};
+use crate::runtime::{self, Workers, supervise};
 use crate::server::{self, Activated, Address, Intake, Listener, ServerTls, UnixAccess};
 use crate::signal::Signals;
 use crate::store::{Standings, Stores, StoresMetrics};
 use crate::token::metrics::TokenMetrics;
 use crate::token::{Credentials, TokenReader, TokenState, heartbeat};
 use crate::{admin, systemd};
+pub use error::{BuildError, RunError};
 use reload::{Parts, ReloadMetrics, Reloader, Standing};
 pub use stopping::Ended;
 use stopping::{Cause, Stopping, stop_asked};
@@ -406,105 +408,6 @@ impl fmt::Display for Listed<'_> {
         }
         Ok(())
     }
-}
-
-/// Why gatepass could not be put together.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// An address cannot be listened on.
-    #[error(
-        "the {listener} listener cannot use {address}: {error}{}",
-        listen_advice(listener, error)
-    )]
-    Listen {
-        /// Which listener.
-        listener: &'static str,
-        /// The address.
-        address: Address,
-        /// What the operating system says.
-        error: io::Error,
-    },
-    /// systemd has handed over what is no socket to listen on.
-    #[error("what systemd has handed over cannot be listened on: {0}")]
-    Activation(io::Error),
-    /// Strangers could use the credentials.
-    #[error(
-        "the proxy listener {0} of systemd can be reached by other machines, and whoever reaches it \
-         acts with the credentials; bind it to loopback (ListenStream=127.0.0.1:8080), let callers \
-         show a key (proxy.callers.key_file), or say with proxy.trust_network = true that only \
-         trusted callers can reach it"
-    )]
-    Exposed(Address),
-    /// A route names a credential that is not there.
-    #[error("route \"{route}\" needs credential \"{credential}\", which is not there")]
-    Credential {
-        /// The route.
-        route: String,
-        /// The credential.
-        credential: String,
-    },
-    /// A credential names a store that was not there at the start.
-    #[error(
-        "credential \"{credential}\" needs store \"{store}\", which was not there at the start; \
-         restart gatepass to have it"
-    )]
-    Store {
-        /// The credential.
-        credential: String,
-        /// The store.
-        store: String,
-    },
-    /// The HTTP client for token endpoints could not be made.
-    #[error("the HTTP client for the token endpoint could not be made: {0}")]
-    HttpClient(#[from] reqwest::Error),
-    /// Two metrics have the same name.
-    #[error("the metrics do not fit together: {0}")]
-    Metrics(#[from] prometheus::Error),
-}
-
-impl BuildError {
-    fn listen(listener: &'static str, address: Address, error: io::Error) -> Self {
-        Self::Listen {
-            listener,
-            address,
-            error,
-        }
-    }
-}
-
-/// What to do about an address that cannot be had.
-fn listen_advice(listener: &str, error: &io::Error) -> String {
-    let flag = if listener == "admin" {
-        "--admin-listen"
-    } else {
-        "--listen"
-    };
-    match error.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "; another process listens there: stop it, or choose another address with {flag}"
-        ),
-        io::ErrorKind::AddrNotAvailable => {
-            format!("; this machine does not have that address: choose another with {flag}")
-        }
-        io::ErrorKind::PermissionDenied => {
-            format!("; ports below 1024 need a privilege: choose a higher one with {flag}")
-        }
-        _ => String::new(),
-    }
-}
-
-/// Why a running gatepass ended by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// A worker could not be started.
-    #[error("a data plane worker could not be started: {0}")]
-    Worker(io::Error),
-    /// A worker panicked. There is no safe way to go on without it: a supervisor's restart is.
-    #[error(transparent)]
-    Panicked(#[from] WorkerPanicked),
-    /// A worker ended although nobody asked it to.
-    #[error("a data plane worker ended without being asked to")]
-    Unasked,
 }
 
 /// For token requests, probes, scrapes, look-ups and what the runtimes need.

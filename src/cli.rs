@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod doctor;
 mod exec;
+mod failure;
 mod init;
 mod login;
 mod manual;
@@ -18,18 +19,17 @@ mod toml;
 mod wait;
 
 use std::ffi::OsString;
-use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::app::BuildError;
 use crate::config::{Flags, Layers, OneRoute, Problems};
 use crate::runtime;
 use admin_client::AdminArguments;
 use exec::ExecArguments;
+use failure::Failure;
 use init::InitArguments;
 use login::{LoginArguments, LogoutArguments};
 use manual::{CompletionsArguments, ManArguments, SchemaArguments};
@@ -41,11 +41,11 @@ use token::TokenArguments;
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let command = match CommandLine::try_parse_from(arguments) {
         Ok(line) => line.command,
-        // Help and version come this way as well.
-        Err(error) => {
+        Err(error) if asks_for_help(&error) => {
             let _ = error.print();
             return if error.use_stderr() { USAGE } else { DONE };
         }
+        Err(error) => return told(&Failure::CommandLine(error.render().to_string())),
     };
     // Secrets are read from here on. Where there is no such protection, work goes on without.
     let _ = runtime::keep_memory_private();
@@ -65,10 +65,24 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Completions(arguments) => manual::completions(arguments),
         Command::Man(arguments) => manual::man(arguments),
     };
-    outcome.unwrap_or_else(|failure| {
-        let _ = writeln!(io::stderr(), "gatepass: {failure}");
-        failure.exit_code()
-    })
+    outcome.unwrap_or_else(|failure| told(&failure))
+}
+
+/// Help and version are no mistakes, though the parser has them among its errors.
+fn asks_for_help(error: &clap::Error) -> bool {
+    use clap::error::ErrorKind::{
+        DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion,
+    };
+    matches!(
+        error.kind(),
+        DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand | DisplayVersion
+    )
+}
+
+/// Says what has failed, and returns the exit code.
+fn told(failure: &Failure) -> u8 {
+    let _ = writeln!(io::stderr(), "gatepass: {failure}");
+    failure.exit_code()
 }
 
 /// Keeps OAuth tokens current and adds them to the requests of applications that cannot.
@@ -288,71 +302,6 @@ impl From<Listeners> for Flags {
             admin_listen: listeners.admin_listen,
             ..Self::default()
         }
-    }
-}
-
-/// Why a command could not do what it was asked.
-#[derive(Debug)]
-enum Failure {
-    /// The configuration is wrong.
-    Config(Problems),
-    /// gatepass could not be put together from it.
-    Build(BuildError),
-    /// The command line asks for what cannot be.
-    Usage(String),
-    /// Something that is needed could not be had.
-    Unavailable(String),
-    /// gatepass does not fit together.
-    Fault(String),
-    /// The operating system refused something basic.
-    System(io::Error),
-}
-
-impl Failure {
-    fn exit_code(&self) -> u8 {
-        match self {
-            Self::Config(_) => CONFIG,
-            Self::Build(BuildError::Exposed(_)) => CONFIG,
-            Self::Build(BuildError::Listen { .. } | BuildError::Activation(_))
-            | Self::Unavailable(_)
-            | Self::System(_) => UNAVAILABLE,
-            Self::Build(_) | Self::Fault(_) => OUR_FAULT,
-            Self::Usage(_) => USAGE,
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(problems) => problems.fmt(f),
-            Self::Build(error) => error.fmt(f),
-            Self::Usage(why) | Self::Unavailable(why) => f.write_str(why),
-            Self::Fault(why) => write!(f, "a fault of gatepass, please report it: {why}"),
-            Self::System(error) => write!(
-                f,
-                "the operating system refuses what gatepass needs to start: {error}; see the limits of \
-                 this process (ulimit -a) and the machine's memory"
-            ),
-        }
-    }
-}
-
-impl From<Problems> for Failure {
-    fn from(problems: Problems) -> Self {
-        Self::Config(problems)
-    }
-}
-
-impl From<BuildError> for Failure {
-    fn from(error: BuildError) -> Self {
-        Self::Build(error)
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::System(error)
     }
 }
 

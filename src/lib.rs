@@ -44,7 +44,7 @@
 //! | 3 | [`oauth`] |
 //! | 2 | [`proxy`], [`store`] |
 //! | 1 | [`token`], [`server`], [`telemetry`] |
-//! | 0 | [`readiness`], [`drain`], [`gathering`], [`signal`], [`systemd`], [`watch`], [`tls`], [`runtime`] |
+//! | 0 | [`readiness`], [`drain`], [`gathering`], [`signal`], [`systemd`], [`watch`], [`wording`], [`tls`], [`runtime`] |
 
 pub mod admin;
 pub mod app;
@@ -64,3 +64,4 @@ pub mod telemetry;
 pub mod tls;
 pub mod token;
 pub mod watch;
+pub mod wording;

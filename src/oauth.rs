@@ -27,6 +27,7 @@ mod token_file;
 pub mod token_request;
 pub mod token_response;
 pub mod transport;
+mod unguessable;
 pub mod verification;
 
 use std::fmt;

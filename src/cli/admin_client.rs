@@ -75,11 +75,6 @@ pub(super) fn get(address: &Address, path: &str) -> io::Result<Answer> {
     })
 }
 
-/// Why it cannot be asked, and what to do about it.
-pub(super) fn cannot_be_asked(error: &io::Error) -> String {
-    format!("it cannot be asked: {error}; see that it runs, and that it listens there")
-}
-
 /// What listens on all addresses is asked on loopback.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address {

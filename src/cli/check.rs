@@ -3,8 +3,8 @@
 mod show;
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 
+use super::terminal::print_out;
 use super::{CheckArguments, DONE, Failure};
 use crate::config::{self, Settings};
 use crate::server::Address;
@@ -25,7 +25,7 @@ pub(super) fn check(arguments: CheckArguments) -> Result<u8, Failure> {
     if show {
         text.push_str(&show::credentials(&settings));
     }
-    let _ = io::stdout().write_all(text.as_bytes());
+    print_out(&text)?;
     Ok(DONE)
 }
 

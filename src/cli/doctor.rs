@@ -9,9 +9,9 @@ mod route;
 mod way;
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 
 use super::progress::Progress;
+use super::terminal::print_out;
 use super::{DONE, DoctorArguments, Failure, UNAVAILABLE};
 use crate::config::{self, Settings};
 use crate::runtime;
@@ -27,7 +27,7 @@ pub(super) fn doctor(arguments: DoctorArguments) -> Result<u8, Failure> {
         true => report.json(),
         false => report.to_string(),
     };
-    let _ = io::stdout().write_all(text.as_bytes());
+    print_out(&text)?;
     Ok(match report.is_healthy() {
         true => DONE,
         false => UNAVAILABLE,

@@ -60,7 +60,7 @@ pub(super) fn exec(arguments: ExecArguments) -> Result<u8, Failure> {
         ..settings.log
     })?;
     let [program, rest @ ..] = arguments.command.as_slice() else {
-        return Err(Failure::Usage("no command is named".into()));
+        return Err(Failure::Fault("exec has no command".into()));
     };
     runtime::control(async {
         let to_pass_on = passed_on()?;
@@ -78,11 +78,7 @@ pub(super) fn exec(arguments: ExecArguments) -> Result<u8, Failure> {
         let work = async {
             tokens(&readiness, arguments.timeout).await?;
             let child = command.spawn().map_err(|error| {
-                let name = program.display();
-                Failure::Unavailable(format!(
-                    "the command {name:?} cannot be started: {error}; see that it is there, and may \
-                     be run"
-                ))
+                Failure::NoCommand(program.to_string_lossy().into_owned(), error)
             })?;
             Ok(until_its_end(child, to_pass_on).await?)
         };
@@ -119,9 +115,7 @@ fn variables(wanted: &[String], bound: &Bound) -> Result<Vec<(String, String)>, 
         Some((name, path)) if path.is_empty() || path.starts_with('/') => {
             Ok((name.to_owned(), format!("{url}{path}")))
         }
-        Some(_) => Err(Failure::Usage(format!(
-            "--variable {written} cannot be set: behind the = goes a path that begins with /"
-        ))),
+        Some(_) => Err(Failure::Variable(written.clone())),
         None => Ok((written.clone(), url.clone())),
     };
     wanted.iter().map(variable).collect()
@@ -146,11 +140,7 @@ async fn tokens(readiness: &Readiness, patience: Duration) -> Result<(), Failure
             .iter()
             .map(|Finding { subject, reason }| format!("{subject} {reason}"));
         let missing: Vec<_> = missing.collect();
-        Failure::Unavailable(format!(
-            "the command is not started, because gatepass was not ready within {}: {}",
-            humantime::format_duration(patience),
-            missing.join("; ")
-        ))
+        Failure::NoTokensInTime(patience, missing.join("\n"))
     })
 }
 

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::one_route::CredentialArguments;
-use super::terminal::{Palette, progress};
+use super::terminal::{Palette, print_out, progress};
 use super::{DONE, Failure, token};
 use crate::config::{self, Layers};
 use deployment::Deployment;
@@ -58,11 +58,7 @@ pub(super) struct InitArguments {
 pub(super) fn init(arguments: InitArguments) -> Result<u8, Failure> {
     let InitArguments { output, force, .. } = &arguments;
     if output.exists() && !force {
-        return Err(Failure::Usage(format!(
-            "{} is there already, and stays as it is: name another file with --output, or say --force \
-             to replace it",
-            output.display()
-        )));
+        return Err(Failure::FileIsThere(output.clone()));
     }
     let (output, force) = (output.clone(), *force);
     let mut draft = Draft::new(
@@ -81,7 +77,7 @@ pub(super) fn init(arguments: InitArguments) -> Result<u8, Failure> {
     }))?;
     write(&output, &text, force)?;
     let to_come = draft.files_to_come();
-    let _ = io::stdout().write_all(next_steps(&output, &draft, &to_come).as_bytes());
+    print_out(&next_steps(&output, &draft, &to_come))?;
     let mut test = arguments.test;
     let mut deployment = arguments.deployment;
     if let Some(questions) = &mut questions {
@@ -93,7 +89,7 @@ pub(super) fn init(arguments: InitArguments) -> Result<u8, Failure> {
         }
     }
     if let Some(deployment) = deployment {
-        let _ = io::stdout().write_all(deployment.text(&draft).as_bytes());
+        print_out(&deployment.text(&draft))?;
     }
     if test {
         ask_for_a_token(&output, &draft, &to_come)?;
@@ -145,12 +141,7 @@ fn write(output: &Path, text: &str, force: bool) -> Result<(), Failure> {
     let written = options
         .open(output)
         .and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|error| {
-        Failure::Unavailable(format!(
-            "{} cannot be written: {error}; name another file with --output",
-            output.display()
-        ))
-    })
+    written.map_err(|error| Failure::Unwritten(output.to_owned(), error))
 }
 
 fn next_steps(output: &Path, draft: &Draft, to_come: &[String]) -> String {
@@ -174,10 +165,7 @@ fn next_steps(output: &Path, draft: &Draft, to_come: &[String]) -> String {
 
 fn ask_for_a_token(output: &Path, draft: &Draft, to_come: &[String]) -> Result<(), Failure> {
     if let Some(file) = to_come.first() {
-        return Err(Failure::Unavailable(format!(
-            "no token is asked for, because {file} is not there: write the secret into it, and run \
-             `gatepass token`"
-        )));
+        return Err(Failure::SecretToCome(file.clone()));
     }
     let layers = Layers {
         file: Some(output.to_owned()),

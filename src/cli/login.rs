@@ -18,7 +18,6 @@ use crate::config;
 use crate::oauth::{Flow, Login, Outcome};
 use crate::runtime;
 use crate::store::{Stores, StoresMetrics};
-use crate::token::source::FetchError;
 use callback::Callback;
 
 #[derive(Debug, Args)]
@@ -61,14 +60,13 @@ pub(super) fn login(arguments: LoginArguments) -> Result<u8, Failure> {
     } = arguments;
     let (name, login) = prepare(credential.as_deref(), file)?;
     if device && login.settings().flow == Flow::Implicit {
-        let why = "there is no login on another device with grant_type = \"implicit\"";
-        return Err(Failure::Usage(why.into()));
+        return Err(Failure::ImplicitOnDevice);
     }
     let outcome = runtime::control(async {
         match login.settings().flow {
-            Flow::Device => on_device(&login).await,
-            _ if device => on_device(&login).await,
-            _ => in_browser(&login, !no_browser, timeout).await,
+            Flow::Device => on_device(&name, &login).await,
+            _ if device => on_device(&name, &login).await,
+            _ => in_browser(&name, &login, !no_browser, timeout).await,
         }
     })??;
     say(&summary(&name, &login, &outcome));
@@ -77,7 +75,8 @@ pub(super) fn login(arguments: LoginArguments) -> Result<u8, Failure> {
 
 pub(super) fn logout(arguments: LogoutArguments) -> Result<u8, Failure> {
     let (name, login) = prepare(arguments.credential.as_deref(), arguments.file)?;
-    let had_session = runtime::control(login.log_out())?.map_err(failed)?;
+    let had_session = runtime::control(login.log_out())?
+        .map_err(|error| Failure::LogoutFailed(name.clone(), error))?;
     say(&match had_session {
         true => format!(
             "The session of {name:?} is ended, at the provider's and here. A gatepass that runs uses \
@@ -97,17 +96,20 @@ fn prepare(credential: Option<&str>, file: FileArguments) -> Result<(String, Log
     let stores = Stores::new(settings.stores.clone(), metrics);
     let login = Login::new(credential, &stores).map_err(|error| fault(&error))?;
     let name = credential.credential.clone();
-    let login = login.ok_or_else(|| {
-        Failure::Usage(format!(
-            "nobody logs in to {name:?}: its grant_type is none of authorization_code, device_code and \
-             implicit, and it gets its tokens by itself"
-        ))
-    })?;
-    Ok((name, login))
+    match login {
+        Some(login) => Ok((name, login)),
+        None => Err(Failure::NoLogin(name)),
+    }
 }
 
 /// RFC 8252.
-async fn in_browser(login: &Login, open: bool, patience: Duration) -> Result<Outcome, Failure> {
+async fn in_browser(
+    name: &str,
+    login: &Login,
+    open: bool,
+    patience: Duration,
+) -> Result<Outcome, Failure> {
+    let failed = |error| Failure::LoginFailed(name.to_owned(), error);
     if login.settings().flow == Flow::Implicit {
         say(
             "Warning: with grant_type = \"implicit\" the token passes through the browser, where more can \
@@ -115,12 +117,7 @@ async fn in_browser(login: &Login, open: bool, patience: Duration) -> Result<Out
              authorization_code if the provider allows it.",
         );
     }
-    let callback = Callback::listen(&login.settings().redirect_uri).map_err(|error| {
-        Failure::Unavailable(format!(
-            "nothing can be listened on for the browser to come back to: {error}; end what listens \
-             there, or set another redirect_uri"
-        ))
-    })?;
+    let callback = Callback::listen(&login.settings().redirect_uri).map_err(Failure::NoCallback)?;
     let authorization = login
         .authorization(callback.address())
         .await
@@ -143,18 +140,16 @@ async fn in_browser(login: &Login, open: bool, patience: Duration) -> Result<Out
     }
     let waiting = timeout(patience, callback.answer(&authorization));
     let waiting = Progress::on_terminal().during("waiting for the browser", waiting);
-    let fields = waiting.await.map_err(|_| {
-        Failure::Unavailable(format!(
-            "nobody has logged in within {}; begin again, with a longer --timeout if need be",
-            humantime::format_duration(patience)
-        ))
-    })?;
-    let fields = fields.map_err(|why| Failure::Unavailable(format!("not logged in: {why}")))?;
+    let fields = waiting
+        .await
+        .map_err(|_| Failure::NobodyLoggedIn(name.to_owned(), patience))?;
+    let fields = fields.map_err(failed)?;
     login.redeem(&authorization, &fields).await.map_err(failed)
 }
 
 /// RFC 8628.
-async fn on_device(login: &Login) -> Result<Outcome, Failure> {
+async fn on_device(name: &str, login: &Login) -> Result<Outcome, Failure> {
+    let failed = |error| Failure::LoginFailed(name.to_owned(), error);
     let device = login.begin_on_device().await.map_err(failed)?;
     let complete = device.verification_uri_complete.as_ref();
     let complete = complete.map_or_else(String::new, |url| {
@@ -187,10 +182,6 @@ fn summary(name: &str, login: &Login, outcome: &Outcome) -> String {
         }
     };
     format!("Logged in: {name:?} has a token that lives {life}, {lasting}.")
-}
-
-fn failed(error: FetchError) -> Failure {
-    Failure::Unavailable(format!("not done: {error}"))
 }
 
 /// What people read stands on standard error; there is nothing for programs.

@@ -1,12 +1,12 @@
 //! What gatepass says of itself: completions for shells, pages for `man`, and what its configuration can
 //! have.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
+use super::terminal::print_out;
 use super::{CommandLine, DONE, Failure};
 use crate::config;
 
@@ -35,7 +35,7 @@ pub(super) fn schema(arguments: SchemaArguments) -> Result<u8, Failure> {
         true => config::page(),
         false => config::json_schema(),
     };
-    io::stdout().write_all(text.as_bytes())?;
+    print_out(&text)?;
     Ok(DONE)
 }
 
@@ -47,7 +47,7 @@ pub(super) fn completions(arguments: CompletionsArguments) -> Result<u8, Failure
         NAME,
         &mut script,
     );
-    io::stdout().write_all(&script)?;
+    print_out(&String::from_utf8_lossy(&script))?;
     Ok(DONE)
 }
 
@@ -56,15 +56,11 @@ pub(super) fn man(arguments: ManArguments) -> Result<u8, Failure> {
     let Some(directory) = arguments.directory else {
         let mut page = Vec::new();
         clap_mangen::Man::new(command).render(&mut page)?;
-        io::stdout().write_all(&page)?;
+        print_out(&String::from_utf8_lossy(&page))?;
         return Ok(DONE);
     };
-    clap_mangen::generate_to(command, &directory).map_err(|error| {
-        Failure::Unavailable(format!(
-            "the pages cannot be written into {}: {error}; make the directory, or name another",
-            directory.display()
-        ))
-    })?;
+    let written = clap_mangen::generate_to(command, &directory);
+    written.map_err(|error| Failure::Unwritten(directory, error))?;
     Ok(DONE)
 }
 

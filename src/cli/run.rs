@@ -1,10 +1,9 @@
 //! `gatepass run`
 
-use std::io::{self, Write};
-
 use prometheus::IntCounter;
 use tracing::{error, warn};
 
+use super::terminal::print_out;
 use super::{DONE, Failure, OUR_FAULT, RunArguments, one_route};
 use crate::app::{self, Ended};
 use crate::config::{self, Layers, Settings};
@@ -15,7 +14,7 @@ pub(super) fn run(arguments: RunArguments) -> Result<u8, Failure> {
     let layers = arguments.config.layers()?;
     let settings = config::load(&layers)?;
     if arguments.print_config {
-        let _ = io::stdout().write_all(one_route::file(&layers.flags).as_bytes());
+        print_out(&one_route::file(&layers.flags))?;
         return Ok(DONE);
     }
     let log = telemetry::start(settings.log)?;

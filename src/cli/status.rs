@@ -8,10 +8,12 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::admin_client::{AdminArguments, cannot_be_asked, get};
-use super::terminal::{Palette, harmless};
+use super::admin_client::{AdminArguments, get};
+use super::failure::Silence;
+use super::terminal::Palette;
 use super::{DONE, Failure};
 use crate::server::Address;
+use crate::wording::harmless;
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArguments {
@@ -50,23 +52,18 @@ pub(super) fn status(arguments: StatusArguments) -> Result<u8, Failure> {
 }
 
 fn look(address: &Address) -> Result<String, Failure> {
-    let why = match get(address, "/api/status") {
+    let silence = match get(address, "/api/status") {
         Ok(answer) if answer.is_good => return Ok(answer.text),
-        Ok(answer) => format!("it says {:?}", harmless(&answer.text)),
-        Err(error) => cannot_be_asked(&error),
+        Ok(answer) => Silence::Said(answer.text),
+        Err(error) => Silence::Unreachable(error),
     };
-    let failure = format!("the gatepass at {address} tells no status: {why}");
-    Err(Failure::Unavailable(failure))
+    Err(Failure::NoStatus(address.clone(), silence))
 }
 
 /// The status in words.
 fn shown(json: &str, address: &Address, palette: Palette) -> Result<String, Failure> {
-    let status: Value = serde_json::from_str(json).map_err(|_| {
-        Failure::Unavailable(format!(
-            "what listens at {address} is no gatepass, or one of another time: its status cannot be \
-             read; say with --admin-listen where the right one listens"
-        ))
-    })?;
+    let status: Value =
+        serde_json::from_str(json).map_err(|_| Failure::NoGatepass(address.clone()))?;
     let state = match at(&status, "state").as_str() {
         Some("ready") => palette.good("ready"),
         Some("starting") => palette.doubtful("starting"),

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use super::failure::Failure;
 use crate::telemetry::takes_colours;
 
 /// Colours, where they may be.
@@ -42,36 +43,17 @@ impl Palette {
     }
 }
 
+/// Prints what was asked for. Whoever reads no further has enough.
+pub(super) fn print_out(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.map_err(Failure::Unprinted),
+    }
+}
+
 /// Says what is going on, to a person who would otherwise look at nothing.
 pub(super) fn progress(what: &str) {
     if io::stderr().is_terminal() {
         let _ = writeln!(io::stderr(), "{what}");
-    }
-}
-
-/// Text of others without what would steer a terminal or hide what stands beside it.
-pub(super) fn harmless(text: &str) -> String {
-    let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let mut harmless = String::new();
-    for c in text.chars() {
-        match steers(c) {
-            true => harmless.extend(c.escape_unicode()),
-            false => harmless.push(c),
-        }
-    }
-    harmless
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_steers_a_terminal_is_spelt_out() {
-        let text = "a\u{1b}[31mé\u{202e}\u{9b}";
-        assert_eq!(harmless(text), "a\\u{1b}[31mé\\u{202e}\\u{9b}");
     }
 }

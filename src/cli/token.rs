@@ -1,20 +1,21 @@
 //! `gatepass token`: gets one token as `run` would, and tells what it is.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{self, IsTerminal};
 
 use clap::Args;
 use prometheus::Registry;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
-use super::terminal::{Palette, harmless, progress};
+use super::terminal::{Palette, print_out, progress};
 use super::{DONE, Failure, FileArguments, admin_client};
 use crate::config::{self, Settings};
 use crate::oauth::{self, Origin, jwt_claims};
 use crate::runtime;
 use crate::store::{Stores, StoresMetrics};
-use crate::token::source::{FetchedToken, Occasion};
+use crate::token::source::{FetchError, FetchedToken, Occasion};
+use crate::wording::harmless;
 
 #[derive(Debug, Args)]
 pub(super) struct TokenArguments {
@@ -38,13 +39,8 @@ pub(super) struct TokenArguments {
 }
 
 pub(super) fn token(arguments: TokenArguments) -> Result<u8, Failure> {
-    let mut out = io::stdout();
-    if arguments.raw && out.is_terminal() && !arguments.to_terminal {
-        return Err(Failure::Usage(
-            "the token is not printed to a terminal, where others may see it: pass it on \
-             (`gatepass token --raw | …`), or say --to-terminal as well"
-                .into(),
-        ));
+    if arguments.raw && io::stdout().is_terminal() && !arguments.to_terminal {
+        return Err(Failure::RawToTerminal);
     }
     let layers = arguments.file.layers()?;
     let settings = config::load(&layers)?;
@@ -56,7 +52,7 @@ pub(super) fn token(arguments: TokenArguments) -> Result<u8, Failure> {
         true => format!("{}\n", got.token.secret.expose_secret()),
         false => summary(credential, &got, Palette::of_stdout()),
     };
-    out.write_all(text.as_bytes())?;
+    print_out(&text)?;
     Ok(DONE)
 }
 
@@ -71,17 +67,11 @@ pub(super) fn named<'a>(
         None => all().next().filter(|_| all().count() == 1),
     };
     found.ok_or_else(|| {
-        let names: Vec<_> = all()
-            .map(|credential| credential.credential.as_str())
-            .collect();
-        let what = match name {
-            Some(name) => format!("there is no credential {name:?}"),
-            None => format!("there are {} credentials, and none is named", names.len()),
-        };
-        Failure::Usage(match names.as_slice() {
-            [] => format!("{what}: the configuration has none"),
-            _ => format!("{what}: name one of {}", names.join(", ")),
-        })
+        let known = all().map(|credential| credential.credential.clone());
+        match name {
+            Some(name) => Failure::UnknownCredential(name.to_owned(), known.collect()),
+            None => Failure::WhichCredential(known.collect()),
+        }
     })
 }
 
@@ -98,14 +88,11 @@ fn refuse_a_session_in_use(
     };
     match admin_client::get(&settings.admin, "/livez") {
         Err(_) => Ok(()),
-        Ok(_) => Err(Failure::Unavailable(format!(
-            "no token is got for {:?}: its session in {} belongs to the gatepass that runs at {}, and \
-             two processes would use up each other's refresh tokens; stop it, or give the credential \
-             a store",
-            credential.credential,
-            file.display(),
-            settings.admin
-        ))),
+        Ok(_) => Err(Failure::SessionInUse(
+            credential.credential.clone(),
+            file.clone(),
+            settings.admin.clone(),
+        )),
     }
 }
 
@@ -133,14 +120,10 @@ pub(super) fn get(
             let another = source.fetch(Occasion::Demanded).await?;
             return Ok((another, origins(&registry, "provider") == 0.0));
         }
-        Ok((fetched, from_store()))
+        Ok::<_, FetchError>((fetched, from_store()))
     })?;
-    let (token, from_store) = fetched.map_err(|error: crate::token::source::FetchError| {
-        Failure::Unavailable(format!(
-            "there is no token of {:?}: {error}",
-            credential.credential
-        ))
-    })?;
+    let (token, from_store) =
+        fetched.map_err(|error| Failure::NoToken(credential.credential.clone(), error))?;
     Ok(Got { token, from_store })
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::admin_client::{cannot_be_asked, get};
+use super::admin_client::get;
+use super::failure::Silence;
 use super::terminal::progress;
 use super::{DONE, Failure, WaitArguments};
 
@@ -14,16 +15,14 @@ pub(super) fn wait(arguments: WaitArguments) -> Result<u8, Failure> {
     progress(&format!("Waiting for the gatepass at {address} …"));
     let start = Instant::now();
     loop {
-        let why = match get(&address, "/readyz") {
+        let silence = match get(&address, "/readyz") {
             Ok(answer) if answer.is_good => return Ok(DONE),
-            Ok(answer) => answer.text,
-            Err(error) => cannot_be_asked(&error),
+            Ok(answer) => Silence::Said(answer.text),
+            Err(error) => Silence::Unreachable(error),
         };
         if start.elapsed() >= arguments.timeout {
-            return Err(Failure::Unavailable(format!(
-                "the gatepass at {address} was not ready within {}: {why}",
-                humantime::format_duration(arguments.timeout)
-            )));
+            let patience = arguments.timeout;
+            return Err(Failure::NotReadyInTime(address, patience, silence));
         }
         sleep(PERIOD);
     }

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::wording::labelled;
+
 /// One mistake: where it stands, what stands there, and what should.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
@@ -55,8 +57,8 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.place())?;
-        write!(f, "\n    found     {}", self.found)?;
-        write!(f, "\n    expected  {}", self.expected)?;
+        labelled(f, "found", &self.found)?;
+        labelled(f, "expected", &self.expected)?;
         match &self.excerpt {
             Some(excerpt) => write!(f, "\n\n{excerpt}"),
             None => Ok(()),
@@ -114,12 +116,12 @@ impl fmt::Display for Problems {
         } else {
             "problems have"
         };
-        writeln!(
+        write!(
             f,
             "{count} {things} to be mended in the configuration before anything can run."
         )?;
         for problem in &self.0 {
-            write!(f, "\n{problem}\n")?;
+            write!(f, "\n\n{problem}")?;
         }
         Ok(())
     }

@@ -186,14 +186,14 @@ impl Client {
             match self.ask(&before, endpoint).await {
                 Ok(received) => {
                     self.accepted.remember(before);
-                    return Ok((received, Some(refusal.message)));
+                    return Ok((received, Some(refusal.to_string())));
                 }
                 Err(error) if error.kind == FailureKind::Refused => self.accepted.forget(),
                 Err(_) => {}
             }
             refusal
                 .message
-                .push_str("; the secret before it is not taken either");
+                .push_str(", and the secret before it is not taken either");
         }
         Err(refusal)
     }

@@ -93,7 +93,7 @@ impl Discovery {
         self.read(&answer).map_err(|error| {
             let error = peer.named(error);
             FetchError {
-                message: format!("{}; nor is there one at {}", error.message, bare(&openid)),
+                message: format!("{}, nor is there one at {}", error.message, bare(&openid)),
                 ..error
             }
         })
@@ -106,8 +106,9 @@ impl Discovery {
         let metadata: Metadata = serde_json::from_slice(&answer.body).map_err(|_| {
             FetchError::new(
                 FailureKind::Malformed,
-                "is no JSON object with issuer and token_endpoint in it; check issuer",
+                "is no JSON object with issuer and token_endpoint in it",
             )
+            .advise("check issuer")
         })?;
         // RFC 8414 §3.3: "The "issuer" value returned MUST be identical to the authorization
         // server's issuer identifier value […]. If these values are not identical, the data
@@ -118,10 +119,11 @@ impl Discovery {
             return Err(FetchError::new(
                 FailureKind::Misconfigured,
                 format!(
-                    "speaks of another issuer, {:?}; write that into issuer if you trust it",
+                    "speaks of another issuer, {:?}",
                     metadata.issuer.chars().take(200).collect::<String>()
                 ),
-            ));
+            )
+            .advise("write that into issuer if you trust it"));
         }
         for url in [&metadata.token_endpoint, metadata.mtls_token_endpoint()] {
             self.check_endpoint(url)?;

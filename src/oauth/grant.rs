@@ -156,7 +156,7 @@ impl Grant {
                 draft.parameter("grant_type", "refresh_token");
                 draft.secret_parameter("refresh_token", first).await?;
             }
-            Self::Login(_) => return Err(FetchError::new(FailureKind::Refused, NOBODY_LOGGED_IN)),
+            Self::Login(_) => return Err(nobody_logged_in()),
             Self::JwtBearer(assertion) => {
                 draft.parameter("grant_type", JWT_BEARER);
                 assertion.state(provider, draft).await?;
@@ -322,8 +322,11 @@ impl TokenExchange {
     }
 }
 
-const NOBODY_LOGGED_IN: &str = "cannot ask for a token: nobody has logged in, or the session is \
-                                over; run `gatepass login` with the credential's name";
+fn nobody_logged_in() -> FetchError {
+    let why = "cannot ask for a token: nobody has logged in, or the session is over";
+    FetchError::new(FailureKind::Refused, why)
+        .advise("run `gatepass login` with the credential's name")
+}
 
 /// RFC 7523 §2.1.
 pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use aws_lc_rs::rand;
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
+use super::unguessable::unguessable;
 use crate::token::clock;
 use crate::token::source::{FailureKind, FetchError};
 
@@ -128,13 +126,13 @@ impl SigningKey {
         account: Option<String>,
     ) -> Result<LoadedKey, FetchError> {
         let pem = private_part(pem)?;
-        let (key, usual) = read_pem(pem.as_bytes()).ok_or_else(|| cannot_sign(NO_PEM))?;
+        let (key, usual) = read_pem(pem.as_bytes()).ok_or_else(no_pem)?;
         let algorithm = self.algorithm.map_or(usual, SigningAlgorithm::of_library);
         if algorithm.family() != key.family() {
-            return Err(cannot_sign(format!(
-                "the private key cannot sign with {algorithm:?}; leave signing_algorithm out, or \
-                 use another key"
-            )));
+            return Err(
+                cannot_sign(format!("the private key cannot sign with {algorithm:?}"))
+                    .advise("leave signing_algorithm out, or use another key"),
+            );
         }
         Ok(LoadedKey {
             key,
@@ -149,19 +147,19 @@ impl SigningKey {
 fn private_part(pem: &str) -> Result<&str, FetchError> {
     let label = "PRIVATE KEY-----";
     let Some(end_of_label) = pem.find(label) else {
-        return Err(cannot_sign(match pem.contains("PUBLIC KEY-----") {
-            true => "private_key_file holds the public key; the private one is needed",
-            false => NO_PEM,
-        }));
+        return Err(match pem.contains("PUBLIC KEY-----") {
+            true => cannot_sign("private_key_file holds the public key")
+                .advise("the private one is needed"),
+            false => no_pem(),
+        });
     };
     let before = pem.get(..end_of_label).unwrap_or_default();
     let start = before.rfind("-----BEGIN ").unwrap_or_default();
     let key = pem.get(start..).unwrap_or_default();
     let encrypted = ["ENCRYPTED", "Proc-Type: 4,ENCRYPTED"];
     match encrypted.iter().any(|word| key.contains(word)) {
-        true => Err(cannot_sign(
-            "the private key is encrypted; `openssl pkey -in KEY` takes the passphrase off",
-        )),
+        true => Err(cannot_sign("the private key is encrypted")
+            .advise("`openssl pkey -in KEY` takes the passphrase off")),
         false => Ok(key),
     }
 }
@@ -240,13 +238,15 @@ impl<'a> Claims<'a> {
             sub: self.subject,
             aud: self.audience,
             scope: self.scope,
-            jti: &unique()?,
+            // RFC 7523 §3: it tells statements apart, so that none can be used twice.
+            jti: &unguessable::<16>()?,
             iat: now,
             exp: now + LIFETIME_SECONDS,
             further: self.further,
         };
         jsonwebtoken::encode(header, &written, key).map_err(|_| {
-            cannot_sign("this key does not sign; RSA of 2048 bits or more, P-256 and Ed25519 do")
+            cannot_sign("this key does not sign")
+                .advise("RSA of 2048 bits or more, P-256 and Ed25519 do")
         })
     }
 }
@@ -267,11 +267,12 @@ struct WrittenClaims<'a> {
     further: &'a BTreeMap<String, String>,
 }
 
-/// RFC 7523 §3: a `jti` tells statements apart, so that none can be used twice.
-fn unique() -> Result<String, FetchError> {
-    let mut bytes = [0; 16];
-    rand::fill(&mut bytes).map_err(|_| cannot_sign("the system gives no random numbers"))?;
-    Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
+fn no_pem() -> FetchError {
+    cannot_sign(
+        "private_key_file holds no private key that can be used: PEM with a PKCS#8 key (RSA, P-256, \
+         Ed25519) is",
+    )
+    .advise("`openssl pkcs8 -topk8 -nocrypt -in KEY` makes it of others")
 }
 
 fn cannot_sign(why: impl std::fmt::Display) -> FetchError {
@@ -286,10 +287,6 @@ pub const RESERVED_CLAIMS: [&str; 6] = ["aud", "exp", "iat", "iss", "jti", "sub"
 
 /// Long enough for clocks that differ a little, too short for a thief.
 const LIFETIME_SECONDS: u64 = 120;
-
-const NO_PEM: &str = "private_key_file holds no private key that can be used: PEM with a PKCS#8 key \
-                      (RSA, P-256, Ed25519) is; `openssl pkcs8 -topk8 -nocrypt -in KEY` makes it \
-                      of others";
 
 const NO_SERVICE_ACCOUNT: &str = "service_account_file is not the JSON key file of a service \
                                   account, with client_email and private_key in it";

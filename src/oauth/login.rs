@@ -141,8 +141,9 @@ impl Login {
                 let code = code.map(|(_, code)| code.as_str()).ok_or_else(|| {
                     FetchError::new(
                         FailureKind::Malformed,
-                        "the browser came back without a code; check authorization_endpoint",
+                        "the browser came back without a code",
                     )
+                    .advise("check authorization_endpoint")
                 })?;
                 let verifier = authorization.verifier.expose_secret();
                 let parameters = [
@@ -181,8 +182,9 @@ impl Login {
             return Err(FetchError::new(
                 FailureKind::Misconfigured,
                 "the session is forgotten here, but nobody says where the provider takes refresh \
-                 tokens back; set revocation_endpoint, or end it at the provider's",
-            ));
+                 tokens back",
+            )
+            .advise("set revocation_endpoint, or end it at the provider's"));
         };
         let hint = [("token_type_hint", "refresh_token")];
         let secret = [("token", refresh_token.expose_secret())];
@@ -196,8 +198,9 @@ impl Login {
         let status = answer.status.as_u16();
         Err(peer.named(FetchError::new(
             FailureKind::Refused,
-            format!("answered {status}; the session is forgotten here, and goes on there until it runs out"),
-        )))
+            format!("answered {status}: the session is forgotten here, and goes on there until it runs out"),
+        )
+        .advise("end it at the provider's")))
     }
 
     fn provider(&self) -> &ProviderSettings {
@@ -243,8 +246,9 @@ impl Login {
         self.entry.adopt(&token, session).await.map_err(|error| {
             FetchError::new(
                 FailureKind::Unavailable,
-                format!("the login has worked, but {error}; mend that and log in again"),
+                format!("the login has worked, but {error}"),
             )
+            .advise("mend that and log in again")
         })?;
         Ok(Outcome { token, is_lasting })
     }
@@ -286,10 +290,9 @@ impl Login {
         };
         Err(FetchError::new(
             FailureKind::Unverified,
-            format!(
-                "the login's id token is not used: {why}; log in again, and do not if it stays so"
-            ),
-        ))
+            format!("the login's id token is not used: {why}"),
+        )
+        .advise("log in again, and do not if it stays so"))
     }
 }
 

@@ -75,10 +75,9 @@ impl Said {
         let said = description.map_or_else(String::new, |said| format!(" (\"{said}\")"));
         Refusal {
             of_the_grant: ENDS_A_SESSION.contains(&code.as_str()),
-            ..Refusal::new(FetchError::new(
-                kind,
-                format!("answered {status} {code}{said}; {advice}"),
-            ))
+            ..Refusal::new(
+                FetchError::new(kind, format!("answered {status} {code}{said}")).advise(advice),
+            )
         }
     }
 }
@@ -127,11 +126,7 @@ fn judge(code: &str, status: u16, grant: &Grant) -> (FailureKind, &'static str) 
 /// An answer that is no success and names no error.
 pub(super) fn without_reason(status: u16, answer: &Answer, grant: &Grant) -> Refusal {
     let (kind, advice) = match status {
-        300..=399 => (
-            FailureKind::Misconfigured,
-            "a redirect is not followed, because it would hand the client secret to another \
-             place; write the final address into token_endpoint",
-        ),
+        300..=399 => (FailureKind::Misconfigured, NO_REDIRECT),
         401 | 403 if grant.is_oauth() => (FailureKind::Refused, CHECK_CLIENT),
         401 | 403 => (FailureKind::Refused, grant.advice()),
         404 | 405 | 410 => (FailureKind::Misconfigured, NOTHING_THERE),
@@ -142,10 +137,8 @@ pub(super) fn without_reason(status: u16, answer: &Answer, grant: &Grant) -> Ref
             "check token_endpoint, scope and audience",
         ),
     };
-    Refusal::new(FetchError::new(
-        kind,
-        format!("answered {status} with {}; {advice}", describe(answer)),
-    ))
+    let message = format!("answered {status} with {}", describe(answer));
+    Refusal::new(FetchError::new(kind, message).advise(advice))
 }
 
 /// What to do about errors that providers explain in words of their own, where those tell more than
@@ -161,11 +154,11 @@ fn known(code: &str, description: Option<&str>) -> Option<&'static str> {
 const KNOWN: [(&str, &str); 13] = [
     (
         "AADSTS7000215",
-        "this is not the secret's value: Entra shows that once, and its ID ever after; make a new one",
+        "make a new secret: this one is its ID, and Entra shows the value only once",
     ),
     (
         "AADSTS7000222",
-        "the secret has run out: make a new one in Entra",
+        "make a new secret in Entra: this one has run out",
     ),
     (
         "AADSTS700016",
@@ -215,6 +208,8 @@ const KNOWN: [(&str, &str); 13] = [
 
 const CHECK_CLIENT: &str = "check client_id, the client's secret or key, and \
                             token_endpoint_auth_method";
-const NOTHING_THERE: &str = "nothing takes token requests there; check token_endpoint";
+const NO_REDIRECT: &str = "write the final address into token_endpoint; a redirect is not followed, \
+                           because it would hand the client secret to another place";
+const NOTHING_THERE: &str = "check token_endpoint: nothing takes token requests there";
 const SLOWER: &str = "gatepass asks less often";
 const KEEPS_TRYING: &str = "gatepass keeps trying";

@@ -4,13 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tracing::{info, warn};
 
+use super::sharing::digest_of;
 use super::{EndpointSettings, ProviderSettings};
 use crate::store::{Entry, SavedSession, SessionFile, SessionFileError, StoreError};
 
@@ -193,7 +191,6 @@ pub(super) fn identity(provider: &ProviderSettings, secret: Option<&SecretString
         EndpointSettings::At(url) | EndpointSettings::OfIssuer(url) => url.as_str(),
     };
     let request = &provider.request;
-    // JSON keeps the parts apart, whatever they are made of.
     let whole = json!([
         endpoint,
         provider.client_id,
@@ -203,7 +200,7 @@ pub(super) fn identity(provider: &ProviderSettings, secret: Option<&SecretString
         request.resource,
         secret.map(ExposeSecret::expose_secret),
     ]);
-    BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, whole.to_string().as_bytes()))
+    digest_of(&whole)
 }
 
 /// How often a store is asked to keep what would be lost.

@@ -36,7 +36,6 @@ pub(super) fn identity(
         json!([key_set, verification.issuer, verification.audience])
     });
     let places: Vec<_> = answer.token.iter().map(place).collect();
-    // JSON keeps the parts apart, whatever they are made of.
     let whole = json!([
         endpoint,
         provider.client_id,
@@ -54,7 +53,12 @@ pub(super) fn identity(
         answer.token_type,
         scheme,
     ]);
-    BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, whole.to_string().as_bytes()))
+    digest_of(&whole)
+}
+
+/// Of parts, which JSON keeps apart, whatever they are made of.
+pub(super) fn digest_of(parts: &Value) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, parts.to_string().as_bytes()))
 }
 
 fn on_whose_behalf(grant: &Grant) -> Value {

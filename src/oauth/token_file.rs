@@ -39,17 +39,19 @@ impl TokenFile {
         let (text, written) = read.map_err(|error| {
             FetchError::new(
                 FailureKind::Misconfigured,
-                format!("the token file {error}; have whoever renews it write a token there"),
+                format!("the token file {error}"),
             )
+            .advise("have whoever renews it write a token there")
         })?;
         let bytes = text.expose_secret().as_bytes().to_vec();
         let age = clock::since(written);
         let received = token_response::read_kept(bytes, age, &self.answer).map_err(|error| {
             let path = self.path.display();
-            FetchError::new(
-                FailureKind::Misconfigured,
-                format!("the token file {path} {}", error.message),
-            )
+            FetchError {
+                kind: FailureKind::Misconfigured,
+                message: format!("the token file {path} {}", error.message),
+                ..error
+            }
         })?;
         Ok(FetchedToken {
             secret: received.secret,
@@ -70,11 +72,9 @@ impl TokenSource for TokenFile {
                 let path = self.path.display();
                 Err(FetchError::new(
                     FailureKind::Misconfigured,
-                    format!(
-                        "the token file {path} could not be read within {LONGEST_READ:?}; check \
-                         the file system that it is on"
-                    ),
-                ))
+                    format!("the token file {path} could not be read within {LONGEST_READ:?}"),
+                )
+                .advise("check the file system that it is on"))
             })
         })
     }

@@ -255,9 +255,8 @@ impl Draft {
 
 async fn read(secret: &Secret) -> Result<String, FetchError> {
     let value = secret.read().await.map_err(|error| {
-        misconfigured(format!(
-            "cannot ask for a token: {error}; check the file that the configuration names"
-        ))
+        misconfigured(format!("cannot ask for a token: {error}"))
+            .advise("check the file that the configuration names")
     })?;
     Ok(value.expose_secret().to_owned())
 }
@@ -266,8 +265,9 @@ fn header_value(name: &HeaderName, value: &str) -> Result<HeaderValue, FetchErro
     let mut field = HeaderValue::from_str(value).map_err(|_| {
         misconfigured(format!(
             "cannot ask for a token: the value for the field {name} cannot be sent, because it \
-             holds a line break or the like; check headers"
+             holds a line break or the like"
         ))
+        .advise("check headers")
     })?;
     field.set_sensitive(true);
     Ok(field)

@@ -12,6 +12,7 @@ use super::jwt_claims::{self, Clock};
 use super::refusal::{Refusal, said, without_reason};
 use super::transport::Answer;
 use crate::token::source::{FailureKind, FetchError};
+use crate::wording::harmless;
 
 /// Where the token stands in an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,13 +187,15 @@ fn is_of_token_characters(token: &str) -> bool {
 /// What stands there instead is as a rule a page for people.
 fn no_bare_token(answer: &Answer, text: &str) -> FetchError {
     let scheme = text.split(' ').next().unwrap_or_default();
-    malformed(match scheme.eq_ignore_ascii_case("bearer") {
-        true => "has the word Bearer before its token; the token alone is needed".into(),
-        false => format!(
-            "answered with {} instead of a bare token; is this address a token endpoint?",
+    match scheme.eq_ignore_ascii_case("bearer") {
+        true => malformed("has the word Bearer before its token")
+            .advise("take it off: the token alone is needed"),
+        false => malformed(format!(
+            "answered with {} instead of a bare token",
             describe(answer)
-        ),
-    })
+        ))
+        .advise("check whether this address is a token endpoint"),
+    }
 }
 
 fn bare_token(answer: &Answer) -> String {
@@ -213,25 +216,25 @@ fn missing(answer: &Answer, has_fields: bool, settings: &AnswerSettings) -> Fetc
             TokenLocation::WholeBody => "a bare token",
         })
         .collect();
-    malformed(match (has_fields, wanted.as_slice()) {
-        (false, _) => format!(
-            "answered with {} instead of a JSON object; is this address a token endpoint{}?",
-            describe(answer),
-            match &answer.content_type {
-                Some(kind) if kind.starts_with("text/html") => {
-                    ", and does no proxy on the way answer in its place"
-                }
-                _ => "",
+    match (has_fields, wanted.as_slice()) {
+        (false, _) => malformed(format!(
+            "answered with {} instead of a JSON object",
+            describe(answer)
+        ))
+        .advise(match &answer.content_type {
+            Some(kind) if kind.starts_with("text/html") => {
+                "check whether this address is a token endpoint, and whether a proxy on the way \
+                 answers in its place"
             }
-        ),
+            _ => "check whether this address is a token endpoint",
+        }),
         (true, ["a bare token"]) => {
-            "answered with a JSON object instead of a bare token; check token_field".into()
+            malformed("answered with a JSON object instead of a bare token")
+                .advise("check token_field")
         }
-        (true, several) => format!(
-            "answered without {}; check token_field, and whether this address is a token endpoint",
-            several.join(" or ")
-        ),
-    })
+        (true, several) => malformed(format!("answered without {}", several.join(" or ")))
+            .advise("check token_field, and whether this address is a token endpoint"),
+    }
 }
 
 /// RFC 6749 §5.1: "token_type REQUIRED. […] Value is case insensitive." Some providers leave it out.
@@ -239,10 +242,10 @@ fn check_type(found: Option<&Value>, wanted: Option<&str>) -> Result<(), FetchEr
     match (found.and_then(Value::as_str), wanted) {
         (Some(other), Some(wanted)) if !other.eq_ignore_ascii_case(wanted) => {
             Err(malformed(format!(
-                "handed out a token of type \"{}\" instead of \"{wanted}\"; if it is to be sent \
-                 nevertheless, set token_type",
+                "handed out a token of type \"{}\" instead of \"{wanted}\"",
                 clean(other, &Confidential::default())
-            )))
+            ))
+            .advise("set token_type if it is to be sent nevertheless"))
         }
         _ => Ok(()),
     }
@@ -255,14 +258,15 @@ fn check_type(found: Option<&Value>, wanted: Option<&str>) -> Result<(), FetchEr
 /// providers (Salesforce's hold a `!`) are not made of it.
 fn check_characters(token: &str) -> Result<(), FetchError> {
     if token.is_empty() {
-        return Err(malformed("answered with an empty token; check token_field"));
+        return Err(malformed("answered with an empty token").advise("check token_field"));
     }
     if token.len() > LONGEST_TOKEN {
         return Err(malformed(format!(
-            "handed out a token of {} characters; headers of more than {LONGEST_TOKEN} are \
+            "handed out a token of {} characters: headers of more than {LONGEST_TOKEN} are \
              refused by nearly every server",
             token.len()
-        )));
+        ))
+        .advise("have the provider put less into its tokens"));
     }
     if !is_of_token_characters(token) {
         return Err(malformed(
@@ -353,12 +357,12 @@ pub(super) fn describe(answer: &Answer) -> String {
 ///
 /// Secrets go first: cutting first could leave half of one.
 pub(super) fn clean(text: &str, confidential: &Confidential) -> String {
-    confidential
+    let quote: String = confidential
         .blot_out(text)
         .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
         .take(LONGEST_QUOTE)
-        .collect()
+        .collect();
+    harmless(&quote)
 }
 
 fn malformed(message: impl Into<String>) -> FetchError {

@@ -84,10 +84,11 @@ impl Peer {
 
     /// What is said when an attempt takes too long.
     fn too_late(&self, limit: Duration) -> FetchError {
-        self.named(FetchError::new(
-            FailureKind::Unavailable,
-            format!("did not answer within {limit:?}; check whether the provider is up"),
-        ))
+        let message = format!("did not answer within {limit:?}");
+        self.named(
+            FetchError::new(FailureKind::Unavailable, message)
+                .advise("check whether the provider is up"),
+        )
     }
 }
 
@@ -131,7 +132,7 @@ impl Answer {
         };
         FetchError {
             retry_after: self.retry_after,
-            ..FetchError::new(kind, format!("answered {status}; {advice}"))
+            ..FetchError::new(kind, format!("answered {status}")).advise(advice)
         }
     }
 }
@@ -179,7 +180,8 @@ impl Transport {
                     "a secret's file could not be read within {:?}",
                     self.timeout
                 ),
-            ),
+            )
+            .advise("check the file system that it is on"),
         }
     }
 
@@ -235,11 +237,13 @@ impl Transport {
             .map_err(|error| self.failed(peer, error))?
         {
             if answer.body.len() + chunk.len() > LARGEST_ANSWER {
-                return Err(peer.named(FetchError::new(
-                    FailureKind::Malformed,
-                    "answered with more than 256 KiB, which no answer of its kind has; \
-                     is this the right address?",
-                )));
+                return Err(peer.named(
+                    FetchError::new(
+                        FailureKind::Malformed,
+                        "answered with more than 256 KiB, which no answer of its kind has",
+                    )
+                    .advise("check whether this is the right address"),
+                ));
             }
             answer.body.extend_from_slice(&chunk);
         }
@@ -253,12 +257,12 @@ impl Transport {
             return peer.too_late(self.timeout);
         }
         let cause = innermost(&error);
-        let message = if error.is_connect() {
-            format!("cannot be reached: {cause}; {}", advice(&cause))
-        } else {
-            format!("gave no usable answer: {cause}")
-        };
-        peer.named(FetchError::new(FailureKind::Unavailable, message))
+        let unavailable = |message| FetchError::new(FailureKind::Unavailable, message);
+        peer.named(match error.is_connect() {
+            true => unavailable(format!("cannot be reached: {cause}")).advise(advice(&cause)),
+            false => unavailable(format!("gave no usable answer: {cause}"))
+                .advise("check whether the provider is up, and what is on the way to it"),
+        })
     }
 }
 

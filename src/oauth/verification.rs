@@ -69,15 +69,18 @@ impl Verifier {
         match self.judge(token, &header, keys, publisher) {
             Ok(()) => return Ok(()),
             Err(Verdict::Unknown(_)) => {}
-            Err(Verdict::Wrong(why)) => return Err(unverified(why)),
+            Err(Verdict::Wrong(error)) => return Err(error),
         }
         let keys = self
             .fetch(publisher, transport)
             .await
-            .map_err(|error| unverified(format!("its key is not known, and {error}")))?;
+            .map_err(|error| FetchError {
+                advice: error.advice,
+                ..unverified(format!("its key is not known, and {}", error.message))
+            })?;
         self.keys.keep(keys.clone());
         self.judge(token, &header, &keys, publisher)
-            .map_err(|(Verdict::Unknown(why) | Verdict::Wrong(why))| unverified(why))
+            .map_err(|(Verdict::Unknown(error) | Verdict::Wrong(error))| error)
     }
 
     fn judge(
@@ -88,9 +91,9 @@ impl Verifier {
         publisher: &Publisher,
     ) -> Result<(), Verdict> {
         let validation = self.validation(header, publisher);
-        let mut verdict = Verdict::Unknown(
-            "it is signed with a key that is not in the provider's key set".into(),
-        );
+        let mut verdict = Verdict::Unknown(unverified(
+            "it is signed with a key that is not in the provider's key set",
+        ));
         for key in keys.keys.iter().filter(|key| fits(key, header)) {
             let Ok(key) = DecodingKey::from_jwk(key) else {
                 continue;
@@ -131,21 +134,25 @@ impl Verifier {
         Verdict::Wrong(match refusal {
             ErrorKind::InvalidSignature => {
                 let why = "its signature is not that of the provider";
-                return Verdict::Unknown(why.into());
+                return Verdict::Unknown(unverified(why));
             }
-            ErrorKind::InvalidAudience => format!(
-                "it is not meant for {}; check verify.audience, or what the token is asked for with",
-                self.settings.audience.join(" or ")
-            ),
-            ErrorKind::InvalidIssuer => format!(
-                "it was not issued by {}; check verify.issuer",
-                self.issuer(publisher).unwrap_or_default()
-            ),
-            ErrorKind::ImmatureSignature => "it is not valid yet, by this machine's clock".into(),
+            ErrorKind::InvalidAudience => {
+                let audience = self.settings.audience.join(" or ");
+                unverified(format!("it is not meant for {audience}"))
+                    .advise("check verify.audience, or what the token is asked for with")
+            }
+            ErrorKind::InvalidIssuer => {
+                let issuer = self.issuer(publisher).unwrap_or_default();
+                unverified(format!("it was not issued by {issuer}")).advise("check verify.issuer")
+            }
+            ErrorKind::ImmatureSignature => {
+                unverified("it is not valid yet, by this machine's clock").advise("set the clock")
+            }
             ErrorKind::MissingRequiredClaim(claim) => {
-                format!("it does not say {claim}; leave that out of verify if it never does")
+                unverified(format!("it does not say {claim}"))
+                    .advise("leave that out of verify if it never does")
             }
-            _ => "its claims cannot be read".into(),
+            _ => unverified("its claims cannot be read"),
         })
     }
 
@@ -158,8 +165,9 @@ impl Verifier {
         let url = url.or(publisher.key_set.as_ref()).ok_or_else(|| {
             FetchError::new(
                 FailureKind::Misconfigured,
-                "the provider does not say where its keys are; set verify.jwks_uri",
+                "the provider does not say where its keys are",
             )
+            .advise("set verify.jwks_uri")
         })?;
         let peer = Peer::key_set(url);
         let answer = transport.get(&peer, url).await?;
@@ -167,8 +175,8 @@ impl Verifier {
             return Err(peer.named(answer.not_published("verify.jwks_uri")));
         }
         serde_json::from_slice(&answer.body).map_err(|_| {
-            let what = "is no JSON Web Key Set; check verify.jwks_uri";
-            peer.named(FetchError::new(FailureKind::Malformed, what))
+            let error = FetchError::new(FailureKind::Malformed, "is no JSON Web Key Set");
+            peer.named(error.advise("check verify.jwks_uri"))
         })
     }
 }
@@ -176,9 +184,9 @@ impl Verifier {
 /// Why a token does not pass.
 enum Verdict {
     /// By these keys; others may say otherwise.
-    Unknown(String),
+    Unknown(FetchError),
     /// Whatever the keys.
-    Wrong(String),
+    Wrong(FetchError),
 }
 
 /// The header of a token that only the holder of a private key can have signed.

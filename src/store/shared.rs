@@ -139,10 +139,11 @@ impl SharedSource {
                     return Err(held_back(
                         format!(
                             "another replica asked and failed ({outcome}), and all wait for a \
-                             while; its log says more"
+                             while"
                         ),
                         left + self.longer_than_others(),
-                    ));
+                    )
+                    .advise("its log says more"));
                 }
                 Claim::Spent(left) => return Err(self.spent(left)),
             }

@@ -12,7 +12,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 /// A certificate, as far as people read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
-    /// Whom it names: the common name, or else the organization.
+    /// Whom it names, in its own words: the common name, or else the organization.
     pub subject: String,
     /// Who signed it.
     pub issuer: String,
@@ -161,7 +161,6 @@ fn name(name: &[u8]) -> String {
         };
         let text: String = String::from_utf8_lossy(text)
             .chars()
-            .filter(|c| !c.is_control())
             .take(LONGEST_NAME)
             .collect();
         match kind {

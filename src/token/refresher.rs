@@ -204,11 +204,11 @@ impl Refresher {
             return Err(FetchError::new(
                 FailureKind::Malformed,
                 format!(
-                    "the token lives for {:?} only and was over before it arrived; \
-                     have the provider hand out tokens that live longer",
+                    "the token lives for {:?} only and was over before it arrived",
                     fetched.lifetime
                 ),
-            ));
+            )
+            .advise("have the provider hand out tokens that live longer"));
         }
         Ok(token)
     }

@@ -73,14 +73,15 @@ pub struct FetchedToken {
 
 /// A failure to get a token: whose doing it was, and what an operator should read.
 ///
-/// The message says what failed, on what, why, and what to do next. It never holds a secret, a
-/// token or the provider's raw answer.
+/// Neither message nor advice ever holds a secret, a token or the provider's raw answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchError {
     /// What kind of failure this is; decides the pace of further attempts and the metric.
     pub kind: FailureKind,
-    /// The message.
+    /// What failed, on what, and why.
     pub message: String,
+    /// What to do next, where that is known.
+    pub advice: Option<String>,
     /// How long the provider asks to be left alone, if it does.
     pub retry_after: Option<Duration>,
 }
@@ -91,14 +92,29 @@ impl FetchError {
         Self {
             kind,
             message: message.into(),
+            advice: None,
             retry_after: None,
+        }
+    }
+
+    /// With what to do next.
+    #[must_use]
+    pub fn advise(self, advice: impl Into<String>) -> Self {
+        Self {
+            advice: Some(advice.into()),
+            ..self
         }
     }
 }
 
+/// In one sentence, as a log has it.
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.message)?;
+        match &self.advice {
+            Some(advice) => write!(f, "; {advice}"),
+            None => Ok(()),
+        }
     }
 }
 

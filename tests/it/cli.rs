@@ -90,7 +90,11 @@ fn pages_for_man() {
     }
     let nowhere = run(&["man", "--directory", "no/such"], &[]);
     assert_eq!(nowhere.code, Some(69));
-    insta::assert_snapshot!(nowhere.stderr, @"gatepass: the pages cannot be written into no/such: No such file or directory (os error 2); make the directory, or name another");
+    insta::assert_snapshot!(nowhere.stderr, @r"
+    gatepass: no/such cannot be written
+        why       No such file or directory (os error 2)
+        next      make the directory, or name another place
+    ");
 }
 
 #[test]
@@ -134,7 +138,11 @@ fn an_address_that_is_taken_exits_with_69() {
         &[],
     );
     assert_eq!(finished.code, Some(69));
-    insta::assert_snapshot!(finished.stderr.replace(&address, "ADDRESS"), @"gatepass: the proxy listener cannot use ADDRESS: Address already in use (os error 98); another process listens there: stop it, or choose another address with --listen");
+    insta::assert_snapshot!(finished.stderr.replace(&address, "ADDRESS"), @r"
+    gatepass: the proxy listener cannot use ADDRESS
+        why       Address already in use (os error 98)
+        next      stop the process that listens there, or choose another address with --listen
+    ");
 }
 
 #[test]

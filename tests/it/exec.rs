@@ -105,14 +105,17 @@ async fn what_cannot_be_run_is_told() {
     let config = simple_config(&provider, &upstream);
     let finished = exec(&config, &["--", "./no-such-command"], &[]).await;
     assert_eq!(finished.code, Some(69));
-    insta::assert_snapshot!(finished.stderr, @r#"gatepass: the command "./no-such-command" cannot be started: No such file or directory (os error 2); see that it is there, and may be run"#);
+    insta::assert_snapshot!(finished.stderr, @r#"
+    gatepass: the command "./no-such-command" cannot be started
+        why       No such file or directory (os error 2)
+        next      see that it is there, and may be run
+    "#);
     let down = AuthorizationServer::down();
     let config = simple_config(&down, &upstream);
     let finished = exec(&config, &["--timeout", "100ms", "--", "echo", "ran"], &[]).await;
     assert_eq!(finished.code, Some(69));
     assert_eq!(finished.stdout, "");
-    let wanted = "the command is not started, because gatepass was not ready within 100ms: \
-                  credential \"envase\" has no token yet";
+    let wanted = "gatepass was not ready within 100ms: credential \"envase\" has no token yet";
     assert!(finished.stderr.contains(wanted), "{}", finished.stderr);
     for wrong in ["A=b", "A=b/"] {
         let finished = exec(&config, &["--variable", wrong, "--", "echo"], &[]).await;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::gatepass::project;
 
-const FLOORS: [(&str, u8); 19] = [
+const FLOORS: [(&str, u8); 20] = [
     ("main", 6),
     ("cli", 6),
     ("app", 5),
@@ -26,6 +26,7 @@ const FLOORS: [(&str, u8); 19] = [
     ("telemetry", 1),
     ("systemd", 0),
     ("watch", 0),
+    ("wording", 0),
     ("runtime", 0),
 ];
 

@@ -95,5 +95,9 @@ fn nobody_there_is_said_as_such() {
     drop(free);
     let finished = run(&["status", "--admin-listen", &address], &[]);
     assert_eq!(finished.code, Some(69));
-    insta::assert_snapshot!(finished.stderr.replace(&address, "ADDRESS"), @"gatepass: the gatepass at ADDRESS tells no status: it cannot be asked: Connection refused (os error 111); see that it runs, and that it listens there");
+    insta::assert_snapshot!(finished.stderr.replace(&address, "ADDRESS"), @r"
+    gatepass: the gatepass at ADDRESS tells no status
+        why       it cannot be asked: Connection refused (os error 111)
+        next      see that it runs, and that it listens there
+    ");
 }

@@ -8,6 +8,7 @@ use super::report::{Step, Walk};
 use crate::oauth::ProviderSettings;
 use crate::oauth::jwt_claims::claims;
 use crate::token::clock;
+use crate::wording::harmless;
 
 /// `None` if the upstream cannot be expected to take the token.
 pub(super) fn judge(
@@ -120,7 +121,7 @@ fn scopes(claims: &Map<String, Value>) -> Option<Vec<String>> {
 
 /// The words of a text, or the texts of a list.
 fn words(claims: &Map<String, Value>, name: &str) -> Option<Vec<String>> {
-    let clean = |text: &str| text.chars().filter(|c| !c.is_control()).take(200).collect();
+    let clean = |text: &str| harmless(&text.chars().take(200).collect::<String>());
     match claims.get(name)? {
         Value::String(text) => Some(
             text.split_whitespace()

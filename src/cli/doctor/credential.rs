@@ -100,7 +100,7 @@ async fn discovered(walk: &mut Walk, inquiry: &Inquiry) -> Option<Option<Url>> {
         let Some(found) = inquiry.discover().await else {
             return Ok((None, String::new()));
         };
-        let endpoint = found.map_err(|error| error.message)?;
+        let endpoint = found.map_err(|error| error.to_string())?;
         let said = format!("the token endpoint is {}", bare(&endpoint));
         Ok((Some(endpoint), said))
     };
@@ -111,7 +111,7 @@ async fn discovered(walk: &mut Walk, inquiry: &Inquiry) -> Option<Option<Url>> {
 }
 
 async fn ask(inquiry: &Inquiry) -> Result<(FetchedToken, String), String> {
-    let token = inquiry.token().await.map_err(|error| error.message)?;
+    let token = inquiry.token().await.map_err(|error| error.to_string())?;
     let seconds = Duration::from_secs(token.lifetime.as_secs());
     let said = format!(
         "one was got; it lives {}",

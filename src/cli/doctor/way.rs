@@ -17,6 +17,7 @@ use url::Url;
 use super::report::{Step, Walk};
 use crate::tls::{self, Shown};
 use crate::token::clock;
+use crate::wording::harmless;
 
 /// A server, and which key of the configuration names it.
 pub(super) struct Server<'a> {
@@ -213,8 +214,8 @@ fn lines(chain: &[Shown]) -> String {
         };
         format!(
             "\n\"{}\" by \"{}\", from {} to {}{remark}",
-            shown.subject,
-            shown.issuer,
+            harmless(&shown.subject),
+            harmless(&shown.issuer),
             written(shown.not_before),
             written(shown.not_after),
         )

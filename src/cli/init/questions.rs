@@ -67,11 +67,7 @@ impl Questions {
         let read = io::stdin().lock().read_line(&mut answer)?;
         if read == 0 {
             say("\n");
-            return Err(Failure::Usage(
-                "the questions were not answered to the end, and nothing is written: answer them, or \
-                 say it by flags (gatepass init --help)"
-                    .into(),
-            ));
+            return Err(Failure::Unanswered);
         }
         let answer = answer.trim().to_owned();
         Ok(Some(answer).filter(|answer| !answer.is_empty()))
@@ -113,11 +109,7 @@ impl Questions {
         let mut options = OpenOptions::new();
         let opened = options.write(true).create_new(true).mode(0o600).open(file);
         let written = opened.and_then(|mut open| open.write_all(secret.expose_secret().as_bytes()));
-        written.map_err(|error| {
-            Failure::Unavailable(format!(
-                "{file} cannot be written: {error}; write the secret there yourself, and run this again"
-            ))
-        })
+        written.map_err(|error| Failure::SecretUnwritten(file.to_owned(), error))
     }
 }
 

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use url::{Host, Url};
 
 use crate::oauth::{Authorization, Returned};
+use crate::token::source::{FailureKind, FetchError};
 
 /// The listener.
 pub(super) struct Callback {
@@ -31,7 +32,7 @@ pub(super) struct Callback {
 }
 
 type Fields = Vec<(String, String)>;
-type Verdict = Result<Fields, String>;
+type Verdict = Result<Fields, FetchError>;
 
 impl Callback {
     /// Listens where the redirect URI says; on any port if it names none.
@@ -56,7 +57,10 @@ impl Callback {
     /// Waits for the answer that belongs to this login. Whoever comes with another is sent away.
     pub(super) async fn answer(&self, authorization: &Authorization) -> Verdict {
         let taken = self.listener.try_clone().and_then(TcpListener::from_std);
-        let listener = taken.map_err(|error| error.to_string())?;
+        let listener = taken.map_err(|error| {
+            let why = format!("the browser cannot be waited for: {error}");
+            FetchError::new(FailureKind::Misconfigured, why)
+        })?;
         let (sender, mut calls) = mpsc::channel(1);
         let path: Rc<str> = self.address.path().into();
         let mut connections = JoinSet::new();

@@ -1,7 +1,6 @@
 //! The request that a browser carries to the provider, and what it comes back with.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::rand;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use form_urlencoded::Serializer;
@@ -9,7 +8,10 @@ use http::StatusCode;
 use secrecy::SecretString;
 use url::Url;
 
+use super::super::confidential::Confidential;
+use super::super::token_response::clean;
 use super::super::transport::{Answer, bare};
+use super::super::unguessable::unguessable;
 use super::{Flow, Login};
 use crate::token::source::{FailureKind, FetchError};
 
@@ -33,7 +35,7 @@ pub enum Returned {
     /// It does not belong to this login.
     Foreign,
     /// The provider, or the person, said no; or another provider has answered.
-    Refused(String),
+    Refused(FetchError),
     /// The answer.
     Answer(Vec<(String, String)>),
 }
@@ -51,9 +53,12 @@ impl Login {
         let mut url = known.or_else(by_metadata).ok_or_else(|| {
             FetchError::new(
                 FailureKind::Misconfigured,
-                "the provider does not say where people log in; set authorization_endpoint",
+                "the provider does not say where people log in",
             )
+            .advise("set authorization_endpoint")
         })?;
+        // RFC 7636 §4.1: a verifier has 43 characters at least.
+        let random = unguessable::<32>;
         let (state, nonce, verifier) = (random()?, random()?, random()?);
         let redirect_uri = redirect_uri.to_string();
         let provider = self.provider();
@@ -112,35 +117,28 @@ impl Authorization {
         if value("state") != Some(self.state.as_str()) {
             return Returned::Foreign;
         }
-        let refused = |why: String| Returned::Refused(why);
+        let refused = |why: String, advice| {
+            Returned::Refused(FetchError::new(FailureKind::Refused, why).advise(advice))
+        };
+        let suspicious = |why| refused(why, "log in again, and do not if it stays so");
         if let Some(issuer) = &self.issuer {
             match value("iss") {
                 Some(iss) if iss != issuer => {
-                    return refused(format!(
-                        "another provider than {issuer} has answered; log in again, and do not if it \
-                         stays so"
-                    ));
+                    return suspicious(format!("another provider than {issuer} has answered"));
                 }
                 // RFC 9207 §2: an id token that comes with it says so as well, and is checked.
                 None if self.names_issuer && value("id_token").is_none() => {
-                    return refused(format!("the answer does not say that it is from {issuer}"));
+                    return suspicious(format!("the answer does not say that it is from {issuer}"));
                 }
                 _ => {}
             }
         }
         if let Some(error) = value("error") {
-            let clean = |text: &str| {
-                let text = text.chars().filter(|c| !c.is_control());
-                text.take(LONGEST_QUOTE).collect::<String>()
-            };
-            let description = value("error_description").map(clean);
+            let plain = |text: &str| clean(text, &Confidential::default());
+            let description = value("error_description").map(plain);
             let said = description.map_or_else(String::new, |said| format!(" (\"{said}\")"));
-            return refused(format!(
-                "{} says {}{said}; {}",
-                bare(&self.url),
-                clean(error),
-                advice(error)
-            ));
+            let why = format!("{} says {}{said}", bare(&self.url), plain(error));
+            return refused(why, advice(error));
         }
         Returned::Answer(fields)
     }
@@ -149,7 +147,7 @@ impl Authorization {
 /// RFC 6749 §4.1.2.1, OpenID Connect Core 1.0 §3.1.2.6.
 fn advice(error: &str) -> &'static str {
     match error {
-        "access_denied" => "consent was denied, or the person may not do this; log in again if not",
+        "access_denied" => "log in again, unless consent was denied on purpose",
         "invalid_scope" => "check scope against what the client may have",
         "unauthorized_client" | "unsupported_response_type" => {
             "have the provider allow this grant_type for this client"
@@ -171,18 +169,6 @@ pub(super) fn in_a_form(fields: &[(String, String)]) -> Answer {
     }
 }
 
-/// RFC 7636 §4.1: 43 characters that nobody can guess.
-fn random() -> Result<String, FetchError> {
-    let mut bytes = [0; 32];
-    rand::fill(&mut bytes).map_err(|_| {
-        FetchError::new(
-            FailureKind::Misconfigured,
-            "the system has no random numbers",
-        )
-    })?;
-    Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
-}
-
 /// RFC 7636 §4.2.
 fn challenge(verifier: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()))
@@ -194,8 +180,6 @@ impl std::fmt::Debug for Authorization {
         write!(f, "Authorization({})", bare(&self.url))
     }
 }
-
-const LONGEST_QUOTE: usize = 200;
 
 #[cfg(test)]
 mod tests {

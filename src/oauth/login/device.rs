@@ -51,9 +51,9 @@ impl Login {
         known.ok_or_else(|| {
             FetchError::new(
                 FailureKind::Misconfigured,
-                "the provider does not say where logins on other devices begin; set \
-                 device_authorization_endpoint, or log in with a browser",
+                "the provider does not say where logins on other devices begin",
             )
+            .advise("set device_authorization_endpoint, or log in with a browser")
         })
     }
 
@@ -80,10 +80,9 @@ impl Login {
         let Ok(read) = read else {
             // What it says instead is read as a refusal.
             let refused = self.read(&answer, &request.confidential).map(drop);
-            let nonsense = FetchError::new(
-                FailureKind::Malformed,
-                "answered without a device_code; check device_authorization_endpoint",
-            );
+            let nonsense =
+                FetchError::new(FailureKind::Malformed, "answered without a device_code")
+                    .advise("check device_authorization_endpoint");
             return Err(refused.err().unwrap_or_else(|| peer.named(nonsense)));
         };
         let plain = |text: &str| clean(text, &Confidential::default());
@@ -134,10 +133,9 @@ impl Login {
                 Some("slow_down") => interval += SLOWER,
                 Some("expired_token") => return Err(too_late()),
                 Some("access_denied") => {
-                    return Err(FetchError::new(
-                        FailureKind::Refused,
-                        "consent was denied, or the person may not do this; log in again if not",
-                    ));
+                    let why = "consent was denied, or the person may not do this";
+                    return Err(FetchError::new(FailureKind::Refused, why)
+                        .advise("log in again, unless consent was denied on purpose"));
                 }
                 _ => {
                     let received = self.read(&answer, &confidential)?;
@@ -151,8 +149,9 @@ impl Login {
 fn too_late() -> FetchError {
     FetchError::new(
         FailureKind::Refused,
-        "the code has run out before somebody has logged in with it; begin again",
+        "the code has run out before somebody has logged in with it",
     )
+    .advise("begin again")
 }
 
 const SLOWER: Duration = Duration::from_secs(5);

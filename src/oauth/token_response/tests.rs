@@ -45,7 +45,7 @@ fn read_ok(body: impl AsRef<[u8]>) -> (String, Duration) {
 
 fn error(status: u16, body: impl AsRef<[u8]>) -> (FailureKind, String) {
     let error = read_usual(&answer(status, body)).unwrap_err();
-    (error.kind, error.message)
+    (error.kind, error.to_string())
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn the_first_place_that_has_a_token_is_taken() {
     assert_eq!(find("\"d\"").unwrap(), "d");
     assert_eq!(find("e").unwrap(), "e");
     let nothing = find(r#"{"access_token":"c"}"#).unwrap_err().error;
-    insta::assert_snapshot!(nothing.message);
+    insta::assert_snapshot!(nothing);
 }
 
 #[test]

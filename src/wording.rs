@@ -1,0 +1,94 @@
+//! How operators are told things: errors in one form, and the words of others without what would
+//! steer a terminal.
+
+use std::fmt;
+
+/// An error as a command prints it: what failed and on what, why, and what to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// What failed, and on what.
+    pub what: String,
+    /// Why.
+    pub why: String,
+    /// What to do next.
+    pub next: String,
+}
+
+impl Trouble {
+    /// Puts the parts together.
+    pub fn new(what: impl Into<String>, why: impl fmt::Display, next: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            why: why.to_string(),
+            next: next.into(),
+        }
+    }
+
+    /// As a sentence, for a log.
+    pub fn in_one_line(&self) -> String {
+        let Self { what, why, next } = self;
+        format!("{what}: {why}; {next}")
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        labelled(f, "why", &self.why)?;
+        labelled(f, "next", &self.next)
+    }
+}
+
+/// A line below the one that says what failed; further lines of the text stand below its first.
+///
+/// # Errors
+///
+/// Those of the formatter.
+pub fn labelled(f: &mut fmt::Formatter<'_>, label: &str, text: &str) -> fmt::Result {
+    let text = text.trim_end().replace('\n', &format!("\n{:COLUMN$}", ""));
+    write!(f, "\n    {label:WIDTH$}{text}")
+}
+
+/// Text of others without what would steer a terminal or hide what stands beside it.
+pub fn harmless(text: &str) -> String {
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut harmless = String::new();
+    for c in text.chars() {
+        match steers(c) {
+            true => harmless.extend(c.escape_unicode()),
+            false => harmless.push(c),
+        }
+    }
+    harmless
+}
+
+/// Of the labels, and where the texts beside them begin.
+const WIDTH: usize = 10;
+const COLUMN: usize = 4 + WIDTH;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_is_spelt_out() {
+        let text = "a\u{1b}[31mé\u{202e}\u{9b}";
+        assert_eq!(harmless(text), "a\\u{1b}[31mé\\u{202e}\\u{9b}");
+    }
+
+    #[test]
+    fn an_error_has_one_form() {
+        let trouble = Trouble::new("no tea for \"guest\"", "no water\nno leaves", "wait");
+        insta::assert_snapshot!(trouble, @r#"
+        no tea for "guest"
+            why       no water
+                      no leaves
+            next      wait
+        "#);
+        let line = trouble.in_one_line();
+        assert_eq!(line, "no tea for \"guest\": no water\nno leaves; wait");
+    }
+}
