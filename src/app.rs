@@ -6,15 +6,17 @@ mod reload;
 mod stopping;
 
 use std::fmt;
+use std::future::pending;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{IntCounterVec, Opts, Registry};
 use tokio::sync::{Notify, RwLock};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use crate::config::{Layers, Listen, Settings};
@@ -27,6 +29,7 @@ use crate::runtime::{self, Workers, supervise};
 use crate::server::{self, Activated, Address, Intake, Listener, ServerTls, UnixAccess};
 use crate::signal::Signals;
 use crate::store::{Standings, Stores, StoresMetrics};
+use crate::telemetry::{Events, Log};
 use crate::token::metrics::TokenMetrics;
 use crate::token::{Credentials, TokenReader, TokenState, heartbeat};
 use crate::{admin, systemd};
@@ -44,6 +47,9 @@ pub struct Bound {
     data_plane: proxy::Shared,
     connections: server::Settings,
     quit: bool,
+    show_subject: bool,
+    events: Events,
+    event_streams: usize,
     /// Told when somebody orders the end.
     order: Arc<Notify>,
     registry: Registry,
@@ -58,18 +64,14 @@ pub struct Bound {
 }
 
 /// Puts everything together and binds the addresses. `layers` are what `settings` were read from, for
-/// reloads; `dropped_log_lines` is shown with the other metrics.
+/// reloads; what `log` says of itself is shown to operators.
 ///
 /// # Errors
 ///
 /// An address cannot be had, or something inside does not fit together.
-pub fn build(
-    settings: Settings,
-    layers: Layers,
-    dropped_log_lines: IntCounter,
-) -> Result<Bound, BuildError> {
+pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, BuildError> {
     let registry = Registry::new();
-    admin::register_process_metrics(&registry, dropped_log_lines)?;
+    admin::register_process_metrics(&registry, log.dropped_lines())?;
     let restarts = IntCounterVec::new(
         Opts::new(
             "gatepass_background_task_restarts_total",
@@ -105,7 +107,9 @@ pub fn build(
     }
     let connections = within_descriptors(settings.proxy.connections);
     let workers = settings.proxy.workers;
-    let (quit, at_work) = (settings.quit, Rc::clone(&parts.at_work));
+    let (quit, show_subject) = (settings.quit, settings.show_subject);
+    let event_streams = settings.event_streams;
+    let at_work = Rc::clone(&parts.at_work);
     let standings = parts.stores.standings();
     let unmatched = parts.proxy_metrics.for_unmatched();
     let limit = RequestLimit::new(settings.proxy.max_requests);
@@ -136,6 +140,9 @@ pub fn build(
         },
         connections,
         quit,
+        show_subject,
+        events: log.events(),
+        event_streams,
         order: Arc::default(),
         registry,
         restarts,
@@ -288,7 +295,7 @@ impl Bound {
         });
         let order = self.order;
         // The admin listener outlives the data plane's drain, so that the drain can be watched.
-        let (_admin_drain, admin_watch) = drain::channel();
+        let (admin_drain, admin_watch) = drain::channel();
         let trends = Rc::new(admin::Trends::default());
         supervised("status", &self.restarts, {
             let (trends, registry) = (Rc::clone(&trends), self.registry.clone());
@@ -308,8 +315,14 @@ impl Bound {
             // Whoever reaches another address may look, but not act.
             commands: self.admin.is_local(),
             quit: self.quit.then(|| Arc::clone(&order)),
+            show_subject: self.show_subject,
+            subscribers: admin::Subscribers::new(
+                self.events,
+                self.event_streams,
+                admin_watch.clone(),
+            ),
         };
-        serve_admin(self.admin_listener, admin, admin_watch, &self.restarts);
+        let admin_ended = serve_admin(self.admin_listener, admin, admin_watch, &self.restarts);
         let (drain, watch) = drain::channel();
         let mut workers = Workers::default();
         for intake in self.intakes {
@@ -347,7 +360,11 @@ impl Bound {
             at_work: self.at_work,
             times: reloader.times(),
         };
-        stopping.stop(cause, &mut signals).await
+        let ended = stopping.stop(cause, &mut signals).await;
+        // Those who follow the events are told that there are no more.
+        admin_drain.begin();
+        let _ = timeout(ADMIN_GRACE, admin_ended.notified()).await;
+        ended
     }
 }
 
@@ -356,14 +373,18 @@ fn serve_admin(
     admin: admin::Admin,
     drain: DrainWatch,
     restarts: &IntCounterVec,
-) {
+) -> Rc<Notify> {
     let service = admin::service(admin);
+    let ended = Rc::new(Notify::new());
+    let told = Rc::clone(&ended);
     let settings = server::Settings {
         max_connections: ADMIN_CONNECTIONS,
+        stalled: ADMIN_STALLED,
         ..server::Settings::default()
     };
     supervised("admin listener", restarts, move || {
         let (service, drain) = (service.clone(), drain.clone());
+        let ended = Rc::clone(&told);
         // The address stays bound whatever becomes of the task.
         let listener = listener.try_clone();
         async move {
@@ -371,11 +392,15 @@ fn serve_admin(
                 Ok(listener) => {
                     let intake = server::alone(listener, settings.max_connections);
                     server::serve(intake, service, server::refuse_briefly(), settings, drain).await;
+                    // That was all: it is not to be started again.
+                    ended.notify_one();
+                    pending::<()>().await;
                 }
                 Err(error) => error!(%error, "the admin listener cannot be used"),
             }
         }
     });
+    ended
 }
 
 /// Runs a task of the control plane for ever; see [`supervise`].
@@ -415,3 +440,9 @@ const RESERVED_DESCRIPTORS: usize = 200;
 
 /// Probes and scrapes; more at once is a mistake or an attack.
 const ADMIN_CONNECTIONS: usize = 100;
+
+/// For one who follows the events and takes nothing more.
+const ADMIN_STALLED: Duration = Duration::from_secs(30);
+
+/// For its last answers to end, once all else has.
+const ADMIN_GRACE: Duration = Duration::from_millis(500);

@@ -55,6 +55,10 @@ pub struct Settings {
     pub routes: Vec<proxy::Settings>,
     /// Whether `POST /quit` is obeyed there.
     pub quit: bool,
+    /// Whether the status shows there whom a token is about.
+    pub show_subject: bool,
+    /// How many may listen there to what happens, at once.
+    pub event_streams: usize,
     /// How long gatepass serves on after it is told to stop, before it takes no more.
     pub delay: Duration,
     /// How long requests in flight may take to finish once gatepass is told to stop.

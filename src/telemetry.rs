@@ -1,5 +1,6 @@
 //! Logs: what is written, and in which form. Metrics live with the rooms that they measure.
 
+mod events;
 mod lines;
 
 use std::env;
@@ -14,6 +15,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
+pub use events::{Event, Events};
 use lines::Lines;
 
 /// The target of the lines of the access log.
@@ -50,18 +52,26 @@ impl Default for Settings {
 
 /// The running log. When it is dropped, what has been logged is written, if that does not take long.
 #[derive(Debug)]
-pub struct Log(Lines);
+pub struct Log {
+    lines: Lines,
+    events: Events,
+}
 
 impl Log {
     /// Counts the lines that nobody could be made to take.
     pub fn dropped_lines(&self) -> IntCounter {
-        self.0.dropped()
+        self.lines.dropped()
+    }
+
+    /// What was logged last, whatever level is written.
+    pub fn events(&self) -> Events {
+        self.events.clone()
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.0.flush();
+        self.lines.flush();
     }
 }
 
@@ -93,12 +103,14 @@ pub fn start(settings: Settings) -> io::Result<Log> {
             .with_writer(out.clone())
             .boxed()
     };
+    let events = Events::default();
     tracing_subscriber::registry()
+        .with(events.layer())
         .with(lines.with_filter(filter(settings.level)))
         .try_init()
         .map_err(io::Error::other)?;
     log_panics();
-    Ok(Log(out))
+    Ok(Log { lines: out, events })
 }
 
 /// Whether what is written there may have colours: it is a terminal, and its user has not refused them

@@ -8,6 +8,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
+use super::claims::{Claims, Form};
+use super::event::EventStatus;
 use super::plots;
 use super::status::{CredentialStatus, RouteStatus, State, Status, TokenHealth};
 
@@ -80,6 +82,7 @@ pub(super) fn page(status: &Status, commands: bool) -> String {
         row(&mut page, route);
     }
     page.push_str("</tbody></table></div></section>\n");
+    events(&mut page, &status.events);
     page.push_str(
         "<footer class=\"quiet\"><p>Also here: <a href=\"/metrics\">/metrics</a>, \
          <a href=\"/readyz\">/readyz</a>, <a href=\"/startupz\">/startupz</a>, \
@@ -115,6 +118,9 @@ fn card(page: &mut String, credential: &CredentialStatus, commands: bool) {
     if let Some(seconds) = credential.next_attempt_in_seconds {
         entry(page, "next attempt in", Span(seconds));
     }
+    if let Some(token) = &credential.token {
+        claims(page, token);
+    }
     entry(page, "tokens so far", credential.generation);
     for (outcome, count) in &credential.attempts {
         entry(page, Text(outcome), count);
@@ -145,6 +151,23 @@ fn card(page: &mut String, credential: &CredentialStatus, commands: bool) {
     page.push_str("</article>\n");
 }
 
+fn claims(page: &mut String, token: &Claims) {
+    if token.form == Form::Opaque {
+        return entry(page, "form", "opaque: only its provider can read it");
+    }
+    if let Some(issuer) = &token.issuer {
+        entry(page, "issued by", Text(issuer));
+    }
+    for (term, words) in [("for", &token.audience), ("scopes", &token.scopes)] {
+        if !words.is_empty() {
+            entry(page, term, Text(&words.join(" ")));
+        }
+    }
+    if let Some(subject) = &token.subject {
+        entry(page, "about", Text(subject));
+    }
+}
+
 fn row(page: &mut String, status: &RouteStatus) {
     let route = &status.route;
     let _ = write!(
@@ -167,6 +190,43 @@ fn row(page: &mut String, status: &RouteStatus) {
     }
     plots::trend(page, &status.trend);
     page.push_str("</td></tr>\n");
+}
+
+/// The last one first.
+fn events(page: &mut String, events: &[EventStatus]) {
+    if events.is_empty() {
+        return;
+    }
+    page.push_str("<section><h2>Recent events</h2>\n<ol class=\"events\">\n");
+    for event in events {
+        let (class, sign) = match event.level.as_str() {
+            "error" => ("bad", "✗ error"),
+            "warn" => ("doubtful", "▲ warning"),
+            _ => ("quiet", "·"),
+        };
+        let _ = write!(
+            page,
+            "<li><time datetime=\"{}\">{} ago</time> <span class=\"state {class}\">{sign}</span> ",
+            event.time,
+            Span(event.seconds_ago)
+        );
+        if let Some((kind, name)) = event.subject() {
+            let _ = write!(page, "{kind} <strong>{}</strong>: ", Text(name));
+        }
+        page.push_str(&Text(&event.message).to_string());
+        if event.times > 1 {
+            let _ = write!(page, " <strong>({} times in a row)</strong>", event.times);
+        }
+        for (name, value) in event.details() {
+            let _ = write!(
+                page,
+                " <span class=\"quiet\">{name} {}</span>",
+                Text(&value)
+            );
+        }
+        page.push_str("</li>\n");
+    }
+    page.push_str("</ol></section>\n");
 }
 
 fn counts<'a>(page: &mut String, counts: impl Iterator<Item = (&'a String, &'a u64)>) {

@@ -5,15 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use prometheus::Registry;
 use prometheus::proto::{Metric, MetricFamily};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::Admin;
+use super::claims::{self, Claims};
+use super::event::EventStatus;
 use super::trend::{Trend, Trends};
 use crate::proxy::RouteDescription;
-use crate::readiness::{Finding, Readiness};
-use crate::store::{Standing, Standings};
+use crate::readiness::Finding;
+use crate::store::Standing;
 use crate::token::{Attempt, TokenReader, TokenState};
 
 /// All of it.
@@ -26,6 +28,8 @@ pub(super) struct Status {
     pub(super) findings: Vec<Finding>,
     pub(super) credentials: Vec<CredentialStatus>,
     pub(super) routes: Vec<RouteStatus>,
+    /// What has happened lately, the last one first.
+    pub(super) events: Vec<EventStatus>,
 }
 
 /// What the probes say.
@@ -47,6 +51,8 @@ pub(super) struct CredentialStatus {
     pub(super) lives_seconds: Option<u64>,
     /// Until the token at hand is no longer sent.
     pub(super) ends_in_seconds: Option<u64>,
+    /// What it says of itself.
+    pub(super) token: Option<Claims>,
     /// Until the next attempt to get one.
     pub(super) next_attempt_in_seconds: Option<u64>,
     /// Why the last attempt failed, if it did, and what to do.
@@ -106,43 +112,44 @@ pub(super) struct RouteStatus {
 }
 
 /// Looks at everything there is.
-pub(super) fn look(
-    registry: &Registry,
-    readiness: &Readiness,
-    credentials: &[TokenReader],
-    standings: &Standings,
-    trends: &Trends,
-    routes: Vec<RouteDescription>,
-    started: Instant,
-) -> Status {
+pub(super) fn look(admin: &Admin) -> Status {
     let now = Instant::now();
-    let families = registry.gather();
-    let mut findings = readiness.not_ready();
-    let state = match (readiness.starting().is_empty(), findings.is_empty()) {
+    let families = admin.registry.gather();
+    let mut findings = admin.readiness.not_ready();
+    let state = match (admin.readiness.starting().is_empty(), findings.is_empty()) {
         (false, _) => State::Starting,
         (true, true) => State::Ready,
         (true, false) => State::NotReady,
     };
-    findings.extend(readiness.remarks());
+    findings.extend(admin.readiness.remarks());
+    let credentials = admin.credentials.all();
+    let routes = admin.published.load().table.descriptions();
     Status {
         version: env!("CARGO_PKG_VERSION"),
-        uptime_seconds: (now - started).as_secs(),
+        uptime_seconds: (now - admin.started).as_secs(),
         state,
         findings,
         credentials: credentials
             .iter()
-            .map(|reader| credential(reader, standings, &families, now))
+            .map(|reader| credential(reader, admin, &families, now))
             .collect(),
         routes: routes
             .into_iter()
-            .map(|description| route(description, trends, &families))
+            .map(|description| route(description, &admin.trends, &families))
+            .collect(),
+        events: admin
+            .subscribers
+            .events()
+            .all()
+            .iter()
+            .map(|event| EventStatus::of(event))
             .collect(),
     }
 }
 
 fn credential(
     reader: &TokenReader,
-    standings: &Standings,
+    admin: &Admin,
     families: &[MetricFamily],
     now: Instant,
 ) -> CredentialStatus {
@@ -167,6 +174,7 @@ fn credential(
         generation: state.generation(),
         lives_seconds: token.map(|token| token.sent_for().as_secs()),
         ends_in_seconds: token.map(|token| until(token.retire_at())),
+        token: token.map(|token| claims::of(token.header(), admin.show_subject)),
         next_attempt_in_seconds: match setback {
             Some(setback) => Some(until(setback.next_attempt)),
             None => token.map(|token| until(token.refresh_at())),
@@ -179,7 +187,7 @@ fn credential(
             .collect(),
         attempts: counts(families, "gatepass_token_refreshes_total", of, "outcome"),
         origins: counts(families, "gatepass_token_origins_total", of, "origin"),
-        sharing: standings.of(name),
+        sharing: admin.standings.of(name),
         holds_lease: gauge("gatepass_store_lease_held") == Some(1.0),
         requests_left: gauge("gatepass_token_requests_left")
             .filter(|left| *left >= 0.0)

@@ -39,7 +39,7 @@ pub(super) fn demo(listeners: Listeners) -> Result<u8, Failure> {
         ..Layers::default()
     };
     let settings = config::load(&layers)?;
-    serve(settings, layers, log.dropped_lines(), |bound| {
+    serve(settings, layers, &log, |bound| {
         let narration = Rc::new(Narration::begin(
             bound.proxy_addresses(),
             bound.admin_address(),

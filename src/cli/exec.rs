@@ -64,7 +64,7 @@ pub(super) fn exec(arguments: ExecArguments) -> Result<u8, Failure> {
     };
     runtime::control(async {
         let to_pass_on = passed_on()?;
-        let bound = app::build(settings, layers, log.dropped_lines())?;
+        let bound = app::build(settings, layers, &log)?;
         let mut command = Command::new(program);
         command.args(rest);
         for (name, value) in variables(&arguments.variable, &bound)? {

@@ -1,6 +1,5 @@
 //! `gatepass run`
 
-use prometheus::IntCounter;
 use tracing::{error, warn};
 
 use super::terminal::print_out;
@@ -8,6 +7,7 @@ use super::{DONE, Failure, OUR_FAULT, RunArguments, one_route};
 use crate::app::{self, Ended};
 use crate::config::{self, Layers, Settings};
 use crate::signal::Signals;
+use crate::telemetry::Log;
 use crate::{runtime, telemetry};
 
 pub(super) fn run(arguments: RunArguments) -> Result<u8, Failure> {
@@ -21,19 +21,19 @@ pub(super) fn run(arguments: RunArguments) -> Result<u8, Failure> {
     for warning in &settings.warnings {
         warn!("{warning}");
     }
-    serve(settings, layers, log.dropped_lines(), |_| Ok(()))
+    serve(settings, layers, &log, |_| Ok(()))
 }
 
 /// Builds, tells `before` what was built, and runs to the end.
 pub(super) fn serve(
     settings: Settings,
     layers: Layers,
-    dropped_log_lines: IntCounter,
+    log: &Log,
     before: impl FnOnce(&app::Bound) -> Result<(), Failure>,
 ) -> Result<u8, Failure> {
     runtime::control(async {
         let signals = Signals::catch()?;
-        let bound = app::build(settings, layers, dropped_log_lines)?;
+        let bound = app::build(settings, layers, log)?;
         before(&bound)?;
         Ok(match bound.run(signals).await {
             Ok(Ended::Drained) => DONE,

@@ -114,6 +114,11 @@ tables! {
         quit: Option<Flag> = "`false`",
             "`true`: `POST /quit` stops gatepass, for Jobs whose application is done; where \
             `admin.listen` is a loopback address, and never from a web page";
+        event_streams: Option<Number> = "`10`",
+            "listeners of `/api/events` at once, 50 at most; each open status page is one, and one \
+            that finds no room looks every two seconds instead";
+        show_subject: Option<Flag> = "`false`",
+            "`true`: the status shows whom a token is about (`sub`) as well, which may be a person";
     }
 
     Store {

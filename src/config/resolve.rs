@@ -21,7 +21,7 @@ use rustls::ClientConfig;
 
 use super::decode::{Path, Report};
 use super::problem::near_miss;
-use super::scalar::{Count, Size, Workers, value_or};
+use super::scalar::{Count, Number, Size, Workers, value_or};
 use super::{Proxy, Settings, raw};
 use crate::proxy::Admission;
 use crate::tls::{self, Identity, TlsError, Trust};
@@ -36,6 +36,8 @@ pub(super) use words::words;
 pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings> {
     let mut roots = TrustedRoots::default();
     let quit = value_or(raw.admin.quit, false);
+    let event_streams = event_streams(raw.admin.event_streams, report);
+    let show_subject = value_or(raw.admin.show_subject, false);
     let admin = listener::admin_address(raw.admin, report);
     let proxy = proxy_settings(raw.proxy, admin.as_ref(), report);
     if let (Some(proxy), Some(admin)) = (&proxy, &admin) {
@@ -76,6 +78,8 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
         admin: admin?,
         stores: stores?,
         quit,
+        show_subject,
+        event_streams,
         delay: value_or(raw.shutdown.delay, Duration::ZERO),
         credentials: credentials?,
         unused: unused?,
@@ -179,6 +183,19 @@ fn streams(written: Option<Count>, limits: &Path, report: &mut Report) -> u32 {
     };
     let streams = at_most(MOST_STREAMS, wanted, &limits.key("streams"), report);
     u32::try_from(streams).unwrap_or(default)
+}
+
+fn event_streams(written: Option<Number>, report: &mut Report) -> usize {
+    let Some(Number(wanted)) = written else {
+        return DEFAULT_EVENT_STREAMS;
+    };
+    let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+    at_most(
+        MOST_EVENT_STREAMS,
+        wanted,
+        &Path::new(["admin", "event_streams"]),
+        report,
+    )
 }
 
 fn at_most(most: usize, wanted: usize, path: &Path, report: &mut Report) -> usize {
@@ -349,6 +366,11 @@ fn report_tls(error: &TlsError, path: &Path, report: &mut Report) {
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 
 const DEFAULT_REQUESTS: usize = 10_000;
+
+const DEFAULT_EVENT_STREAMS: usize = 10;
+
+/// Half of the admin listener's connections: probes come through.
+const MOST_EVENT_STREAMS: usize = 50;
 
 const MOST_WORKERS: usize = 64;
 const MOST_STREAMS: usize = 10_000;

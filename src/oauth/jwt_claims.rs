@@ -8,6 +8,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use crate::token::clock::until;
+use crate::wording::harmless;
 
 /// What this machine's clock is worth against a token's own words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,30 @@ pub fn header(token: &str) -> Option<Map<String, Value>> {
     parts(token).and_then(|[header, _]| decoded(header))
 }
 
+/// RFC 9068 §2.2.3 says `scope`, some providers `scp`.
+pub fn scopes(claims: &Map<String, Value>) -> Option<Vec<String>> {
+    words(claims, "scope").or_else(|| words(claims, "scp"))
+}
+
+/// The words of a text, or the texts of a list: so many, so long and so harmless that they can be
+/// shown.
+pub fn words(claims: &Map<String, Value>, name: &str) -> Option<Vec<String>> {
+    let clean = |text: &str| harmless(&text.chars().take(200).collect::<String>());
+    match claims.get(name)? {
+        Value::String(text) => Some(
+            text.split_whitespace()
+                .take(MOST_WORDS)
+                .map(clean)
+                .collect(),
+        ),
+        Value::Array(list) => {
+            let texts = list.iter().filter_map(Value::as_str);
+            Some(texts.take(MOST_WORDS).map(clean).collect())
+        }
+        _ => None,
+    }
+}
+
 fn parts(token: &str) -> Option<[&str; 2]> {
     let mut parts = token.split('.');
     let (header, payload, _signature) = (parts.next()?, parts.next()?, parts.next()?);
@@ -62,6 +87,9 @@ fn decoded(part: &str) -> Option<Map<String, Value>> {
     let json = BASE64_URL_SAFE_NO_PAD.decode(part).ok()?;
     serde_json::from_slice(&json).ok()
 }
+
+/// Who grants more has another way to be looked at.
+const MOST_WORDS: usize = 50;
 
 #[cfg(test)]
 mod tests {

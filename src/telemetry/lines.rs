@@ -108,6 +108,10 @@ impl Shared {
         loop {
             let line = self.next();
             let written = out.write_all(&line).and_then(|()| out.flush());
+            // Whoever waits for the end finds it counted.
+            if written.is_err() {
+                self.dropped.inc();
+            }
             {
                 let mut waiting = self.lock();
                 waiting.writing = false;
@@ -116,17 +120,13 @@ impl Shared {
                 }
             }
             let dropped = self.dropped.get();
-            match written {
-                // Nobody is there any more.
-                Err(_) => self.dropped.inc(),
-                Ok(()) if dropped > told => {
-                    warn!(
-                        lines = dropped - told,
-                        "log lines were dropped, because nobody read the log"
-                    );
-                    told = dropped;
-                }
-                Ok(()) => {}
+            // Otherwise nobody is there any more.
+            if written.is_ok() && dropped > told {
+                warn!(
+                    lines = dropped - told,
+                    "log lines were dropped, because nobody read the log"
+                );
+                told = dropped;
             }
         }
     }

@@ -96,6 +96,8 @@ struct Wishes {
 pub enum Wish {
     /// A new token, now.
     Refresh,
+    /// A new token, because an upstream refused this one.
+    Replace,
     /// To look again at what is due: more time has passed than timers have counted.
     LookAgain,
 }
@@ -201,8 +203,11 @@ impl Demand {
                 if std::mem::take(&mut wishes.look_again) {
                     return Wish::LookAgain;
                 }
-                let refused = wishes.refused == Some(generation);
-                if std::mem::take(&mut wishes.forced) || refused {
+                let forced = std::mem::take(&mut wishes.forced);
+                if wishes.refused == Some(generation) {
+                    return Wish::Replace;
+                }
+                if forced {
                     return Wish::Refresh;
                 }
             }

@@ -138,10 +138,20 @@ impl Refresher {
             () = self.changed() => Wish::Refresh,
         };
         match wish {
-            Wish::Refresh => sleep_until(earliest.min(attempt_at)).await,
             Wish::LookAgain => return None,
+            Wish::Replace => self.tell_of_refusal(),
+            Wish::Refresh => {}
         }
+        sleep_until(earliest.min(attempt_at)).await;
         Some(Occasion::Demanded)
+    }
+
+    fn tell_of_refusal(&self) {
+        warn!(
+            credential = self.writer.credential(),
+            generation = self.generation.get(),
+            "an upstream refuses the token before its end: another one is fetched"
+        );
     }
 
     /// Resolves when something has changed that a token is got with; a few times a minute at most,

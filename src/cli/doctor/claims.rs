@@ -6,9 +6,8 @@ use serde_json::{Map, Value};
 
 use super::report::{Step, Walk};
 use crate::oauth::ProviderSettings;
-use crate::oauth::jwt_claims::claims;
+use crate::oauth::jwt_claims::{claims, scopes, words};
 use crate::token::clock;
-use crate::wording::harmless;
 
 /// `None` if the upstream cannot be expected to take the token.
 pub(super) fn judge(
@@ -113,32 +112,6 @@ fn is_for_the_provider(scope: &str) -> bool {
         "openid" | "profile" | "email" | "address" | "phone" | "offline_access"
     ) || scope.ends_with("/.default")
 }
-
-/// RFC 9068 §2.2.3 says `scope`, some providers `scp`.
-fn scopes(claims: &Map<String, Value>) -> Option<Vec<String>> {
-    words(claims, "scope").or_else(|| words(claims, "scp"))
-}
-
-/// The words of a text, or the texts of a list.
-fn words(claims: &Map<String, Value>, name: &str) -> Option<Vec<String>> {
-    let clean = |text: &str| harmless(&text.chars().take(200).collect::<String>());
-    match claims.get(name)? {
-        Value::String(text) => Some(
-            text.split_whitespace()
-                .take(MOST_WORDS)
-                .map(clean)
-                .collect(),
-        ),
-        Value::Array(list) => {
-            let texts = list.iter().filter_map(Value::as_str);
-            Some(texts.take(MOST_WORDS).map(clean).collect())
-        }
-        _ => None,
-    }
-}
-
-/// Who grants more has another way to be looked at.
-const MOST_WORDS: usize = 50;
 
 /// Providers and upstreams allow for so much.
 const TOLERANCE: Duration = Duration::from_secs(60);
