@@ -18,6 +18,7 @@ mod provenance;
 mod rejection;
 mod replay;
 mod route;
+mod stopwatch;
 mod upgrade;
 mod upstream;
 

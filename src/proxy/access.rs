@@ -60,7 +60,6 @@ pub(super) struct Record {
     token: Cell<Option<(u64, Duration)>>,
     /// How often it was sent.
     attempts: Cell<u32>,
-    ready_at: Cell<Option<Instant>>,
     upstream: Cell<Option<Duration>>,
 }
 
@@ -91,7 +90,6 @@ impl Record {
             is_broken: Cell::default(),
             token: Cell::default(),
             attempts: Cell::default(),
-            ready_at: Cell::default(),
             upstream: Cell::default(),
         }
     }
@@ -102,8 +100,6 @@ impl Record {
 
     /// It is ready for its upstream at `now`, with this token.
     pub(super) fn authorized(&self, token: Option<&AccessToken>, now: Instant) {
-        let first = self.ready_at.get().or(Some(now));
-        self.ready_at.set(first);
         let token = token.map(|token| (token.generation(), token.age(now)));
         self.token.set(token);
     }
@@ -113,10 +109,9 @@ impl Record {
         self.attempts.update(|attempts| attempts.saturating_add(1));
     }
 
-    /// The head of an answer has come.
-    pub(super) fn head_arrived(&self) {
-        let ready_at = self.ready_at.get();
-        self.upstream.set(ready_at.map(|ready| ready.elapsed()));
+    /// What of its time its upstream had it, if it got there.
+    pub(super) fn upstream_took(&self, upstream: Option<Duration>) {
+        self.upstream.set(upstream);
     }
 
     pub(super) fn answered(&mut self, status: StatusCode) {

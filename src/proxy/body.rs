@@ -11,9 +11,11 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::HeaderName;
 use hyper::body::{Body, Frame, SizeHint};
+use prometheus::IntCounter;
 use tokio::time::Instant;
 
 use super::expectation::Expectation;
+use super::route::Route;
 use crate::server::CallerBody;
 pub use answer::AnswerBody;
 
@@ -47,6 +49,7 @@ pub(super) struct Progress {
     room: Cell<usize>,
     /// How many bytes may still come.
     left: Cell<Option<u64>>,
+    bytes: IntCounter,
 }
 
 /// What has become of a request's body.
@@ -78,7 +81,7 @@ impl OutgoingBody {
     pub(super) fn new(
         body: CallerBody,
         handling: Handling,
-        token_header: &HeaderName,
+        route: &Route,
     ) -> (Self, Option<Rc<Progress>>) {
         let Handling {
             keep,
@@ -89,10 +92,11 @@ impl OutgoingBody {
             Rc::new(Progress {
                 moved_at: Cell::new(Instant::now()),
                 state: Cell::new(Sending::UnderWay),
-                token_header: token_header.clone(),
+                token_header: route.settings.token_header.clone(),
                 kept: RefCell::new(fits(&body, keep).then(Kept::new)),
                 room: Cell::new(keep.saturating_add(COST_OF_A_PIECE)),
                 left: Cell::new(most),
+                bytes: route.metrics.request_bytes(),
             })
         });
         let body = Self::Streamed {
@@ -120,6 +124,11 @@ impl Progress {
             Sending::Done => self.kept.borrow().clone(),
             Sending::UnderWay | Sending::Broken | Sending::TooLarge => None,
         }
+    }
+
+    fn count(&self, frame: &Frame<Bytes>) {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        self.bytes.inc_by(length as u64);
     }
 
     fn keep(&self, frame: &Frame<Bytes>) {
@@ -196,6 +205,7 @@ impl Body for OutgoingBody {
                 _ => Sending::Done,
             });
             if let Some(Ok(frame)) = &frame {
+                progress.count(frame);
                 progress.keep(frame);
             }
         }

@@ -16,6 +16,7 @@ use super::metrics::Retry;
 use super::rejection::Rejection;
 use super::replay::{SentHead, is_refusal, whole_body};
 use super::route::{Protocol, Route};
+use super::stopwatch::{Stopwatch, Turn};
 use super::upgrade;
 use super::upstream::{Answer, Connection, SendError, Upstream, UpstreamError};
 use crate::server::CallerBody;
@@ -26,10 +27,10 @@ pub(super) async fn exchange(
     route: &Route,
     upstream: &Rc<Upstream>,
     mut request: Request<CallerBody>,
-    now: Instant,
+    arrived_at: Instant,
     record: Option<&Record>,
 ) -> Result<(Answer, Option<upgrade::Asked>), Rejection> {
-    let now = after_first_token(route, now).await;
+    let now = after_first_token(route, arrived_at).await;
     // RFC 9113 §8.6: there is no upgrade in HTTP/2, so where nothing else is spoken there is nothing
     // to agree to, and RFC 9110 §7.8 lets a server ignore what it was asked.
     let switch = match route.settings.origin.speaks_http2() {
@@ -57,7 +58,7 @@ pub(super) async fn exchange(
         most,
         expectation: expectation.clone(),
     };
-    let (body, progress) = OutgoingBody::new(body, handling, &route.settings.token_header);
+    let (body, progress) = OutgoingBody::new(body, handling, route);
     // Boxed, because every level that it is handed down would make room for it otherwise.
     let mut request = Box::new(Request::from_parts(head, body));
     if let Some(expectation) = &expectation {
@@ -71,8 +72,10 @@ pub(super) async fn exchange(
         head: repeatable.then(|| SentHead::of(&*request)),
         progress: progress.as_deref(),
         record,
+        stopwatch: Stopwatch::new(&route.metrics, progress.as_deref(), record, arrived_at),
     };
     let answer = journey.make(request, now).await?;
+    journey.stopwatch.stop();
     let switch = switch.filter(|_| answer.response.status() == StatusCode::SWITCHING_PROTOCOLS);
     Ok((answer, switch))
 }
@@ -119,6 +122,7 @@ struct Journey<'a> {
     head: Option<SentHead>,
     progress: Option<&'a Progress>,
     record: Option<&'a Record>,
+    stopwatch: Stopwatch<'a>,
 }
 
 /// A connection, the generation of the token that goes over it, and when both were there.
@@ -195,7 +199,7 @@ impl Journey<'_> {
                 Ok(Way {
                     connection,
                     generation,
-                    ready_at: now,
+                    ready_at: Instant::now(),
                 })
             }
             None => self.connect(headers, &mut self.retries()).await,
@@ -218,12 +222,12 @@ impl Journey<'_> {
             if let Some(record) = self.record {
                 record.sent();
             }
+            self.stopwatch.pass(Turn::Upstream, way.ready_at);
             let sent = way.connection.send(request, way.ready_at, self.progress);
-            let failed = match sent.await {
+            let outcome = sent.await;
+            self.stopwatch.pass(Turn::Gatepass, Instant::now());
+            let failed = match outcome {
                 Ok(mut answer) => {
-                    if let Some(record) = self.record {
-                        record.head_arrived();
-                    }
                     let response = &mut answer.response;
                     forward::prepare_response(response, self.asks_to_switch, self.route)?;
                     return Ok((answer, way.generation));
@@ -273,6 +277,7 @@ impl Journey<'_> {
     /// ended.
     async fn connect(&self, headers: &mut HeaderMap, retries: &mut u32) -> Result<Way, Rejection> {
         let metrics = &self.route.metrics;
+        self.stopwatch.pass(Turn::Upstream, Instant::now());
         let connection = loop {
             match Box::pin(self.upstream.connect(self.http2, metrics)).await {
                 Ok(connection) => break connection,
@@ -292,6 +297,7 @@ impl Journey<'_> {
             }
         };
         let ready_at = Instant::now();
+        self.stopwatch.pass(Turn::Gatepass, ready_at);
         let generation = authorize(self.route, headers, ready_at, self.record)?;
         Ok(Way {
             connection,

@@ -4,6 +4,7 @@
 mod upstream;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 use prometheus::{
@@ -23,6 +24,10 @@ use upstream::{UpstreamHandles, UpstreamMetrics};
 pub struct ProxyMetrics {
     requests: IntCounterVec,
     duration: HistogramVec,
+    own_duration: HistogramVec,
+    upstream_duration: HistogramVec,
+    request_bytes: IntCounterVec,
+    answer_bytes: IntCounterVec,
     in_flight: IntGaugeVec,
     rejections: IntCounterVec,
     broken: IntCounterVec,
@@ -52,6 +57,38 @@ impl ProxyMetrics {
                     "From the end of a request's head to the end of its answer's body.",
                 )
                 .buckets(REQUEST_SECONDS.to_vec()),
+                &["route"],
+            )?,
+            own_duration: HistogramVec::new(
+                HistogramOpts::new(
+                    "gatepass_request_own_duration_seconds",
+                    "What of a request's time gatepass had it, until the head of the answer was \
+                     there: finding the way, waiting for a token.",
+                )
+                .buckets(OWN_SECONDS.to_vec()),
+                &["route"],
+            )?,
+            upstream_duration: HistogramVec::new(
+                HistogramOpts::new(
+                    "gatepass_request_upstream_duration_seconds",
+                    "What of a request's time its upstream had it, until the head of the answer \
+                     was there: making a connection, answering.",
+                )
+                .buckets(REQUEST_SECONDS.to_vec()),
+                &["route"],
+            )?,
+            request_bytes: IntCounterVec::new(
+                Opts::new(
+                    "gatepass_request_bytes_total",
+                    "Bytes that callers sent in bodies of requests, and over WebSocket.",
+                ),
+                &["route"],
+            )?,
+            answer_bytes: IntCounterVec::new(
+                Opts::new(
+                    "gatepass_answer_bytes_total",
+                    "Bytes that upstreams sent in bodies of answers, and over WebSocket.",
+                ),
                 &["route"],
             )?,
             in_flight: IntGaugeVec::new(
@@ -87,6 +124,10 @@ impl ProxyMetrics {
         };
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.duration.clone()))?;
+        registry.register(Box::new(metrics.own_duration.clone()))?;
+        registry.register(Box::new(metrics.upstream_duration.clone()))?;
+        registry.register(Box::new(metrics.request_bytes.clone()))?;
+        registry.register(Box::new(metrics.answer_bytes.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.rejections.clone()))?;
         registry.register(Box::new(metrics.broken.clone()))?;
@@ -100,6 +141,10 @@ impl ProxyMetrics {
             route: route.into(),
             requests: STATUS_CLASSES.map(|class| self.requests.with_label_values(&[route, class])),
             duration: self.duration.with_label_values(&[route]),
+            own_duration: self.own_duration.with_label_values(&[route]),
+            upstream_duration: self.upstream_duration.with_label_values(&[route]),
+            request_bytes: self.request_bytes.with_label_values(&[route]),
+            answer_bytes: self.answer_bytes.with_label_values(&[route]),
             in_flight: self.in_flight.with_label_values(&[route]),
             broken: self.broken.with_label_values(&[route]),
             replays: self.replays.with_label_values(&[route]),
@@ -128,6 +173,10 @@ struct Handles {
     route: Box<str>,
     requests: [IntCounter; STATUS_CLASSES.len()],
     duration: Histogram,
+    own_duration: Histogram,
+    upstream_duration: Histogram,
+    request_bytes: IntCounter,
+    answer_bytes: IntCounter,
     in_flight: IntGauge,
     rejections: [(Reason, IntCounter); Reason::ALL.len()],
     broken: IntCounter,
@@ -164,6 +213,19 @@ impl RouteMetrics {
         self.0.upstream.open.clone()
     }
 
+    /// What of a request's time gatepass had it, and its upstream, if it got there.
+    pub(super) fn took(&self, own: Duration, upstream: Option<Duration>) {
+        self.0.own_duration.observe(own.as_secs_f64());
+        if let Some(upstream) = upstream {
+            self.0.upstream_duration.observe(upstream.as_secs_f64());
+        }
+    }
+
+    /// What callers send.
+    pub(super) fn request_bytes(&self) -> IntCounter {
+        self.0.request_bytes.clone()
+    }
+
     /// A request has begun. `record` is there if it is to have a line in the access log.
     pub(super) fn begin(&self, started: Instant, record: Option<Box<Record>>) -> InFlight {
         self.0.in_flight.inc();
@@ -172,6 +234,7 @@ impl RouteMetrics {
             started,
             status_class: 0,
             place: None,
+            ended_at: None,
             record,
         }
     }
@@ -204,6 +267,7 @@ pub(super) struct InFlight {
     status_class: usize,
     /// Among those that may be under way, until the request is over.
     place: Option<Place>,
+    ended_at: Option<Instant>,
     record: Option<Box<Record>>,
 }
 
@@ -227,6 +291,21 @@ impl InFlight {
         if let Some(record) = &mut self.record {
             record.answered(status);
         }
+    }
+
+    /// What the caller sends, in bytes.
+    pub(super) fn request_bytes(&self) -> &IntCounter {
+        &self.metrics.request_bytes
+    }
+
+    /// What the upstream sends, in bytes.
+    pub(super) fn answer_bytes(&self) -> &IntCounter {
+        &self.metrics.answer_bytes
+    }
+
+    /// Saves reading the clock at the end.
+    pub(super) fn ends(&mut self, now: Instant) {
+        self.ended_at = Some(now);
     }
 
     /// The answer ended before it was complete.
@@ -253,7 +332,8 @@ impl Drop for InFlight {
         if let Some(requests) = self.metrics.requests.get(self.status_class) {
             requests.inc();
         }
-        let took = self.started.elapsed();
+        let ended_at = self.ended_at.unwrap_or_else(Instant::now);
+        let took = ended_at.saturating_duration_since(self.started);
         self.metrics.duration.observe(took.as_secs_f64());
         if let Some(record) = &self.record {
             record.write(&self.metrics.route, took);
@@ -273,6 +353,11 @@ fn count<T: PartialEq>(counters: &[(T, IntCounter)], what: T) {
 const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// From a kept-alive neighbour to a long download.
-const REQUEST_SECONDS: [f64; 14] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0,
+const REQUEST_SECONDS: [f64; 15] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0,
+];
+
+/// From what a request costs by itself to a wait for a token.
+const OWN_SECONDS: [f64; 11] = [
+    0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.1, 1.0, 10.0,
 ];

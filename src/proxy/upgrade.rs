@@ -11,6 +11,7 @@ use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use prometheus::IntCounter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
@@ -80,7 +81,7 @@ async fn tunnel(
     caller: OnUpgrade,
     upstream: OnUpgrade,
     idle: Duration,
-    _in_flight: InFlight,
+    in_flight: InFlight,
     _lease: Lease,
 ) {
     let (mut caller, mut upstream) = match tokio::try_join!(caller, upstream) {
@@ -94,10 +95,12 @@ async fn tunnel(
     let mut caller = Noticed {
         stream: &mut caller,
         due: &due,
+        bytes: in_flight.request_bytes(),
     };
     let mut upstream = Noticed {
         stream: &mut upstream,
         due: &due,
+        bytes: in_flight.answer_bytes(),
     };
     let silent = async {
         while due.at.get() > Instant::now() {
@@ -125,6 +128,7 @@ struct Due {
 struct Noticed<'a> {
     stream: &'a mut TokioIo<Upgraded>,
     due: &'a Due,
+    bytes: &'a IntCounter,
 }
 
 impl AsyncRead for Noticed<'_> {
@@ -136,7 +140,9 @@ impl AsyncRead for Noticed<'_> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut *self.stream).poll_read(cx, buffer))?;
         let due = self.due;
-        if buffer.filled().len() == before {
+        let read = buffer.filled().len() - before;
+        self.bytes.inc_by(read as u64);
+        if read == 0 {
             // One side has ended; the other has a last word, and no more.
             due.patience.set(due.patience.get().min(PARTING));
         }

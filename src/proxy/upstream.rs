@@ -181,11 +181,15 @@ impl Upstream {
                 .make(true, &metrics)
                 .await
                 .map(|(connected, counted)| match connected {
-                    Connected::Http1(sender) => upstream.idle.keep(Kept {
-                        sender,
-                        opened_at: Instant::now(),
-                        _counted: counted,
-                    }),
+                    Connected::Http1(sender) => {
+                        let opened_at = Instant::now();
+                        let kept = Kept {
+                            sender,
+                            opened_at,
+                            _counted: counted,
+                        };
+                        upstream.idle.keep(kept, opened_at);
+                    }
                     Connected::Http2(http2) => upstream.shared.add(http2, counted),
                 });
             send.send_replace(Some(outcome));

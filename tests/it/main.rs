@@ -34,6 +34,7 @@ mod discovery;
 mod doctor;
 mod documentation;
 mod documentation_pages;
+mod durations;
 mod event_stream;
 mod events;
 mod exec;

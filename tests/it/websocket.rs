@@ -67,6 +67,9 @@ async fn bytes_pass_both_ways_once_both_sides_agree() {
     }
     let open = r#"gatepass_requests_in_flight{route="root"}"#;
     assert_eq!(wire.gatepass.metric(open).await, 1.0);
+    let bytes = |of| format!("gatepass_{of}_bytes_total{{route=\"root\"}}");
+    assert_eq!(wire.gatepass.metric(&bytes("request")).await, 1_200.0);
+    assert_eq!(wire.gatepass.metric(&bytes("answer")).await, 500_000.0);
     drop(caller);
     let end = timeout(PATIENCE, upstream.read(&mut [0; 16]))
         .await

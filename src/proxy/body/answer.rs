@@ -63,6 +63,23 @@ impl AnswerBody {
     }
 }
 
+/// A server that has sent as many bytes as the length promised does not ask for the end, so the
+/// connection of a complete body is given back here. That of an incomplete one is dropped with the
+/// lease, which closes it: what is left of the body must not be taken for the next answer.
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        if let Source::Forwarded(forwarded) = &mut self.source
+            && forwarded.body.is_end_stream()
+        {
+            forwarded.give_connection_back(now);
+        }
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.ends(now);
+        }
+    }
+}
+
 impl Body for AnswerBody {
     type Data = Bytes;
     type Error = AnswerError;
@@ -75,8 +92,13 @@ impl Body for AnswerBody {
         match &mut this.source {
             Source::Forwarded(forwarded) => {
                 let frame = ready!(forwarded.poll_frame(cx));
-                if let (Some(Err(_)), Some(in_flight)) = (&frame, &this.in_flight) {
-                    in_flight.broken();
+                match (&frame, &this.in_flight) {
+                    (Some(Ok(frame)), Some(in_flight)) => {
+                        let length = frame.data_ref().map_or(0, Bytes::len);
+                        in_flight.answer_bytes().inc_by(length as u64);
+                    }
+                    (Some(Err(_)), Some(in_flight)) => in_flight.broken(),
+                    _ => {}
                 }
                 Poll::Ready(frame)
             }
@@ -133,26 +155,15 @@ impl Forwarded {
         match frame {
             Some(frame) => Poll::Ready(Some(frame.map_err(AnswerError::Upstream))),
             None => {
-                self.give_connection_back();
+                self.give_connection_back(Instant::now());
                 Poll::Ready(None)
             }
         }
     }
 
-    fn give_connection_back(&mut self) {
+    fn give_connection_back(&mut self, now: Instant) {
         if let Some(lease) = self.lease.take() {
-            lease.give_back();
-        }
-    }
-}
-
-/// A server that has sent as many bytes as the length promised does not ask for the end, so the
-/// connection of a complete body is given back here. That of an incomplete one is dropped with the
-/// lease, which closes it: what is left of the body must not be taken for the next answer.
-impl Drop for Forwarded {
-    fn drop(&mut self) {
-        if self.body.is_end_stream() {
-            self.give_connection_back();
+            lease.give_back(now);
         }
     }
 }

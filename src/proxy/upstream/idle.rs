@@ -47,9 +47,8 @@ impl IdleConnections {
         None
     }
 
-    /// Leaves one to later requests.
-    pub(super) fn keep(self: &Rc<Self>, kept: Kept) {
-        let now = Instant::now();
+    /// Leaves one to later requests, from `now` on.
+    pub(super) fn keep(self: &Rc<Self>, kept: Kept, now: Instant) {
         let mut waiting = self.waiting.borrow_mut();
         let is_wanted = waiting.len() < self.most && self.is_fresh(&kept, now, now);
         if !is_wanted || kept.sender.is_closed() {

@@ -194,7 +194,7 @@ pub(in crate::proxy) struct Lease {
 
 impl Lease {
     /// Leaves the connection to later requests. The answer must have been read to its end.
-    pub(in crate::proxy) fn give_back(self) {
+    pub(in crate::proxy) fn give_back(self, now: Instant) {
         let Self {
             reusable,
             carrier,
@@ -208,13 +208,13 @@ impl Lease {
             return;
         }
         if kept.sender.is_ready() {
-            return upstream.idle.keep(kept);
+            return upstream.idle.keep(kept, now);
         }
         // The connection's own task has yet to see that the answer is over, or the request is
         // still being sent.
         tokio::task::spawn_local(async move {
             if let Ok(Ok(())) = timeout(SETTLING, kept.sender.ready()).await {
-                upstream.idle.keep(kept);
+                upstream.idle.keep(kept, Instant::now());
             }
         });
     }
