@@ -26,7 +26,10 @@ use crate::proxy::RequestLimit;
 use crate::proxy::metrics::ProxyMetrics;
 use crate::readiness::{Finding, Readiness, StartupGuard};
 use crate::runtime::{self, Workers, supervise};
-use crate::server::{self, Activated, Address, Intake, Listener, ServerTls, UnixAccess};
+use crate::server::{
+    self, Activated, Address, Intake, Listener, ListenerMetrics, ServerMetrics, ServerTls,
+    UnixAccess,
+};
 use crate::signal::Signals;
 use crate::store::{Standings, Stores, StoresMetrics};
 use crate::telemetry::{Events, Log};
@@ -44,6 +47,7 @@ pub struct Bound {
     admin: Address,
     intakes: Vec<Intake>,
     admin_listener: Listener,
+    admin_connections: ListenerMetrics,
     data_plane: proxy::Shared,
     connections: server::Settings,
     quit: bool,
@@ -80,6 +84,7 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
         &["task"],
     )?;
     registry.register(Box::new(restarts.clone()))?;
+    let server_metrics = ServerMetrics::register(&registry)?;
     let parts = Parts {
         token_metrics: TokenMetrics::register(&registry)?,
         proxy_metrics: ProxyMetrics::register(&registry)?,
@@ -131,8 +136,14 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
     Ok(Bound {
         proxy,
         admin,
-        intakes: server::spread(listeners, workers, connections.max_connections),
+        intakes: server::spread(
+            listeners,
+            workers,
+            connections.max_connections,
+            server_metrics.for_listener("proxy"),
+        ),
         admin_listener,
+        admin_connections: server_metrics.for_listener("admin"),
         data_plane: proxy::Shared {
             published: reloader.published(),
             limit,
@@ -322,7 +333,13 @@ impl Bound {
                 admin_watch.clone(),
             ),
         };
-        let admin_ended = serve_admin(self.admin_listener, admin, admin_watch, &self.restarts);
+        let admin_ended = serve_admin(
+            self.admin_listener,
+            self.admin_connections,
+            admin,
+            admin_watch,
+            &self.restarts,
+        );
         let (drain, watch) = drain::channel();
         let mut workers = Workers::default();
         for intake in self.intakes {
@@ -370,6 +387,7 @@ impl Bound {
 
 fn serve_admin(
     listener: Listener,
+    metrics: ListenerMetrics,
     admin: admin::Admin,
     drain: DrainWatch,
     restarts: &IntCounterVec,
@@ -383,14 +401,14 @@ fn serve_admin(
         ..server::Settings::default()
     };
     supervised("admin listener", restarts, move || {
-        let (service, drain) = (service.clone(), drain.clone());
+        let (service, drain, metrics) = (service.clone(), drain.clone(), metrics.clone());
         let ended = Rc::clone(&told);
         // The address stays bound whatever becomes of the task.
         let listener = listener.try_clone();
         async move {
             match listener {
                 Ok(listener) => {
-                    let intake = server::alone(listener, settings.max_connections);
+                    let intake = server::alone(listener, settings.max_connections, metrics);
                     server::serve(intake, service, server::refuse_briefly(), settings, drain).await;
                     // That was all: it is not to be started again.
                     ended.notify_one();

@@ -7,8 +7,10 @@ mod answering;
 mod bodies;
 mod connection;
 mod exchange;
+mod handshake;
 mod intake;
 mod listener;
+mod metrics;
 mod stream;
 mod watched;
 mod woken;
@@ -28,6 +30,7 @@ pub use bodies::{CallerBody, Tunnels};
 use connection::Serving;
 pub use intake::{Intake, alone, spread};
 pub use listener::{Activated, Address, Listener, ServerTls, UnixAccess};
+pub use metrics::{ListenerMetrics, ServerMetrics};
 pub use stream::{Caller, Peer};
 pub use watched::{Refuse, refuse_briefly};
 
@@ -100,8 +103,7 @@ pub async fn serve<S, B>(
                     drain: drain.clone(),
                 };
                 tasks.spawn_local(async move {
-                    connection::serve(accepted.socket, accepted.origin, serving).await;
-                    drop(accepted.permit);
+                    connection::serve(accepted, serving).await;
                 });
             })
             .await;

@@ -13,12 +13,14 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::service::Service;
+use prometheus::Registry;
 use tracing::Level;
 
 use super::run::serve;
 use super::{Failure, Listeners};
+use crate::app::BuildError;
 use crate::config::{self, Layers};
-use crate::server::{Address, CallerBody, Listener};
+use crate::server::{Address, CallerBody, Listener, ListenerMetrics, ServerMetrics};
 use crate::telemetry::{self, Format};
 use crate::{drain, server};
 use authorization_server::AuthorizationServer;
@@ -48,8 +50,12 @@ pub(super) fn demo(listeners: Listeners) -> Result<u8, Failure> {
         ));
         let provider = Rc::new(AuthorizationServer::new(secret, Rc::clone(&narration)));
         let upstream = Upstream::new(Rc::clone(&provider), narration);
-        start(provider_listener, authorization_server::service(provider));
-        start(upstream_listener, upstream::service(upstream));
+        // Of these two nobody wants to know.
+        let metrics = ServerMetrics::register(&Registry::new()).map_err(BuildError::Metrics)?;
+        let metrics = metrics.for_listener("demo");
+        let provider = authorization_server::service(provider);
+        start(provider_listener, metrics.clone(), provider);
+        start(upstream_listener, metrics, upstream::service(upstream));
         Ok(())
     })
 }
@@ -84,14 +90,14 @@ fn bind() -> io::Result<(SocketAddr, Listener)> {
 }
 
 /// Serves until the process ends.
-fn start<S>(listener: Listener, service: S)
+fn start<S>(listener: Listener, metrics: ListenerMetrics, service: S)
 where
     S: Service<Request<CallerBody>, Response = Response<Full<Bytes>>, Error = Infallible>
         + Clone
         + 'static,
 {
     let settings = server::Settings::default();
-    let intake = server::alone(listener, settings.max_connections);
+    let intake = server::alone(listener, settings.max_connections, metrics);
     tokio::task::spawn_local(async move {
         let (_never_drained, watch) = drain::channel();
         server::serve(intake, service, server::refuse_briefly(), settings, watch).await;

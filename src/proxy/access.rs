@@ -167,11 +167,7 @@ impl Record {
 
     fn caller(&self) -> Option<String> {
         let peer = self.peer.filter(|_| self.wanted.caller)?;
-        Some(match peer {
-            Peer::Ip(address) => address.ip().to_canonical().to_string(),
-            Peer::Unix { uid: Some(uid) } => format!("uid {uid}"),
-            Peer::Unix { uid: None } => "a Unix socket".into(),
-        })
+        Some(peer.to_string())
     }
 }
 

@@ -26,7 +26,8 @@ use super::activity::{Activity, Overdue, Phase};
 use super::answering::Answering;
 use super::bodies::{CallerBody, Tunnels};
 use super::exchange::{Exchange, Streams};
-use super::intake::AcceptedFrom;
+use super::handshake::Cause;
+use super::intake::Accepted;
 use super::listener::ServerTls;
 use super::stream::{Caller, Socket, Stream, read_some, send_at_once, something_arrived};
 use super::watched::{Refuse, WatchedStream};
@@ -44,23 +45,34 @@ pub(super) struct Serving<S> {
 }
 
 /// Serves HTTP on a connection until it is over, overdue, or the drain has let it finish.
-pub(super) async fn serve<S, B>(socket: Socket, origin: AcceptedFrom, serving: Serving<S>)
+pub(super) async fn serve<S, B>(accepted: Accepted, serving: Serving<S>)
 where
     S: Service<Request<CallerBody>, Response = Response<B>, Error = Infallible> + 'static,
     B: Body + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
+    let Accepted {
+        socket,
+        origin,
+        place,
+    } = accepted;
     let activity = Arc::new(Activity::new());
     let is_tls = origin.tls.is_some();
     let opened = tokio::select! {
         opened = open(socket, origin.tls, &activity, &serving.drain) => opened,
         why = activity.overdue(&serving.settings) => {
+            if is_tls && why == Overdue::Head {
+                place.handshake_failed(origin.peer, Cause::TooLate, "it was not over in time");
+            }
             return debug!(?why, "a connection is not waited for any longer");
         }
     };
     let opened = match opened {
         Ok(Some(opened)) => opened,
         Ok(None) => return,
+        Err(error) if is_tls => {
+            return place.handshake_failed(origin.peer, Cause::of(&error), &error.to_string());
+        }
         Err(error) => return debug!(%error, "a connection could not be opened"),
     };
     let connection = Connection {

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::sleep;
 use tokio_util::either::Either;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
 use super::listener::{Listener, Listening, ServerTls};
+use super::metrics::{ListenerMetrics, Place};
 use super::stream::{HandedSocket, Peer, Socket};
 use crate::drain::DrainWatch;
 
@@ -28,7 +29,7 @@ pub struct Intake(Kind);
 enum Kind {
     Accepting {
         listeners: Vec<Listener>,
-        free: Arc<Semaphore>,
+        limit: Limit,
         others: Vec<mpsc::Sender<Handed>>,
     },
     Handed(mpsc::Receiver<Handed>),
@@ -38,8 +39,8 @@ enum Kind {
 pub(super) struct Accepted {
     pub(super) socket: Socket,
     pub(super) origin: AcceptedFrom,
-    /// Its place in the limit of connections; to be dropped when it ends.
-    pub(super) permit: OwnedSemaphorePermit,
+    /// To be dropped when it ends.
+    pub(super) place: Place,
 }
 
 /// What is known of a connection before the first byte.
@@ -55,25 +56,60 @@ pub(super) struct AcceptedFrom {
 struct Handed {
     socket: HandedSocket,
     origin: AcceptedFrom,
-    permit: OwnedSemaphorePermit,
+    place: Place,
+}
+
+/// How many connections may be open, and how many are. Clones are the same.
+#[derive(Debug, Clone)]
+struct Limit {
+    free: Arc<Semaphore>,
+    metrics: ListenerMetrics,
+}
+
+impl Limit {
+    fn new(max_connections: usize, metrics: ListenerMetrics) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(max_connections)),
+            metrics,
+        }
+    }
+
+    fn place_now(&self) -> Option<Place> {
+        let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
+        Some(self.metrics.accepted(permit))
+    }
+
+    async fn place(&self) -> Option<Place> {
+        if let Some(place) = self.place_now() {
+            return Some(place);
+        }
+        self.metrics.waits();
+        let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
+        Some(self.metrics.accepted(permit))
+    }
 }
 
 /// The intake of the only one that serves a listener.
-pub fn alone(listener: Listener, max_connections: usize) -> Intake {
+pub fn alone(listener: Listener, max_connections: usize, metrics: ListenerMetrics) -> Intake {
     Intake(Kind::Accepting {
         listeners: vec![listener],
-        free: Arc::new(Semaphore::new(max_connections)),
+        limit: Limit::new(max_connections, metrics),
         others: Vec::new(),
     })
 }
 
 /// Makes the intakes of `workers` workers that share `listeners` and the limit of connections.
-pub fn spread(listeners: Vec<Listener>, workers: usize, max_connections: usize) -> Vec<Intake> {
+pub fn spread(
+    listeners: Vec<Listener>,
+    workers: usize,
+    max_connections: usize,
+    metrics: ListenerMetrics,
+) -> Vec<Intake> {
     let (others, handed): (Vec<_>, Vec<_>) =
         (1..workers).map(|_| mpsc::channel(HANDED_AT_ONCE)).unzip();
     let accepting = Kind::Accepting {
         listeners,
-        free: Arc::new(Semaphore::new(max_connections)),
+        limit: Limit::new(max_connections, metrics),
         others,
     };
     std::iter::once(accepting)
@@ -88,17 +124,16 @@ impl Intake {
         match self.0 {
             Kind::Accepting {
                 listeners,
-                free,
+                limit,
                 others,
             } => {
                 let turns = Rc::new(Turns::new(start, others));
                 let loops = TaskTracker::new();
                 for listener in listeners {
-                    let (turns, free, drain) =
-                        (Rc::clone(&turns), Arc::clone(&free), drain.clone());
+                    let (turns, limit, drain) = (Rc::clone(&turns), limit.clone(), drain.clone());
                     loops.spawn_local(async move {
                         match Door::of(listener) {
-                            Ok(door) => door.serve(&free, &turns, &drain).await,
+                            Ok(door) => door.serve(&limit, &turns, &drain).await,
                             Err(error) => error!(%error, "a listener could not be used"),
                         }
                     });
@@ -111,7 +146,7 @@ impl Intake {
                     Ok(socket) => start(Accepted {
                         socket,
                         origin: handed.origin,
-                        permit: handed.permit,
+                        place: handed.place,
                     }),
                     Err(error) => error!(%error, "a connection could not be taken over"),
                 };
@@ -159,7 +194,7 @@ impl<F: Fn(Accepted)> Turns<F> {
         let Accepted {
             socket,
             origin,
-            permit,
+            place,
         } = accepted;
         match HandedSocket::hand(socket) {
             // A worker that has ended takes nothing more; its end stops the process anyway.
@@ -168,7 +203,7 @@ impl<F: Fn(Accepted)> Turns<F> {
                     .send(Handed {
                         socket,
                         origin,
-                        permit,
+                        place,
                     })
                     .await,
             ),
@@ -191,18 +226,18 @@ impl Door {
         })
     }
 
-    async fn serve<F>(self, free: &Arc<Semaphore>, turns: &Turns<F>, drain: &DrainWatch)
+    async fn serve<F>(self, limit: &Limit, turns: &Turns<F>, drain: &DrainWatch)
     where
         F: Fn(Accepted),
     {
         tokio::select! {
-            () = self.accept(free, turns) => {}
+            () = self.accept(limit, turns) => {}
             () = drain.begun() => {}
         }
         let Self { sockets, tls } = self;
         for (socket, peer) in sockets.close() {
             // One for whom there is no place any more is one too many.
-            let Ok(permit) = Arc::clone(free).try_acquire_owned() else {
+            let Some(place) = limit.place_now() else {
                 return;
             };
             // Served here: the other workers may take nothing more.
@@ -213,18 +248,18 @@ impl Door {
             (turns.here)(Accepted {
                 socket,
                 origin,
-                permit,
+                place,
             });
         }
     }
 
-    async fn accept<F: Fn(Accepted)>(&self, free: &Arc<Semaphore>, turns: &Turns<F>) {
+    async fn accept<F: Fn(Accepted)>(&self, limit: &Limit, turns: &Turns<F>) {
         loop {
             match self.sockets.accept().await {
                 Ok((socket, peer)) => {
                     // Without a free place this one waits, and those after it in the kernel's
                     // queue, where they cost no memory.
-                    let Ok(permit) = Arc::clone(free).acquire_owned().await else {
+                    let Some(place) = limit.place().await else {
                         return;
                     };
                     let origin = AcceptedFrom {
@@ -235,12 +270,13 @@ impl Door {
                         .give(Accepted {
                             socket,
                             origin,
-                            permit,
+                            place,
                         })
                         .await;
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
+                    limit.metrics.not_accepted();
                     // Out of descriptors or memory. Trying again at once would only burn the CPU.
                     warn!(%error, "no connection can be accepted for now; trying again in 200 ms");
                     sleep(PAUSE).await;

@@ -1,5 +1,6 @@
 //! A caller's connection, whichever way it came.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream as HandedTcpStream};
 use std::os::unix::net::UnixStream as HandedUnixStream;
@@ -19,6 +20,17 @@ pub enum Peer {
         /// The number of its user, if the kernel says.
         uid: Option<u32>,
     },
+}
+
+/// Without the port, which says nothing about who it is.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.ip().to_canonical().fmt(f),
+            Self::Unix { uid: Some(uid) } => write!(f, "uid {uid}"),
+            Self::Unix { uid: None } => f.write_str("a Unix socket"),
+        }
+    }
 }
 
 /// What is known of whoever sends a request, before the request says anything.

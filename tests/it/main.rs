@@ -49,6 +49,7 @@ mod hardening;
 mod http2;
 mod identity_systems;
 mod limits;
+mod listener_metrics;
 mod listeners;
 mod log_pipe;
 mod login;

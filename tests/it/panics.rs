@@ -9,6 +9,7 @@ use gatepass::{drain, server::CallerBody};
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::service::service_fn;
+use prometheus::Registry;
 use tokio::time::timeout;
 
 use crate::support::client::{self, PATIENCE, get, read};
@@ -30,7 +31,9 @@ async fn a_panic_costs_one_request() {
         max_connections: 2,
         ..server::Settings::default()
     };
-    let intake = server::alone(listener, settings.max_connections);
+    let metrics = server::ServerMetrics::register(&Registry::new()).unwrap();
+    let metrics = metrics.for_listener("test");
+    let intake = server::alone(listener, settings.max_connections, metrics);
     let (drain, watch) = drain::channel();
     let serving = tokio::task::spawn_local(server::serve(
         intake,

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use base64::Engine;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
-    date_time_ymd,
+    SigningKey, date_time_ymd,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -86,6 +88,32 @@ impl Authority {
         self.sign(&params)
     }
 
+    /// A client's certificate that has run out.
+    pub fn expired_client(&self) -> Identity {
+        self.expired_server()
+    }
+
+    /// A client's certificate of X.509 version 1, as old scripts make them: without a version, which
+    /// comes first, and without extensions, which come last.
+    pub fn client_of_version_1(&self) -> Identity {
+        let third = self.client("gatepass tests", "old");
+        let (certificate, _) = third.der();
+        let parts = parts_of(&certificate);
+        let body = parts_of(&parts[0]);
+        let body = sequence(&body[1..body.len() - 1].concat());
+        let mut signature = vec![0];
+        signature.extend(self.0.key().sign(&body).unwrap());
+        let signature = element(0x03, &signature);
+        let certificate = sequence(&[&body, &parts[1], &signature[..]].concat());
+        let text = base64::engine::general_purpose::STANDARD.encode(certificate);
+        Identity {
+            certificate: format!(
+                "-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n"
+            ),
+            key: third.key,
+        }
+    }
+
     fn sign(&self, params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
@@ -102,7 +130,7 @@ impl Authority {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots);
@@ -110,9 +138,10 @@ impl Authority {
             None => builder.with_no_client_auth(),
             Some(identity) => {
                 let (certificate, key) = identity.der();
-                builder
-                    .with_client_auth_cert(vec![certificate], key)
-                    .unwrap()
+                let key = provider.key_provider.load_private_key(key).unwrap();
+                // Other clients look at their own certificates less closely than rustls does.
+                let shown = SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key));
+                builder.with_client_cert_resolver(Arc::new(shown))
             }
         };
         config.alpn_protocols = protocols
@@ -163,4 +192,44 @@ pub fn named(parts: &[(DnType, &str)]) -> DistinguishedName {
         name.push(part.clone(), *value);
     }
     name
+}
+
+/// An element of DER (X.690 §8.1) that is up to 64 KiB long.
+fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let [high, low] = u16::try_from(content.len()).unwrap().to_be_bytes();
+    let mut bytes = match (high, low) {
+        (0, 0..=127) => vec![tag, low],
+        (0, _) => vec![tag, 0x81, low],
+        _ => vec![tag, 0x82, high, low],
+    };
+    bytes.extend(content);
+    bytes
+}
+
+fn sequence(content: &[u8]) -> Vec<u8> {
+    element(0x30, content)
+}
+
+/// The elements that an element is made of.
+fn parts_of(element: &[u8]) -> Vec<Vec<u8>> {
+    let mut rest = &element[head_of(element).0..];
+    let mut parts = Vec::new();
+    while !rest.is_empty() {
+        let (head, length) = head_of(rest);
+        let (part, others) = rest.split_at(head + length);
+        parts.push(part.to_vec());
+        rest = others;
+    }
+    parts
+}
+
+/// How long its head is, and how long its content.
+fn head_of(element: &[u8]) -> (usize, usize) {
+    let more = match element[1] {
+        length @ 0..=127 => return (2, length.into()),
+        long => usize::from(long & 0x7f),
+    };
+    let length = element[2..2 + more].iter();
+    let length = length.fold(0, |length, byte| (length << 8) | usize::from(*byte));
+    (2 + more, length)
 }
