@@ -18,7 +18,7 @@ mod simulation;
 use std::time::Duration;
 
 use clap::Parser;
-use simulation::{Client, HOUR, MINUTE, Scenario, play};
+use simulation::{Client, HOUR, MINUTE, QUICK, Scenario, play};
 
 #[derive(Parser)]
 struct Arguments {
@@ -50,7 +50,9 @@ fn main() {
         life: Duration::from_secs(arguments.life),
         lasts: HOUR * arguments.hours,
         provider_down: None,
+        takes: QUICK,
         store_down: None,
+        store_takes: None,
         restart: None,
         per_minute: arguments.per_minute,
         seed: arguments.seed,
@@ -113,7 +115,7 @@ fn table(what: &str, scenario: Scenario) {
         let outcome = play(Scenario { client, ..scenario });
         let hours = scenario.lasts.as_secs_f64() / HOUR.as_secs_f64();
         println!(
-            "| {what} | {} | {name} | {} | {:.1} | {} | {} | {} | {} |",
+            "| {what} | {} | {name} | {} | {:.1} | {} | {} | {} | {:.0} |",
             scenario.replicas,
             outcome.total(),
             outcome.total() as f64 / hours,

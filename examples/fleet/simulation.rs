@@ -34,8 +34,12 @@ pub struct Scenario {
     pub lasts: Duration,
     /// From when to when the provider answers nobody.
     pub provider_down: Option<(Duration, Duration)>,
-    /// From when to when the store answers nobody.
+    /// How long it takes to answer, at least and at most.
+    pub takes: [Duration; 2],
+    /// From when to when the store is no help.
     pub store_down: Option<(Duration, Duration)>,
+    /// How long each of its answers takes then; it refuses at once if nothing stands here.
+    pub store_takes: Option<Duration>,
     /// When every replica is started anew, all in the same second.
     pub restart: Option<Duration>,
     /// How many requests a minute the provider takes.
@@ -63,7 +67,7 @@ pub struct Outcome {
     /// How many of these it refused because there were too many.
     pub throttled: usize,
     /// The time that replicas were without a usable token, all of them together, in minutes.
-    pub minutes_without: usize,
+    pub minutes_without: f64,
 }
 
 impl Outcome {
@@ -114,7 +118,7 @@ impl Play {
             }),
             store: Rc::new(Store {
                 began,
-                down: scenario.store_down,
+                scenario,
                 memory: Memory::new(),
             }),
             token_metrics: TokenMetrics::register(&registry).expect("metrics"),
@@ -124,17 +128,18 @@ impl Play {
 
     async fn run(self) -> Outcome {
         let began = Instant::now();
-        let mut minutes_without = 0;
+        let step = (self.scenario.life / 50).min(MINUTE);
+        let mut steps_without = 0;
         let restart = self.scenario.restart.unwrap_or(self.scenario.lasts);
         for end in [restart, self.scenario.lasts] {
             let fleet: Vec<_> = (0..self.scenario.replicas).map(|_| self.start()).collect();
             let started = Instant::now();
             while began.elapsed() < end {
-                sleep_until((Instant::now() + MINUTE).min(began + end)).await;
+                sleep_until((Instant::now() + step).min(began + end)).await;
                 // A minute for the first token is granted.
                 if started.elapsed() > MINUTE {
                     let without = fleet.iter().filter(|(reader, _)| !is_usable(reader));
-                    minutes_without += without.count();
+                    steps_without += without.count();
                 }
             }
             for (_, task) in fleet {
@@ -144,7 +149,7 @@ impl Play {
         Outcome {
             asked: self.provider.asked.take(),
             throttled: self.provider.throttled.get(),
-            minutes_without,
+            minutes_without: steps_without as f64 * step.as_secs_f64() / 60.0,
         }
     }
 
@@ -216,7 +221,8 @@ impl Provider {
             sleep(Duration::from_secs(1)).await;
             return Err(FetchError::new(FailureKind::Unavailable, "is down"));
         }
-        sleep(Duration::from_millis(fastrand::u64(100..300))).await;
+        let [least, most] = self.scenario.takes;
+        sleep(least + (most - least).mul_f64(fastrand::f64())).await;
         if !self.grants() {
             self.throttled.set(self.throttled.get() + 1);
             return Err(FetchError {
@@ -289,29 +295,39 @@ async fn naive(provider: Rc<Provider>, writer: gatepass::token::TokenWriter) {
 /// A store that is down for a while.
 struct Store {
     began: Instant,
-    down: Option<(Duration, Duration)>,
+    scenario: Scenario,
     memory: Memory,
 }
 
 impl Store {
     fn is_down(&self) -> bool {
-        is_within(self.down, self.began.elapsed())
+        is_within(self.scenario.store_down, self.began.elapsed())
+    }
+
+    /// What it does before an answer, or in its place.
+    async fn trouble(&self) -> Result<(), StoreError> {
+        match self.scenario.store_takes.filter(|_| self.is_down()) {
+            Some(takes) => sleep(takes).await,
+            None if self.is_down() => return Err(StoreError::Unavailable("is down".into())),
+            None => {}
+        }
+        Ok(())
     }
 }
 
 impl Backend for Store {
     fn read<'a>(&'a self, name: &'a str) -> Answer<'a, Reading> {
-        match self.is_down() {
-            true => Box::pin(async { Err(StoreError::Unavailable("is down".into())) }),
-            false => self.memory.read(name),
-        }
+        Box::pin(async move {
+            self.trouble().await?;
+            self.memory.read(name).await
+        })
     }
 
     fn swap<'a>(&'a self, name: &'a str, swap: Swap<'a>) -> Answer<'a, bool> {
-        match self.is_down() {
-            true => Box::pin(async { Err(StoreError::Unavailable("is down".into())) }),
-            false => self.memory.swap(name, swap),
-        }
+        Box::pin(async move {
+            self.trouble().await?;
+            self.memory.swap(name, swap).await
+        })
     }
 
     fn news<'a>(&'a self, name: &'a str) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
@@ -328,6 +344,9 @@ impl Backend for Store {
 
 pub const MINUTE: Duration = Duration::from_secs(60);
 pub const HOUR: Duration = Duration::from_secs(3600);
+
+/// What a provider takes that is well.
+pub const QUICK: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(300)];
 
 /// For one attempt, as gatepass's default is.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use secrecy::SecretString;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::backend::{Backend, StoreError, Swap};
 use super::record::Record;
@@ -28,8 +28,8 @@ pub struct Entry {
     time_out: Duration,
     /// The generation of the turn that this replica has.
     turn: Cell<Option<u64>>,
-    /// Whether the last reading and the last change failed: who may read need not be able to write.
-    failing: Cell<Failing>,
+    /// What failed last, as long as it is not known to be over.
+    failing: Cell<Option<Step>>,
     /// An entry that this replica cannot read, by its digest, and since when it has stood there.
     foreign: RefCell<Option<(Vec<u8>, Instant)>>,
     /// After which time without a change nobody writes such an entry any more; never, if there is
@@ -38,34 +38,11 @@ pub struct Entry {
     metrics: StoreMetrics,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Failing {
-    readings: bool,
-    changes: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Call {
+/// What a call was at when it failed: who may read need not be able to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
     Reading,
-    Change,
-}
-
-impl Failing {
-    fn any(self) -> bool {
-        self.readings || self.changes
-    }
-
-    /// A change reads before it writes, so one that succeeds says that all is well.
-    fn after(self, call: Call, failed: bool) -> Self {
-        match (call, failed) {
-            (Call::Reading, readings) => Self { readings, ..self },
-            (Call::Change, true) => Self {
-                changes: true,
-                ..self
-            },
-            (Call::Change, false) => Self::default(),
-        }
-    }
+    Writing,
 }
 
 /// What a change came to.
@@ -109,21 +86,34 @@ impl Entry {
             let (record, _, now) = self.read().await?;
             Ok((record, now))
         };
-        self.in_time(Call::Reading, look).await
+        let step = Cell::new(Step::Reading);
+        self.in_time(self.time_out, &step, look).await
     }
 
     /// Reads the entry, changes it and writes it back, again if others have changed it meanwhile.
     pub(super) async fn update<T>(
         &self,
+        change: impl FnMut(&mut Record, Duration) -> Change<T>,
+    ) -> Result<T, StoreError> {
+        self.update_within(self.time_out, change).await
+    }
+
+    /// The same, for whoever has less time.
+    pub(super) async fn update_within<T>(
+        &self,
+        limit: Duration,
         mut change: impl FnMut(&mut Record, Duration) -> Change<T>,
     ) -> Result<T, StoreError> {
+        let step = Cell::new(Step::Reading);
         let update = async {
             for round in 0..ROUNDS {
+                step.set(Step::Reading);
                 let (mut record, old, now) = self.read().await?;
                 let (outcome, is_news) = match change(&mut record, now) {
                     Change::Leave(outcome) => return Ok(outcome),
                     Change::Write { outcome, is_news } => (outcome, is_news),
                 };
+                step.set(Step::Writing);
                 let plain = serde_json::to_vec(&record).unwrap_or_default();
                 let new = self.seal.close(&self.name, plain).await?;
                 let swap = Swap {
@@ -139,7 +129,11 @@ impl Entry {
             }
             Err(StoreError::Contended)
         };
-        self.in_time(Call::Change, update).await
+        let outcome = self.in_time(limit, &step, update).await;
+        if outcome.is_ok() {
+            self.has_helped();
+        }
+        outcome
     }
 
     async fn read(&self) -> Result<(Record, Vec<u8>, Duration), StoreError> {
@@ -149,12 +143,15 @@ impl Entry {
                 warn!(
                     credential = self.credential,
                     "the store's entry was written with another key, and nobody has changed it for \
-                     two lives of a token: it is written anew"
+                     two lives of a token and ten minutes at least: it is written anew"
                 );
                 Opened::Nothing
             }
             opened => opened?,
         };
+        if self.failing.get() == Some(Step::Reading) {
+            self.has_helped();
+        }
         let record = match opened {
             Opened::Whole(plain) => serde_json::from_slice(&plain).ok(),
             Opened::Nothing => Some(Record::default()),
@@ -188,43 +185,51 @@ impl Entry {
         }
     }
 
-    /// Never waits for a store that hangs, and says when it begins to fail and when that ends.
+    /// Never waits for a store that hangs, and says when it begins to fail.
     async fn in_time<T>(
         &self,
-        kind: Call,
+        limit: Duration,
+        step: &Cell<Step>,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let outcome = timeout(self.time_out, call).await;
-        let outcome = outcome.unwrap_or(Err(StoreError::TooLate(self.time_out)));
-        let before = self.failing.get();
-        let now = before.after(kind, outcome.is_err());
-        self.failing.set(now);
-        match &outcome {
-            Err(error) => self.metrics.troubled(Some(error)),
-            Ok(_) if !now.any() => self.metrics.troubled(None),
-            Ok(_) => {}
-        }
-        match &outcome {
-            Ok(_) => {
-                if before.any() && !now.any() {
-                    tracing::info!(credential = self.credential, "the store is there again");
-                }
+        let limit = limit.min(self.time_out);
+        let outcome = timeout(limit, call).await;
+        let outcome = outcome.unwrap_or(Err(StoreError::TooLate(limit)));
+        if let Err(error) = &outcome {
+            let before = self.failing.get();
+            self.failing.set(before.max(Some(step.get())));
+            self.metrics.troubled(Some(error));
+            // Each look finds the same key missing.
+            let lasts = matches!(error, StoreError::Undecipherable(_) | StoreError::Key(_));
+            if before.is_none() || !lasts {
+                self.metrics.failed(error);
             }
-            Err(error) => {
-                let is_new = !before.any();
-                // Each look finds the same key missing.
-                if is_new || !matches!(error, StoreError::Undecipherable(_) | StoreError::Key(_)) {
-                    self.metrics.failed(error);
-                }
-                if is_new {
-                    warn!(
-                        credential = self.credential,
-                        "{error}; until that is mended, this replica asks the provider by itself"
-                    );
-                }
+            if before.is_none() {
+                warn!(
+                    credential = self.credential,
+                    "{error}; until that is mended, this replica asks the provider by itself"
+                );
             }
         }
         outcome
+    }
+
+    /// The store is a help: something was written there, or read and of use.
+    pub(super) fn has_helped(&self) {
+        if self.failing.take().is_some() {
+            self.metrics.troubled(None);
+            info!(credential = self.credential, "the store is there again");
+        }
+    }
+
+    /// Whether it was none the last time.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.get().is_some()
+    }
+
+    /// How long a call may take.
+    pub(super) fn time_out(&self) -> Duration {
+        self.time_out
     }
 
     /// Resolves when there may be a newer token.

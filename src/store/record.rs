@@ -54,6 +54,9 @@ pub(super) struct StoredToken {
     refresh_in: Option<Duration>,
     /// Before it was asked for, so that nobody takes it to be younger than it is.
     born: Duration,
+    /// How long the provider took; nothing if nobody knows.
+    #[serde(default)]
+    pub(super) took: Option<Duration>,
 }
 
 /// A session that any of them may continue, one after the other.
@@ -181,7 +184,13 @@ impl Record {
     }
 
     /// Ends a turn with a token. `false` if a later turn has brought one already.
-    pub(super) fn succeed(&mut self, turn: Turn, by: &str, fetched: &FetchedToken) -> bool {
+    pub(super) fn succeed(
+        &mut self,
+        turn: Turn,
+        by: &str,
+        fetched: &FetchedToken,
+        took: Duration,
+    ) -> bool {
         let overtaken = |token: &StoredToken| token.generation >= turn.generation;
         if self.token.as_ref().is_some_and(overtaken) {
             return false;
@@ -197,6 +206,7 @@ impl Record {
             lifetime: fetched.lifetime.min(LONGEST_LIFE),
             refresh_in: fetched.refresh_in,
             born: turn.began,
+            took: Some(took),
         });
         true
     }
@@ -218,6 +228,7 @@ impl Record {
             lifetime: fetched.lifetime.min(LONGEST_LIFE),
             refresh_in: fetched.refresh_in,
             born: now.saturating_sub(fetched.age),
+            took: None,
         });
         self.session = session.map(|saved| StoredSession {
             saved,

@@ -300,8 +300,12 @@ impl Refresher {
 
         let jitter = self.random.borrow_mut().f64();
         let now = Instant::now();
-        let pace = error.kind.pace();
-        let mut next_attempt = now + pace.delay(failures, error.retry_after, jitter);
+        let delay = match (error.kind, error.retry_after) {
+            // It was reckoned with the end of the token at hand: later may be too late.
+            (FailureKind::HeldBack, Some(wait)) => wait.min(Pace::LONGEST_WISH),
+            (kind, wish) => kind.pace().delay(failures, wish, jitter),
+        };
+        let mut next_attempt = now + delay;
         if let Some(retire_at) = self.retire_at() {
             // A patient pace must not sleep past the moment from which requests would fail. What a
             // provider asks for goes before that: it may answer less and less otherwise.
@@ -314,6 +318,13 @@ impl Refresher {
         let retry_in_seconds = whole_seconds_until(next_attempt);
         let outcome = error.kind.label();
         match self.retire_at() {
+            // What is planned is no failure.
+            Some(retire_at) if error.kind == FailureKind::HeldBack => info!(
+                credential,
+                retry_in_seconds,
+                usable_seconds = whole_seconds_until(retire_at),
+                "the token at hand stays in use for a while longer: {error}"
+            ),
             Some(retire_at) => warn!(
                 credential,
                 outcome,

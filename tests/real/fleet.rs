@@ -91,6 +91,7 @@ fn at(port: u16) -> String {
 }
 
 const TAKEN_OVER: &str = r#"gatepass_token_origins_total{credential="envase",origin="store"}"#;
+const FAILING: &str = r#"gatepass_store_failing{credential="envase"}"#;
 const LEASE: &str = r#"gatepass_store_lease_held{credential="envase"}"#;
 
 /// Callers of all of a fleet, some requests a second each.
@@ -210,6 +211,41 @@ async fn fifty_processes_ask_once_in_a_life_and_no_request_fails() {
     let asked = stage.provider.count() - asked_before;
     println!("15 s with it again: {asked} token requests");
     assert!(asked <= 6, "they share again");
+
+    let (sent, failures) = calls.end().await;
+    println!("{sent} requests, {} failures", failures.len());
+    assert_eq!(failures, Vec::<String>::new());
+    assert_eq!(stage.upstream.bad_tokens(), Vec::<String>::new());
+}
+
+/// Tokens of seconds, a provider that takes one, and a Redis that swallows everything, or is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn short_lives_outlast_a_redis_that_hangs_and_one_that_is_killed() {
+    let stage = Stage::new().await;
+    stage.provider.otherwise(Reply::Token(10.0));
+    stage.provider.think_for(Duration::from_secs(1));
+    let mut redis = Redis::start("").await;
+    let config = stage.config(&at(redis.port()));
+    let mut fleet = Vec::new();
+    for _ in 0..5 {
+        fleet.push(Gatepass::start(&config).ready().await);
+    }
+    let mut calls = Calls::begin();
+    fleet.iter().for_each(|gatepass| calls.on(gatepass));
+    let shared_again = async || {
+        for gatepass in &fleet {
+            gatepass.wait_for_metric(FAILING, 0.0).await;
+        }
+    };
+
+    redis.signal(Signal::STOP);
+    sleep(Duration::from_secs(40)).await;
+    redis.signal(Signal::CONT);
+    shared_again().await;
+    redis.kill();
+    sleep(Duration::from_secs(40)).await;
+    redis.start_again().await;
+    shared_again().await;
 
     let (sent, failures) = calls.end().await;
     println!("{sent} requests, {} failures", failures.len());

@@ -42,7 +42,7 @@ fn one_asks_and_the_others_take_over() {
     assert!(
         matches!(record.claim(&claimant("b", 0), seconds(101)), Claim::Held(left) if left == seconds(19))
     );
-    assert!(record.succeed(turn, "a", &token(3_600)));
+    assert!(record.succeed(turn, "a", &token(3_600), seconds(1)));
     let Claim::Newer(taken, age) = record.claim(&claimant("b", 0), seconds(160)) else {
         panic!("it is there");
     };
@@ -68,8 +68,8 @@ fn who_has_been_overtaken_changes_nothing() {
         seconds(122),
     );
     assert!(record.is_turn(next.generation), "a's failure is no news");
-    assert!(record.succeed(next, "b", &token(3_600)));
-    assert!(!record.succeed(stalled, "a", &token(3_600)));
+    assert!(record.succeed(next, "b", &token(3_600), seconds(1)));
+    assert!(!record.succeed(stalled, "a", &token(3_600), seconds(1)));
     assert_eq!(record.token.unwrap().by, "b");
 }
 
@@ -79,9 +79,9 @@ fn a_turn_that_is_over_still_brings_a_token_if_nobody_else_has() {
     let mut record = Record::default();
     let stalled = granted(record.claim(&claimant("a", 0), seconds(100)));
     let next = granted(record.claim(&claimant("b", 0), seconds(121)));
-    assert!(record.succeed(stalled, "a", &token(3_600)));
+    assert!(record.succeed(stalled, "a", &token(3_600), seconds(1)));
     assert!(record.is_turn(next.generation));
-    assert!(record.succeed(next, "b", &token(3_600)));
+    assert!(record.succeed(next, "b", &token(3_600), seconds(1)));
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_store_that_has_lost_its_memory_does_not_fall_behind() {
 fn a_token_from_the_future_or_at_its_end_is_left_alone() {
     let mut record = Record::default();
     let turn = granted(record.claim(&claimant("a", 0), seconds(1_000)));
-    assert!(record.succeed(turn, "a", &token(100)));
+    assert!(record.succeed(turn, "a", &token(100), seconds(1)));
     assert!(
         record.spare(0, seconds(999)).is_none(),
         "the clock was set back"
@@ -171,7 +171,7 @@ fn a_token_from_the_future_or_at_its_end_is_left_alone() {
 fn nothing_shows_a_secret_and_all_of_it_comes_back() {
     let mut record = Record::default();
     let turn = granted(record.claim(&claimant("a", 0), seconds(1)));
-    assert!(record.succeed(turn, "a", &token(3_600)));
+    assert!(record.succeed(turn, "a", &token(3_600), seconds(1)));
     assert!(!format!("{record:?}").contains("canary"));
     let written = serde_json::to_vec(&record).unwrap();
     let read: Record = serde_json::from_slice(&written).unwrap();

@@ -1,5 +1,7 @@
 //! Several replicas on a stopped clock, with a store that does what it is told.
 
+mod trouble;
+
 use std::pin::{Pin, pin};
 
 use prometheus::Registry;
@@ -13,11 +15,22 @@ use crate::store::{Answer, Backend, Memory, Reading, Seal, StoreError, StoresMet
 #[derive(Clone, Default)]
 struct Provider(Rc<RefCell<Play>>);
 
-#[derive(Default)]
 struct Play {
     asked: usize,
     takes: Duration,
+    lifetime: Duration,
     fails: Option<FailureKind>,
+}
+
+impl Default for Play {
+    fn default() -> Self {
+        Self {
+            asked: 0,
+            takes: Duration::ZERO,
+            lifetime: HOUR,
+            fails: None,
+        }
+    }
 }
 
 impl Provider {
@@ -29,10 +42,10 @@ impl Provider {
 impl TokenSource for Provider {
     fn fetch(&self, _: Occasion) -> FetchFuture<'_> {
         Box::pin(async {
-            let (number, takes, fails) = {
+            let (number, takes, lifetime, fails) = {
                 let mut play = self.0.borrow_mut();
                 play.asked += 1;
-                (play.asked, play.takes, play.fails)
+                (play.asked, play.takes, play.lifetime, play.fails)
             };
             sleep(takes).await;
             match fails {
@@ -41,7 +54,7 @@ impl TokenSource for Provider {
                     refused_secret: None,
                     secret: format!("token-{number}").into(),
                     scheme: "Bearer".into(),
-                    lifetime: HOUR,
+                    lifetime,
                     refresh_in: None,
                     age: Duration::ZERO,
                 }),
@@ -216,7 +229,7 @@ async fn a_holder_that_dies_holds_the_others_up_for_its_turn_only() {
     let began = Instant::now();
     assert_eq!(due(&fleet.replica()).await.unwrap(), "token-2");
     assert!(
-        began.elapsed() <= FIRST_TURN + Duration::from_millis(10),
+        began.elapsed() <= waiting::FIRST_TURN + Duration::from_millis(10),
         "{:?}",
         began.elapsed()
     );
@@ -233,109 +246,6 @@ async fn a_holder_that_takes_its_time_keeps_its_turn() {
         ("token-1".into(), "token-1".into())
     );
     assert_eq!(fleet.provider.asked(), 1);
-}
-
-#[tokio::test(flavor = "local", start_paused = true)]
-async fn a_store_in_trouble_costs_a_second_and_no_token() {
-    for trouble in [
-        Trouble::Down,
-        Trouble::Hangs,
-        Trouble::Garbage,
-        Trouble::Full,
-    ] {
-        let fleet = Fleet::new();
-        fleet.store.trouble.set(trouble);
-        let began = Instant::now();
-        assert_eq!(due(&fleet.replica()).await.unwrap(), "token-1");
-        assert!(
-            began.elapsed() <= Duration::from_secs(2),
-            "{:?}",
-            began.elapsed()
-        );
-    }
-}
-
-#[tokio::test(flavor = "local", start_paused = true)]
-async fn what_is_broken_is_written_anew() {
-    let fleet = Fleet::new();
-    let name = "gatepass:id";
-    let swap = Swap {
-        old: b"",
-        new: b"garbage",
-        keep_for: HOUR,
-        is_news: false,
-    };
-    assert!(fleet.store.swap(name, swap).await.unwrap());
-    due(&fleet.replica()).await.unwrap();
-    due(&fleet.replica()).await.unwrap();
-    assert_eq!(fleet.provider.asked(), 1);
-}
-
-#[tokio::test(flavor = "local", start_paused = true)]
-async fn what_nobody_can_read_is_left_alone_until_nobody_writes_it() {
-    let fleet = Fleet::new();
-    let name = "gatepass:id";
-    let of_others = |number: u8| [&b"gatepass-1-sealed:"[..], &[number; 40]].concat();
-    let mut before = Vec::new();
-    for number in 1..=2 {
-        let of_these = of_others(number);
-        let swap = Swap {
-            old: &before,
-            new: &of_these,
-            keep_for: HOUR * 100,
-            is_news: false,
-        };
-        assert!(fleet.store.swap(name, swap).await.unwrap());
-        before = of_these;
-    }
-    let (one, other) = (fleet.replica(), fleet.replica());
-    due(&one).await.unwrap();
-    due(&other).await.unwrap();
-    sleep(HOUR * 2 - Duration::from_secs(1)).await;
-    one.fetch(Occasion::Demanded).await.unwrap();
-    let there = fleet.store.read(name).await.unwrap().bytes;
-    assert_eq!(there, of_others(2), "somebody may still need it");
-    assert_eq!(fleet.provider.asked(), 3);
-    sleep(Duration::from_secs(3)).await;
-    one.fetch(Occasion::Demanded).await.unwrap();
-    assert_eq!(fleet.provider.asked(), 4);
-    due(&other).await.unwrap();
-    assert_eq!(fleet.provider.asked(), 4, "they share again");
-}
-
-#[tokio::test(flavor = "local", start_paused = true)]
-async fn without_the_store_each_waits_for_a_while_of_its_own_and_asks() {
-    let fleet = Fleet::new();
-    let replicas: Vec<_> = (0..20).map(|_| fleet.replica()).collect();
-    for replica in &replicas {
-        due(replica).await.unwrap();
-    }
-    sleep(HOUR / 4 * 3).await;
-    fleet.store.trouble.set(Trouble::Down);
-    let mut waits = Vec::new();
-    for replica in &replicas {
-        let error = due(replica).await.unwrap_err();
-        assert_eq!(error.kind, FailureKind::HeldBack);
-        waits.push(error.retry_after.unwrap());
-    }
-    let bound = Duration::from_secs(900 - 180);
-    assert!(waits.iter().all(|wait| *wait <= bound), "{waits:?}");
-    let half = waits.iter().filter(|wait| **wait < bound / 2).count();
-    assert!((4..=16).contains(&half), "{waits:?}");
-    for replica in &replicas {
-        due(replica).await.unwrap();
-    }
-    assert_eq!(fleet.provider.asked(), 21);
-}
-
-#[tokio::test(flavor = "local", start_paused = true)]
-async fn a_token_that_was_refused_does_not_wait_for_the_store() {
-    let fleet = Fleet::new();
-    let replica = fleet.replica();
-    due(&replica).await.unwrap();
-    fleet.store.trouble.set(Trouble::Down);
-    replica.fetch(Occasion::Demanded).await.unwrap();
-    assert_eq!(fleet.provider.asked(), 2);
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
