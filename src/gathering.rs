@@ -1,10 +1,14 @@
-//! A stream that hands the kernel little at once in one piece.
+//! Streams that hand the kernel little at once in one piece.
+
+mod batch;
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+pub use batch::Batch;
 
 /// Sends a head and a small body by one `send` instead of a `writev`.
 ///

@@ -1,7 +1,7 @@
 //! What concerns one connection only and ends there (RFC 9110 §7.6.1).
 
-use http::HeaderMap;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue};
 
 /// RFC 9110 §7.6.1: "Intermediaries MUST parse a received Connection header field before a message
 /// is forwarded and, for each connection-option in this field, remove any header or trailer
@@ -15,11 +15,6 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 ///
 /// The token is put in afterwards, so `Connection: authorization` cannot take it out.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        for named in named_by_connection(headers) {
-            headers.remove(named);
-        }
-    }
     // One walk over the fields that are there costs less than a look-up for each that might be.
     let there = headers
         .keys()
@@ -28,6 +23,9 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if there == 0 {
         return;
     }
+    for named in named_by_connection(headers) {
+        headers.remove(named);
+    }
     for (place, name) in HOP_BY_HOP.iter().enumerate() {
         if there & 1 << place != 0 {
             headers.remove(*name);
@@ -35,11 +33,16 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Without those that go anyway, and without what only says how long the connection lasts.
+/// Without what only says how long the connection lasts, which is all that most say.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    members(headers, &CONNECTION)
-        .filter(|option| !option.eq_ignore_ascii_case(b"close"))
-        .filter(|option| !option.eq_ignore_ascii_case(b"keep-alive"))
+    let is_name = |option: &[u8]| {
+        !option.eq_ignore_ascii_case(b"keep-alive") && !option.eq_ignore_ascii_case(b"close")
+    };
+    let lines = headers.get_all(CONNECTION).into_iter();
+    lines
+        .filter(|line| is_name(line.as_bytes()))
+        .flat_map(members_of)
+        .filter(|option| is_name(option))
         .filter_map(|option| HeaderName::from_bytes(option).ok())
         .collect()
 }
@@ -51,10 +54,12 @@ pub(super) fn lists(headers: &HeaderMap, field: &HeaderName, word: &[u8]) -> boo
 
 /// What stands in a field that holds a list (RFC 9110 §5.6.1), on one line or on several.
 fn members<'a>(headers: &'a HeaderMap, field: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    let lines = headers.get_all(field).into_iter();
-    lines
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
+    headers.get_all(field).into_iter().flat_map(members_of)
+}
+
+fn members_of(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    let members = line.as_bytes().split(|byte| *byte == b',');
+    members.map(<[u8]>::trim_ascii)
 }
 
 /// RFC 9110 §7.6.1 names Proxy-Connection, Keep-Alive, TE, Transfer-Encoding and Upgrade. The
@@ -106,8 +111,6 @@ pub(super) fn take_transfer_coding(headers: &mut HeaderMap) -> Coding {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn after_removal(fields: &[(&str, &str)]) -> Vec<String> {

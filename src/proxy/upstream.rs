@@ -9,6 +9,7 @@ mod race;
 mod resolve;
 mod send;
 mod shared;
+mod turns;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

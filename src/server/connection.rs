@@ -3,10 +3,11 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::error::Error;
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -29,10 +30,11 @@ use super::exchange::{Exchange, Streams};
 use super::handshake::Cause;
 use super::intake::Accepted;
 use super::listener::ServerTls;
-use super::stream::{Caller, Socket, Stream, read_some, send_at_once, something_arrived};
+use super::stream::{Caller, Socket, Stream, read_some, something_arrived};
 use super::watched::{Refuse, WatchedStream};
 use super::woken::WhenWoken;
 use crate::drain::DrainWatch;
+use crate::gathering::Batch;
 use crate::runtime::LocalExecutor;
 use crate::tls::HTTP2;
 
@@ -58,9 +60,13 @@ where
     } = accepted;
     let activity = Arc::new(Activity::new());
     let is_tls = origin.tls.is_some();
+    let settings = serving.settings;
+    // One for the connection's whole life: whoever waits anew sets a timer anew.
+    let mut overdue = pin!(WhenWoken::new(activity.overdue(&settings)));
     let opened = tokio::select! {
+        biased;
         opened = open(socket, origin.tls, &activity, &serving.drain) => opened,
-        why = activity.overdue(&serving.settings) => {
+        why = overdue.as_mut() => {
             if is_tls && why == Overdue::Head {
                 place.handshake_failed(origin.peer, Cause::TooLate, "it was not over in time");
             }
@@ -76,24 +82,24 @@ where
         Err(error) => return debug!(%error, "a connection could not be opened"),
     };
     let connection = Connection {
-        io: TokioIo::new(WatchedStream::new(
+        io: WatchedStream::new(
             opened.stream,
             opened.prefix,
             Arc::clone(&activity),
             serving.refuse,
-        )),
+        ),
         caller: Caller {
             peer: origin.peer,
             tls: is_tls,
         },
-        activity,
+        activity: Arc::clone(&activity),
         service: serving.service,
-        settings: serving.settings,
+        settings,
         drain: serving.drain,
     };
     match opened.protocol {
-        Protocol::Http1 => connection.http1().await,
-        Protocol::Http2 => connection.http2().await,
+        Protocol::Http1 => connection.http1(overdue).await,
+        Protocol::Http2 => connection.http2(overdue).await,
     }
 }
 
@@ -117,7 +123,6 @@ async fn open(
     activity: &Activity,
     drain: &DrainWatch,
 ) -> io::Result<Option<Opened>> {
-    send_at_once(&socket)?;
     let Some(config) = tls else {
         return find_protocol(socket, activity, drain).await;
     };
@@ -161,12 +166,12 @@ async fn has_begun<T>(
 /// and send the connection preface followed by HTTP/2 frames. Servers can identify these
 /// connections by the presence of the connection preface."
 async fn find_protocol(
-    socket: Socket,
+    mut socket: Socket,
     activity: &Activity,
     drain: &DrainWatch,
 ) -> io::Result<Option<Opened>> {
     let mut read = BytesMut::new();
-    if !has_begun(read_some(&socket, &mut read), drain).await? {
+    if !has_begun(read_some(&mut socket, &mut read), drain).await? {
         return Ok(None);
     }
     activity.received();
@@ -178,7 +183,7 @@ async fn find_protocol(
         if read.len() >= PREFACE.len() {
             break Protocol::Http2;
         }
-        if read_some(&socket, &mut read).await? == 0 {
+        if read_some(&mut socket, &mut read).await? == 0 {
             break Protocol::Http1;
         }
     };
@@ -190,7 +195,7 @@ async fn find_protocol(
 }
 
 struct Connection<S> {
-    io: TokioIo<WatchedStream>,
+    io: WatchedStream,
     caller: Caller,
     activity: Arc<Activity>,
     service: S,
@@ -204,7 +209,7 @@ where
     B: Body + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    async fn http1(self) {
+    async fn http1(self, mut overdue: Pin<&mut impl Future<Output = Overdue>>) {
         let Self {
             io,
             caller,
@@ -229,9 +234,8 @@ where
             .header_read_timeout(None)
             .max_headers(settings.max_headers)
             .max_buf_size(settings.max_header_bytes)
-            .serve_connection(io, service)
+            .serve_connection(TokioIo::new(io), service)
             .with_upgrades();
-        let mut overdue = pin!(WhenWoken::new(activity.overdue(&settings)));
         let mut leaving = pin!(WhenWoken::new(async {
             drain.begun().await;
             // hyper closes a connection of which it has read nothing yet, also if a request waits
@@ -261,7 +265,7 @@ where
                 }
                 () = leaving.as_mut(), if !draining => {
                     draining = true;
-                    std::pin::Pin::new(&mut connection).graceful_shutdown();
+                    Pin::new(&mut connection).graceful_shutdown();
                 }
             }
         }
@@ -280,7 +284,7 @@ where
         }
     }
 
-    async fn http2(self) {
+    async fn http2(self, mut overdue: Pin<&mut impl Future<Output = Overdue>>) {
         let Self {
             io,
             caller,
@@ -296,24 +300,32 @@ where
                 streams.begin(now)
             })
         });
+        let batch = Batch::new(io);
         let connection = http2::Builder::new(LocalExecutor)
             .max_concurrent_streams(settings.max_streams)
             .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
             .max_send_buf_size(settings.max_header_bytes)
-            .serve_connection(io, service);
+            .serve_connection(TokioIo::new(batch.clone()), service);
         let mut connection = pin!(connection);
-        let mut overdue = pin!(WhenWoken::new(async {
+        let mut stalled = pin!(WhenWoken::new(streams.stalled(settings.stalled)));
+        let mut overdue = pin!(async {
             tokio::select! {
-                why = activity.overdue(&settings) => why,
-                () = streams.stalled(settings.stalled) => Overdue::Stalled,
+                why = overdue.as_mut() => why,
+                () = stalled.as_mut() => Overdue::Stalled,
             }
-        }));
+        });
         let mut leaving = pin!(WhenWoken::new(drain.begun()));
         let mut draining = false;
+        // What its streams have to say after a turn leaves together.
+        let turn = |connection: Pin<&mut _>, cx: &mut Context<'_>| {
+            let outcome = Future::poll(connection, cx);
+            batch.send(cx);
+            outcome
+        };
         let outcome = loop {
             tokio::select! {
                 biased;
-                outcome = connection.as_mut() => break outcome,
+                outcome = poll_fn(|cx| turn(connection.as_mut(), cx)) => break outcome,
                 why = overdue.as_mut() => {
                     debug!(?why, "a connection is not waited for any longer");
                     if why != Overdue::Idle {
@@ -322,7 +334,8 @@ where
                     // RFC 9113 §6.8: by GOAWAY a caller knows that a request that it sends just
                     // now has not been looked at.
                     connection.as_mut().graceful_shutdown();
-                    match timeout(PARTING, connection.as_mut()).await {
+                    let rest = poll_fn(|cx| turn(connection.as_mut(), cx));
+                    match timeout(PARTING, rest).await {
                         Ok(outcome) => break outcome,
                         Err(_) => return,
                     }

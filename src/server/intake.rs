@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::sleep;
@@ -294,7 +295,12 @@ enum Sockets {
 impl Sockets {
     fn of(listening: Listening) -> io::Result<Self> {
         Ok(match listening {
-            Listening::Tcp(listener) => Self::Tcp(TcpListener::from_std(listener)?),
+            Listening::Tcp(listener) => {
+                // What is accepted inherits it. Answers are written whole; waiting to fill a segment
+                // would only delay them.
+                SockRef::from(&listener).set_tcp_nodelay(true)?;
+                Self::Tcp(TcpListener::from_std(listener)?)
+            }
             Listening::Unix(listener) => Self::Unix(UnixListener::from_std(listener)?),
         })
     }

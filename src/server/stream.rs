@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream as HandedTcpStream};
 use std::os::unix::net::UnixStream as HandedUnixStream;
 
 use bytes::BytesMut;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
@@ -73,25 +74,16 @@ impl HandedSocket {
 }
 
 /// Reads what has arrived, when something has; nothing at the end.
-pub(super) async fn read_some(socket: &Socket, into: &mut BytesMut) -> io::Result<usize> {
-    loop {
-        let ready = match socket {
-            Either::Left(stream) => stream.readable().await,
-            Either::Right(stream) => stream.readable().await,
-        };
-        ready?;
-        // Only now: a connection on which nothing has happened yet has no buffer.
-        into.reserve(FIRST_READ);
-        let read = match socket {
-            Either::Left(stream) => stream.try_read_buf(into),
-            Either::Right(stream) => stream.try_read_buf(into),
-        };
-        match read {
-            // The kernel is asked before it is sure of anything.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            read => return read,
-        }
+pub(super) async fn read_some(socket: &mut Socket, into: &mut BytesMut) -> io::Result<usize> {
+    match socket {
+        Either::Left(stream) => stream.readable().await?,
+        Either::Right(stream) => stream.readable().await?,
     }
+    // Only now: a connection on which nothing has happened yet has no buffer.
+    into.reserve(FIRST_READ);
+    // Not `try_read_buf`: after that the runtime does not know that there is nothing more, and
+    // hyper asks the kernel once again.
+    socket.read_buf(into).await
 }
 
 /// Waits until something has arrived, which may be the end, and leaves it there.
@@ -104,11 +96,3 @@ pub(super) async fn something_arrived(socket: &Socket) -> io::Result<()> {
 
 /// As much as hyper reads at first, so that finding the protocol costs no reading of its own.
 const FIRST_READ: usize = 8 * 1024;
-
-/// Answers are written whole; waiting to fill a segment would only delay them.
-pub(super) fn send_at_once(socket: &Socket) -> io::Result<()> {
-    match socket {
-        Either::Left(stream) => stream.set_nodelay(true),
-        Either::Right(_) => Ok(()),
-    }
-}

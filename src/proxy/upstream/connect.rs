@@ -24,10 +24,10 @@ use super::announcing::Announcing;
 use super::origin::Tls;
 use super::race;
 use super::resolve::Resolver;
-use crate::gathering::Gathering;
+use super::turns::Turns;
+use crate::gathering::{Batch, Gathering};
 use crate::proxy::body::OutgoingBody;
 use crate::proxy::metrics::Cause;
-use crate::runtime::LocalExecutor;
 use crate::tls::{self, HTTP2};
 
 /// How connections to one upstream are made.
@@ -163,8 +163,8 @@ where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let arrivals = Rc::<Notify>::default();
-    let stream = Announcing::new(stream, Rc::clone(&arrivals));
-    let (sender, connection) = http2::Builder::new(LocalExecutor)
+    let batch = Batch::new(Announcing::new(stream, Rc::clone(&arrivals)));
+    let (sender, connection) = http2::Builder::new(Turns::of(&batch))
         .timer(TokioTimer::new())
         // A peer that has vanished does not say so, and every request would be sent to it.
         .keep_alive_interval(PING_AFTER)
@@ -176,7 +176,7 @@ where
         // RFC 9113 §6.5.2: "Initially, there is no limit to this value", and requests beyond the
         // one that the upstream then sets would wait in hyper instead of taking another connection.
         .initial_max_send_streams(0)
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(batch))
         .await
         .map_err(|error| ConnectError::Http(error.to_string()))?;
     let connection = Rc::new(RefCell::new(Some(connection)));

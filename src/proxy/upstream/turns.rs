@@ -1,0 +1,61 @@
+//! The turns of an HTTP/2 connection to an upstream.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+
+use hyper::rt::Executor;
+use tokio::io::AsyncWrite;
+use tokio::task::spawn_local;
+
+use crate::gathering::Batch;
+
+/// Runs what hyper hands over for a connection, and sends what was written after each turn of the
+/// connection's own task. hyper hands that over before anything else; the others are at work on single
+/// streams, write nothing, and may be gone when the kernel takes more.
+pub(super) struct Turns<T> {
+    batch: Batch<T>,
+    has_begun: Rc<Cell<bool>>,
+}
+
+impl<T> Turns<T> {
+    pub(super) fn of(batch: &Batch<T>) -> Self {
+        Self {
+            batch: batch.clone(),
+            has_begun: Rc::default(),
+        }
+    }
+}
+
+impl<T> Clone for Turns<T> {
+    fn clone(&self) -> Self {
+        Self {
+            batch: self.batch.clone(),
+            has_begun: Rc::clone(&self.has_begun),
+        }
+    }
+}
+
+impl<F, T> Executor<F> for Turns<T>
+where
+    F: Future + 'static,
+    T: AsyncWrite + Unpin + 'static,
+{
+    fn execute(&self, task: F) {
+        if self.has_begun.replace(true) {
+            spawn_local(task);
+            return;
+        }
+        let batch = self.batch.clone();
+        spawn_local(async move {
+            let mut connection = pin!(task);
+            let turn = poll_fn(|cx| {
+                let outcome = connection.as_mut().poll(cx);
+                batch.send(cx);
+                outcome
+            });
+            turn.await;
+        });
+    }
+}
