@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import load
-from peers import Bench, Server
+from peers import Bench, Ports, Server
 
 CONNECTIONS = 1000
 STREAMS = 64
@@ -67,8 +67,20 @@ def used_connection(server):
 
 def with_many(bench, routes, credentials):
     """KiB of a gatepass that has so many of each."""
+    server = started_with(bench, routes, credentials)
+    try:
+        return kib(server)
+    finally:
+        server.stop()
+
+
+def started_with(bench, routes, credentials):
+    """A gatepass that has so many of each, and is ready; its port is that of the admin listener."""
     values = bench.values
-    config = ['proxy.listen = "127.0.0.1:0"', f'admin.listen = "127.0.0.1:{values["admin"]}"']
+    ports = Ports()
+    proxy = ports.one()
+    ports.free()
+    config = [f'proxy.listen = "127.0.0.1:{proxy}"', f'admin.listen = "127.0.0.1:{values["admin"]}"']
     for number in range(credentials):
         config.append(
             f'[credentials.c{number}]\ntoken_endpoint = "http://127.0.0.1:{values["token_endpoint"]}/token"\n'
@@ -77,7 +89,7 @@ def with_many(bench, routes, credentials):
     for number in range(routes):
         config.append(
             f'[[routes]]\npath = "/{number}"\nupstream = "http://127.0.0.1:{values["origin"]}"\n'
-            f'credential = "c{number % credentials}"'
+            f'strip_path = true\ncredential = "c{number % credentials}"'
         )
     # Every credential has its route, so that none is warned of.
     for number in range(routes, credentials):
@@ -87,11 +99,9 @@ def with_many(bench, routes, credentials):
     path.write_text("\n".join(config) + "\n")
     command = [str(bench.gatepass), "run", "--config", str(path)]
     server = Server("many", command, values["admin"], bench.directory)
-    try:
-        wait_until_ready(server)
-        return kib(server)
-    finally:
-        server.stop()
+    server.proxy = proxy
+    wait_until_ready(server)
+    return server
 
 
 def wait_until_ready(server):

@@ -61,6 +61,7 @@ mod refresh;
 mod refusals;
 mod reload;
 mod request_shape;
+mod scrape;
 mod secrecy;
 mod secret_rotation;
 mod service_manager;

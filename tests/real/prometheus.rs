@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -109,6 +110,44 @@ fn queries() -> Vec<String> {
         query.replace("$__rate_interval", "10s")
     });
     queries.collect()
+}
+
+/// With a store, so that nothing is missing that there can be.
+#[tokio::test(flavor = "multi_thread")]
+async fn promtool_has_nothing_to_say_about_the_metrics() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("key");
+    fs::write(&key, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n").unwrap();
+    fs::create_dir(directory.path().join("tokens")).unwrap();
+    let config = simple_config(&provider, &upstream).replace(
+        "client_id",
+        "store = \"machine\"\ntoken_requests_per_hour = 100\nclient_id",
+    );
+    let store = format!(
+        "[stores.machine]\nkind = \"file\"\ndirectory = \"{}\"\nkey_file = \"{}\"\n",
+        directory.path().join("tokens").display(),
+        key.display()
+    );
+    let gatepass = Gatepass::start(&(config + &store)).ready().await;
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    let metrics = get(gatepass.admin(), "/metrics").await.into_body();
+    assert!(metrics.contains("\ngatepass_store_failing{"), "{metrics}");
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("install prometheus");
+    let mut input = promtool.stdin.take().unwrap();
+    input.write_all(metrics.as_bytes()).unwrap();
+    drop(input);
+    let said = promtool.wait_with_output().unwrap();
+    let words = [said.stdout, said.stderr].concat();
+    assert_eq!(String::from_utf8_lossy(&words), "");
+    assert!(said.status.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
