@@ -255,7 +255,8 @@ fn switched(
 /// An upstream that is down fails every request; the first one is news, and that it is over.
 fn tell_failure(route: &Route, upstream: &Upstream, rejection: &Rejection) {
     if rejection.reason.is_upstream() && upstream.failed() == 1 {
-        warn!(route = &*route.settings.name, "{}", rejection.detail);
+        let detail = &rejection.detail;
+        warn!(route = &*route.settings.name, "{detail}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod events;
 mod lines;
+mod repeats;
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -10,13 +11,14 @@ use std::panic;
 use prometheus::IntCounter;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, error};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{FilterExt, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 pub use events::{Event, Events};
 use lines::Lines;
+use repeats::Repeats;
 
 /// The target of the lines of the access log.
 pub const ACCESS: &str = concat!(env!("CARGO_CRATE_NAME"), "::access");
@@ -55,6 +57,7 @@ impl Default for Settings {
 pub struct Log {
     lines: Lines,
     events: Events,
+    repeats: Repeats,
 }
 
 impl Log {
@@ -71,6 +74,7 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
+        self.repeats.tell_all();
         self.lines.flush();
     }
 }
@@ -104,13 +108,18 @@ pub fn start(settings: Settings) -> io::Result<Log> {
             .boxed()
     };
     let events = Events::default();
+    let repeats = Repeats::default();
     tracing_subscriber::registry()
         .with(events.layer())
-        .with(lines.with_filter(filter(settings.level)))
+        .with(lines.with_filter(filter(settings.level).and(repeats.clone())))
         .try_init()
         .map_err(io::Error::other)?;
     log_panics();
-    Ok(Log { lines: out, events })
+    Ok(Log {
+        lines: out,
+        events,
+        repeats,
+    })
 }
 
 /// Whether what is written there may have colours: it is a terminal, and its user has not refused them

@@ -261,10 +261,10 @@ impl Reloader {
         let mut told = false;
         while let Some(missing) = self.missing(next) {
             if !std::mem::replace(&mut told, true) {
+                let why = missing.load().why_not_sent();
                 warn!(
                     credential = missing.credential(),
-                    "the changed configuration waits for its first token, and what runs stays: {}",
-                    missing.load().why_not_sent()
+                    "the changed configuration waits for its first token, and what runs stays: {why}"
                 );
                 self.standing.waits_for(missing);
             }

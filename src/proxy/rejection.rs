@@ -275,17 +275,16 @@ impl Rejection {
     }
 
     fn problem(&self, request_id: HeaderValue) -> Response<Bytes> {
-        let status = self.reason.status();
+        let (status, detail) = (self.reason.status(), &self.detail);
         debug!(
             reason = self.reason.label(),
             request_id = request_id.to_str().unwrap_or_default(),
-            "{}",
-            self.detail
+            "{detail}"
         );
         let problem = Problem {
             title: status.canonical_reason().unwrap_or_default(),
             status: status.as_u16(),
-            detail: &self.detail,
+            detail,
             reason: self.reason.label(),
             request_id: request_id.to_str().unwrap_or_default(),
             route: self.route.as_deref(),

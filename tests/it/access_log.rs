@@ -93,7 +93,7 @@ async fn each_request_has_a_line_if_all_are_asked_for() {
 
     // What is no request at all.
     raw(gatepass.proxy(), "nonsense\r\n\r\n", |_| false).await;
-    gatepass.output_with("bad_request");
+    gatepass.output_with("\"status\":400");
     assert_eq!(
         steady(lines(&gatepass).pop().unwrap()),
         json!({

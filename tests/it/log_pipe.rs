@@ -1,14 +1,16 @@
-//! A log that nobody reads stops nothing.
+//! A log that nobody reads stops nothing, and nothing that happens all the time fills it.
 
 use std::io::Read;
 use std::process::Stdio;
 
+use rustix::process::Signal;
+
 use crate::support::client::{PATIENCE, get};
 use crate::support::gatepass::command;
-use crate::support::{AuthorizationServer, Upstream, simple_config};
+use crate::support::{AuthorizationServer, Gatepass, Upstream, simple_config};
 
-/// Some pipes hold 64 KiB; at the finest level every request writes some hundred bytes, and each of
-/// the unread lines would be one that both planes wait for.
+/// Some pipes hold 64 KiB; every request writes more than 1,000 bytes here, and each of the unread
+/// lines would be one that both planes wait for.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_and_probes_go_on_and_the_end_comes() {
     let provider = AuthorizationServer::start();
@@ -19,7 +21,7 @@ async fn requests_and_probes_go_on_and_the_end_comes() {
     let proxy = free_address();
     let config = format!(
         "proxy.listen = \"{proxy}\"\nadmin.listen = \"{admin}\"\nadmin.quit = true\n\
-         log = {{ level = \"trace\", format = \"json\" }}\n{}",
+         log = {{ format = \"json\", access.requests = \"all\" }}\n{}",
         simple_config(&provider, &upstream)
     );
     std::fs::write(&file, config).unwrap();
@@ -39,7 +41,6 @@ async fn requests_and_probes_go_on_and_the_end_comes() {
     };
     tokio::time::timeout(PATIENCE, waiting).await.unwrap();
 
-    let order = || http::Request::post("/api/credentials/envase/refresh");
     let dropped = async || {
         let metrics = get(admin, "/metrics").await.into_body();
         let line = metrics
@@ -47,14 +48,12 @@ async fn requests_and_probes_go_on_and_the_end_comes() {
             .find_map(|line| line.strip_prefix("gatepass_log_lines_dropped_total "));
         line.unwrap().parse::<u64>().unwrap()
     };
+    let path = format!("/{}", "x".repeat(1_000));
     let waiting = async {
         while dropped().await == 0 {
             for _ in 0..200 {
-                let order = order().header("host", "localhost");
-                let order = order.body(http_body_util::Full::default()).unwrap();
-                assert_eq!(crate::support::request(admin, order).await.status(), 202);
+                assert_eq!(get(proxy, &path).await.status(), 200);
             }
-            assert_eq!(get(proxy, "/").await.status(), 200);
         }
     };
     tokio::time::timeout(3 * PATIENCE, waiting).await.unwrap();
@@ -79,6 +78,25 @@ async fn requests_and_probes_go_on_and_the_end_comes() {
     gatepass.stderr.unwrap().read_to_end(&mut text).unwrap();
     let text = String::from_utf8(text).unwrap();
     assert!(text.contains("\"listening\""), "{}", text.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_again_and_again_is_held_back_and_counted() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream);
+    let mut gatepass = Gatepass::start(&config).ready().await;
+    for _ in 0..20 {
+        gatepass.order_refresh("envase").await;
+    }
+    gatepass.signal(Signal::TERM);
+    gatepass.ended().await;
+    let line = "an operator asks for a new token credential=\"envase\"";
+    let told = gatepass.wait_for_event("the same was said again and is held back");
+    assert_eq!((&told["line"], &told["times"]), (&line.into(), &15.into()));
+    let output = gatepass.output();
+    let said = output.matches("\"an operator asks for a new token\"");
+    assert_eq!(said.count(), 5, "{output}");
 }
 
 fn free_address() -> std::net::SocketAddr {

@@ -51,6 +51,7 @@ mod identity_systems;
 mod limits;
 mod listener_metrics;
 mod listeners;
+mod log_messages;
 mod log_pipe;
 mod login;
 mod outage;
