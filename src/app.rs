@@ -35,6 +35,7 @@ use crate::store::{Standings, Stores, StoresMetrics};
 use crate::telemetry::{Events, Log};
 use crate::token::metrics::TokenMetrics;
 use crate::token::{Credentials, TokenReader, TokenState, heartbeat};
+use crate::traces::{self, Exporter, TraceMetrics};
 use crate::{admin, systemd};
 pub use error::{BuildError, RunError};
 use reload::{Parts, ReloadMetrics, Reloader, Standing};
@@ -65,6 +66,8 @@ pub struct Bound {
     at_work: Rc<RwLock<()>>,
     /// What there is to say about stores.
     standings: Standings,
+    /// Sends traces, if there are to be any.
+    exporter: Option<Exporter>,
 }
 
 /// Puts everything together and binds the addresses. `layers` are what `settings` were read from, for
@@ -117,6 +120,10 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
     let at_work = Rc::clone(&parts.at_work);
     let standings = parts.stores.standings();
     let unmatched = parts.proxy_metrics.for_unmatched();
+    let trace_metrics = TraceMetrics::register(&registry)?;
+    let traced = settings.traces.clone();
+    let traced = traced.map(|settings| traces::channel(settings, &trace_metrics));
+    let (tracer, exporter) = traced.transpose()?.unzip();
     let limit = RequestLimit::new(settings.proxy.max_requests);
     let reloader = Reloader::new(settings, layers, parts, tls, &readiness, standing.clone())?;
     let credentials = reloader.credentials().clone();
@@ -148,6 +155,7 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
             published: reloader.published(),
             limit,
             unmatched,
+            tracer,
         },
         connections,
         quit,
@@ -162,6 +170,7 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
         reloader,
         at_work,
         standings,
+        exporter,
     })
 }
 
@@ -304,6 +313,14 @@ impl Bound {
                 systemd::ready();
             }
         });
+        let exporter = self.exporter.map(Rc::new);
+        if let Some(exporter) = &exporter {
+            let (exporter, credentials) = (Rc::clone(exporter), reloader.credentials().clone());
+            supervised("traces", &self.restarts, move || {
+                let (exporter, credentials) = (Rc::clone(&exporter), credentials.clone());
+                async move { exporter.run(&credentials).await }
+            });
+        }
         let order = self.order;
         // The admin listener outlives the data plane's drain, so that the drain can be watched.
         let (admin_drain, admin_watch) = drain::channel();
@@ -381,6 +398,9 @@ impl Bound {
         // Those who follow the events are told that there are no more.
         admin_drain.begin();
         let _ = timeout(ADMIN_GRACE, admin_ended.notified()).await;
+        if let (Ok(Ended::Drained), Some(exporter)) = (&ended, exporter) {
+            exporter.finish(reloader.credentials()).await;
+        }
         ended
     }
 }

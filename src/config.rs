@@ -29,7 +29,7 @@ pub use layers::Layers;
 pub use problem::{Problem, Problems};
 pub use reference::{json_schema, page};
 
-use crate::{oauth, proxy, server, store, telemetry};
+use crate::{oauth, proxy, server, store, telemetry, traces};
 
 /// A digest that tells settings from those before a reload.
 pub type Revision = [u8; 32];
@@ -65,6 +65,8 @@ pub struct Settings {
     pub grace: Duration,
     /// What is logged.
     pub log: telemetry::Settings,
+    /// Where traces go, if anywhere.
+    pub traces: Option<traces::Settings>,
     /// What is logged of each request.
     pub access_log: Option<proxy::AccessLog>,
     /// What is legal and yet probably not what was meant, in words for an operator.

@@ -41,8 +41,8 @@
 //! | 6 | [`cli`] and the command's `main` |
 //! | 5 | [`app`]: the composition root, where the rooms meet |
 //! | 4 | [`config`], [`admin`] |
-//! | 3 | [`oauth`] |
-//! | 2 | [`proxy`], [`store`] |
+//! | 3 | [`oauth`], [`proxy`] |
+//! | 2 | [`store`], [`traces`] |
 //! | 1 | [`token`], [`server`], [`telemetry`] |
 //! | 0 | [`readiness`], [`drain`], [`gathering`], [`signal`], [`systemd`], [`watch`], [`wording`], [`tls`], [`runtime`] |
 
@@ -63,5 +63,6 @@ pub mod systemd;
 pub mod telemetry;
 pub mod tls;
 pub mod token;
+pub mod traces;
 pub mod watch;
 pub mod wording;

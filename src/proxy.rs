@@ -15,9 +15,11 @@ mod limit;
 mod location;
 pub mod metrics;
 mod provenance;
+mod record;
 mod rejection;
 mod replay;
 mod route;
+mod spans;
 mod stopwatch;
 mod upgrade;
 mod upstream;
@@ -35,7 +37,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use crate::server::{CallerBody, Refuse};
-use access::Record;
+use crate::traces::Tracer;
 pub use access::{AccessLog, Logged, LoggedTarget};
 pub use admission::Admission;
 pub use body::AnswerBody;
@@ -43,6 +45,7 @@ pub use callers::{CallerKey, Callers};
 use exchange::exchange;
 pub use limit::RequestLimit;
 use metrics::{InFlight, RouteMetrics};
+use record::Record;
 use rejection::{REQUEST_ID, Rejection};
 use route::Found;
 pub use route::{
@@ -72,6 +75,8 @@ pub struct Shared {
     pub limit: RequestLimit,
     /// What is counted of requests that no route covers.
     pub unmatched: RouteMetrics,
+    /// Who records requests for traces, if anybody does.
+    pub tracer: Option<Tracer>,
 }
 
 /// A worker's proxy: what all share, and this worker's own connections.
@@ -119,8 +124,8 @@ impl Proxy {
         let now = request.body().arrived_at();
         // A request goes its way to the end by the routing that it began with.
         let ways = self.ways();
-        let record = ways.routing.access_log;
-        let record = record.map(|wanted| Box::new(Record::of(wanted, &mut request)));
+        let (access_log, tracer) = (ways.routing.access_log, self.shared.tracer.as_ref());
+        let mut record = Record::of(access_log, tracer, &mut request);
         let request_id = request.headers().get(REQUEST_ID).cloned();
         let (route, upstream) = match ways.find(&request) {
             Ok(found) => found,
@@ -129,6 +134,9 @@ impl Proxy {
                 return Ok(reject(&rejection, request_id, in_flight));
             }
         };
+        if let Some(record) = &mut record {
+            record.routed(route);
+        }
         // Dropped by whoever ends the request, so that its outcome is counted however it ends.
         let mut in_flight = route.metrics.begin(now, record);
         match self.shared.limit.take() {
@@ -149,10 +157,10 @@ impl Proxy {
         };
         Ok(match outcome {
             Ok((mut answer, switch)) => {
-                if let Some(record) = in_flight.record() {
+                let named = in_flight.record();
+                if let Some(name) = named.and_then(|record| record.request_id.clone()) {
                     let fields = answer.response.headers_mut();
-                    let request_id = fields.entry(REQUEST_ID);
-                    request_id.or_insert_with(|| record.request_id().clone());
+                    fields.entry(REQUEST_ID).or_insert(name);
                 }
                 tell_recovery(route, upstream);
                 match switch {

@@ -9,7 +9,8 @@ use serde::Deserialize;
 
 use super::reference::tables;
 use super::scalar::{
-    Count, FileMode, Flag, Number, OneOrMany, Retries, SecretSource, Share, Size, Span, Workers,
+    Count, FileMode, Flag, Number, OneOrMany, Percentage, Retries, SecretSource, Share, Size, Span,
+    Workers,
 };
 
 tables! {
@@ -22,6 +23,7 @@ tables! {
         secrets: Secrets;
         shutdown: Shutdown;
         log: Log;
+        traces: Traces;
     }
 
     Proxy {
@@ -447,5 +449,22 @@ tables! {
             "what is told of the address that was asked for: `none`, `path`, or `path_and_query`";
         caller: Option<Flag> = "`false`",
             "`true`: the address of whoever called, or on a Unix socket the number of its user";
+    }
+
+    Traces {
+        enabled: Option<Flag> = "`false`",
+            "`true` sends spans of requests and of attempts to get tokens to a collector, by \
+            OpenTelemetry's OTLP over HTTP";
+        endpoint: Option<String> = "`OTEL_EXPORTER_OTLP_ENDPOINT`, or `http://127.0.0.1:4318`",
+            "the collector's address; `/v1/traces` is added to it";
+        sample: Option<Percentage> = "`100%`",
+            "the part that is recorded of the requests that come without a decision; where \
+            `traceparent` brings one, that counts";
+        service_name: Option<String> = "`OTEL_SERVICE_NAME`, or `gatepass`",
+            "`service.name` of the spans";
+        headers: BTreeMap<String, SecretSource> = "none",
+            "a table of fields that the collector wants, such as a key; values as in \
+            `routes[].headers`";
+        tls: Tls;
     }
 }

@@ -10,8 +10,8 @@ use secrecy::SecretString;
 
 use super::raw;
 use super::scalar::{
-    Count, FileMode, Flag, Number, OneOrMany, Retries, Scalar, SecretSource, Share, Size, Span,
-    Workers,
+    Count, FileMode, Flag, Number, OneOrMany, Percentage, Retries, Scalar, SecretSource, Share,
+    Size, Span, Workers,
 };
 
 /// The schema, as JSON.
@@ -100,6 +100,7 @@ describe! {
     SecretString: Kind::Text;
     Span: Kind::TextLike(Span::EXPECTED);
     Share: Kind::TextLike(Share::EXPECTED);
+    Percentage: Kind::TextLike(Percentage::EXPECTED);
     FileMode: Kind::TextLike(FileMode::EXPECTED);
     Size: Kind::NumberOr(Size::EXPECTED);
     Count: Kind::Number(1, u64::MAX);

@@ -10,6 +10,7 @@ mod revision;
 mod route;
 mod secret;
 mod store;
+mod traces;
 mod words;
 
 use std::collections::BTreeMap;
@@ -64,6 +65,7 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
     // Those that no route uses are held to the same rules: they are there to be used one day.
     let unused = credential::resolve(unused, &mut roots, report);
     let credentials = credential::resolve(used, &mut roots, report);
+    let traces = traces::resolve(raw.traces, &mut roots, report);
     exposure::check(&raw.secrets, report);
     warnings.extend(report.take_warnings());
     if let (Some(proxy), Some(routes)) = (&proxy, &routes) {
@@ -86,6 +88,7 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
         routes: routes?,
         grace: value_or(raw.shutdown.grace, DEFAULT_GRACE),
         log: log::settings(&raw.log, report)?,
+        traces: traces?,
         access_log: log::access(raw.log.access, report)?,
         warnings,
     })

@@ -183,6 +183,20 @@ impl Scalar for Share {
     }
 }
 
+/// A part of all, such as `10%`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Percentage(pub(super) f64);
+
+impl Scalar for Percentage {
+    const EXPECTED: &'static str = "a part of all from \"0%\" to \"100%\"";
+
+    fn from_text(text: &str) -> Option<Self> {
+        let percent: f64 = text.strip_suffix('%')?.trim().parse().ok()?;
+        let is_part = (0.0..=100.0).contains(&percent);
+        is_part.then_some(Self(percent / 100.0))
+    }
+}
+
 /// Yes or no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Flag(pub(super) bool);
@@ -269,7 +283,7 @@ impl From<Flag> for bool {
 }
 
 deserialize_scalars!(
-    Span, Share, Size, Count, Workers, Number, Retries, FileMode, Flag
+    Span, Share, Percentage, Size, Count, Workers, Number, Retries, FileMode, Flag
 );
 
 /// One text or a list of them.

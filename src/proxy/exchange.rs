@@ -8,11 +8,11 @@ use hyper::body::Body;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::access::Record;
 use super::body::{Handling, Kept, OutgoingBody, Progress};
 use super::expectation::Expectation;
 use super::forward;
 use super::metrics::Retry;
+use super::record::Record;
 use super::rejection::Rejection;
 use super::replay::{SentHead, is_refusal, whole_body};
 use super::route::{Protocol, Route};
@@ -220,12 +220,17 @@ impl Journey<'_> {
         let mut retries = self.retries();
         loop {
             if let Some(record) = self.record {
-                record.sent();
+                record.sent(&mut request);
             }
             self.stopwatch.pass(Turn::Upstream, way.ready_at);
             let sent = way.connection.send(request, way.ready_at, self.progress);
             let outcome = sent.await;
-            self.stopwatch.pass(Turn::Gatepass, Instant::now());
+            let now = Instant::now();
+            self.stopwatch.pass(Turn::Gatepass, now);
+            if let Some(record) = self.record {
+                let answer = outcome.as_ref().ok();
+                record.answered_by_upstream(answer.map(|answer| answer.response.status()), now);
+            }
             let failed = match outcome {
                 Ok(mut answer) => {
                     let response = &mut answer.response;

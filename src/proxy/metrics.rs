@@ -13,8 +13,8 @@ use prometheus::{
 };
 use tokio::time::Instant;
 
-use super::access::Record;
 use super::limit::Place;
+use super::record::Record;
 use super::rejection::Reason;
 pub(super) use upstream::{Cause, Retry};
 use upstream::{UpstreamHandles, UpstreamMetrics};
@@ -226,7 +226,7 @@ impl RouteMetrics {
         self.0.request_bytes.clone()
     }
 
-    /// A request has begun. `record` is there if it is to have a line in the access log.
+    /// A request has begun. `record` is there if somebody is to be told of it.
     pub(super) fn begin(&self, started: Instant, record: Option<Box<Record>>) -> InFlight {
         self.0.in_flight.inc();
         InFlight {
@@ -272,7 +272,7 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    /// What is noted of it, if it is to be logged.
+    /// What is noted of it, if somebody is to be told.
     pub(super) fn record(&self) -> Option<&Record> {
         self.record.as_deref()
     }
@@ -335,8 +335,8 @@ impl Drop for InFlight {
         let ended_at = self.ended_at.unwrap_or_else(Instant::now);
         let took = ended_at.saturating_duration_since(self.started);
         self.metrics.duration.observe(took.as_secs_f64());
-        if let Some(record) = &self.record {
-            record.write(&self.metrics.route, took);
+        if let Some(record) = self.record.take() {
+            record.tell(&self.metrics.route, self.started, took);
         }
     }
 }

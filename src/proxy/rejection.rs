@@ -13,9 +13,10 @@ use serde::Serialize;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::access::{AccessLog, Record};
+use super::access::AccessLog;
 use super::body::AnswerBody;
 use super::metrics::{InFlight, RouteMetrics};
+use super::record::Record;
 use super::route::{Route, RouteTable};
 use super::upstream::{ConnectError, UpstreamError};
 use crate::token::TokenState;
@@ -324,7 +325,7 @@ pub(super) fn refuse_head(
     let rejection = Rejection::unreadable_head(status);
     let request_id = make_id();
     let record = access_log.map(|wanted| Record::of_nothing(wanted, request_id.clone()));
-    let mut in_flight = metrics.begin(Instant::now(), record.map(Box::new));
+    let mut in_flight = metrics.begin(Instant::now(), record);
     in_flight.rejected(rejection.reason);
     let (head, body) = rejection.problem(request_id).into_parts();
     let mut wire = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();

@@ -72,6 +72,7 @@ pub struct Route {
     pub(super) settings: Settings,
     pub(super) token: Option<TokenReader>,
     pub(super) metrics: RouteMetrics,
+    pub(super) destination: Arc<Destination>,
 }
 
 impl Route {
@@ -79,9 +80,38 @@ impl Route {
     /// the route would forward what it should not.
     pub fn new(settings: Settings, token: Option<TokenReader>, metrics: RouteMetrics) -> Self {
         Self {
+            destination: Arc::new(Destination::of(&settings)),
             settings,
             token,
             metrics,
+        }
+    }
+}
+
+/// A route as traces tell of it.
+#[derive(Debug)]
+pub(super) struct Destination {
+    pub(super) route: Arc<str>,
+    /// The prefix that it covers.
+    pub(super) path: String,
+    /// The upstream's host, or the path of its socket.
+    pub(super) address: String,
+    pub(super) port: Option<u16>,
+    /// What stands before the path in the upstream's addresses.
+    pub(super) origin: String,
+    pub(super) credential: Option<String>,
+}
+
+impl Destination {
+    fn of(settings: &Settings) -> Self {
+        let (address, port) = settings.origin.server();
+        Self {
+            route: Arc::clone(&settings.name),
+            path: settings.prefix.to_string(),
+            address,
+            port,
+            origin: settings.origin.to_string(),
+            credential: settings.credential.clone(),
         }
     }
 }

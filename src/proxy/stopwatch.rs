@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::access::Record;
 use super::body::Progress;
 use super::metrics::RouteMetrics;
+use super::record::Record;
 
 /// Runs from a request's arrival to the head of its answer. What it shows is recorded when it is
 /// dropped, however the request has ended: an upstream for which callers have no patience would look

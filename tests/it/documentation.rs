@@ -210,6 +210,7 @@ fn the_reference_lists_the_keys_of_the_example() {
     // Providers and servers of a store are called by the names of their addresses.
     keys.insert("credentials.NAME.tls.server_name".into());
     keys.insert("stores.NAME.tls.server_name".into());
+    keys.insert("traces.tls.server_name".into());
     let listed: BTreeSet<_> = read("docs/configuration.md")
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split('`').next())

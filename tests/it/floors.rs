@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::gatepass::project;
 
-const FLOORS: [(&str, u8); 20] = [
+const FLOORS: [(&str, u8); 21] = [
     ("main", 6),
     ("cli", 6),
     ("app", 5),
@@ -15,8 +15,9 @@ const FLOORS: [(&str, u8); 20] = [
     ("admin", 4),
     ("oauth", 3),
     ("server", 1),
-    ("proxy", 2),
+    ("proxy", 3),
     ("token", 1),
+    ("traces", 2),
     ("tls", 0),
     ("store", 2),
     ("readiness", 0),

@@ -76,6 +76,7 @@ mod stopping;
 mod streaming;
 mod token_command;
 mod token_file;
+mod traces;
 mod typical_mistakes;
 mod upstream_faults;
 mod upstream_metrics;

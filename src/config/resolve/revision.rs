@@ -49,7 +49,7 @@ pub(super) fn of_table(report: &Report, path: &Path, tls: &raw::Tls, but_for: &[
 /// Of each key that a running gatepass cannot take up.
 pub(super) fn of_fixed(report: &Report) -> BTreeMap<String, Revision> {
     let mut fixed = BTreeMap::new();
-    for table in ["proxy", "admin", "log", "stores"] {
+    for table in ["proxy", "admin", "log", "stores", "traces"] {
         let path = Path::new([table]);
         let Value::Object(keys) = report.written_at(&path) else {
             continue;

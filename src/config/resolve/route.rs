@@ -15,7 +15,7 @@ use super::super::{Listen, raw};
 use super::{LEGAL_NAME, TrustedRoots, choice, is_legal_name, listener, required, revision};
 use crate::proxy::{Forwarded, PathPrefix, Protocol, Settings, Timeouts};
 use crate::server::Address;
-pub(super) use fields::OWN_HEADERS;
+pub(super) use fields::{OWN_HEADERS, values as header_values};
 
 /// The word of routes that add no token.
 pub(super) const NO_CREDENTIAL: &str = "none";

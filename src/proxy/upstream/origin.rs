@@ -123,6 +123,14 @@ impl Origin {
         }
     }
 
+    /// Where it listens: a host and a port, or a Unix socket.
+    pub(in crate::proxy) fn server(&self) -> (String, Option<u16>) {
+        match &self.socket {
+            Some(socket) => (socket.display().to_string(), None),
+            None => (self.host.clone(), Some(self.port)),
+        }
+    }
+
     /// A server that listens on a Unix socket. It is called by the name `localhost`, as it has none
     /// of its own.
     pub fn unix(path: PathBuf) -> Self {

@@ -5,6 +5,7 @@ pub mod authorization_server;
 pub mod between;
 pub mod certificates;
 pub mod client;
+pub mod collector;
 pub mod frames;
 pub mod gatepass;
 pub mod http2;

@@ -10,7 +10,7 @@ use super::super::super::scalar::{OneOrMany, SecretSource};
 use super::super::secret;
 
 /// Read once: their values are part of every request's head, ready to be copied.
-pub(super) fn values(
+pub(in super::super) fn values(
     written: BTreeMap<String, SecretSource>,
     token_header: Option<&HeaderName>,
     path: &Path,
