@@ -1,5 +1,5 @@
 //! gatepass with servers that others wrote (npm's oidc-provider and Firebase's Auth emulator, PyPI's
-//! django-oauth-toolkit, Debian's nginx and redis-server), Debian's Prometheus, and with clients that
+//! django-oauth-toolkit, Debian's nginx and redis-server), Debian's Prometheus, PyPI's Rotel, and with clients that
 //! others wrote, see `clients.rs`.
 //!
 //! Run with `tests/real/run`, which installs them. What is missing fails the test that needs it,
@@ -45,4 +45,5 @@ mod prometheus;
 mod rollover;
 mod rotation;
 mod status_page;
+mod traces;
 mod verification;
