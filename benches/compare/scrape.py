@@ -15,7 +15,7 @@ from peers import Bench
 ROUTES, CREDENTIALS = 50, 20
 SCRAPES = 300
 ACCEPTED = {"text": "text/plain", "OpenMetrics": "application/openmetrics-text"}
-SECONDS, RATE = 10, 500
+SECONDS, RATE = 5, 500
 
 
 def main():
@@ -36,10 +36,12 @@ def measure(server):
     for route in range(ROUTES):
         load.at_rate(server.proxy, f"/{route}/small", 1, 20, connections=1)
     for name, accepted in ACCEPTED.items():
-        scraper = Scraper(server.port, accepted)
+        scraper, (before, _) = Scraper(server.port, accepted), server.cpu()
         times = sorted(scraper.scrape() for _ in range(SCRAPES))
+        cpu = (server.cpu()[0] - before) / SCRAPES
         print(f"{name}: {scraper.lines} lines, {scraper.size / 1024:.0f} KiB, "
-              f"median {statistics.median(times) * 1e3:.2f} ms, 99 % within {times[SCRAPES * 99 // 100] * 1e3:.2f} ms")
+              f"median {statistics.median(times) * 1e3:.2f} ms, 99 % within {times[SCRAPES * 99 // 100] * 1e3:.2f} ms, "
+              f"{cpu * 1e3:.2f} ms of CPU")
     for name, scraped in [("not scraped", False), ("scraped without a pause", True)]:
         done = threading.Event()
         scraping = threading.Thread(target=scrape_until, args=(server.port, done)) if scraped else None

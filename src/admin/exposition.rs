@@ -40,14 +40,18 @@ impl Exposition {
     }
 
     pub(super) fn write(self, families: &[MetricFamily]) -> prometheus::Result<String> {
+        let encoder = TextEncoder::new();
         if self == Self::Text {
-            return TextEncoder::new().encode_to_string(families);
+            return encoder.encode_to_string(families);
         }
-        let mut written = String::new();
+        let (mut written, mut text) = (String::new(), String::new());
         for family in families {
-            let text = TextEncoder::new().encode_to_string(std::slice::from_ref(family))?;
-            for line in text.lines() {
-                open_metrics(&mut written, line, family);
+            text.clear();
+            encoder.encode_utf8(std::slice::from_ref(family), &mut text)?;
+            match family.get_field_type() {
+                MetricType::COUNTER => counter(&mut written, &text, family.name()),
+                MetricType::HISTOGRAM => histogram(&mut written, &text),
+                _ => written.push_str(&text),
             }
         }
         written.push_str("# EOF\n");
@@ -66,30 +70,35 @@ fn wish_for(range: &str, of: &str) -> Option<f32> {
     Some(quality.map_or(1.0, |(_, quality)| quality.parse().unwrap_or_default()))
 }
 
-/// A line of text as OpenMetrics 1.0 has it: a counter's family goes without `_total`, and bounds of
-/// buckets are written as floats ("Considerations: Canonical Numbers").
-fn open_metrics(written: &mut String, line: &str, family: &MetricFamily) {
-    let is_counter = family.get_field_type() == MetricType::COUNTER;
-    let is_described = line.starts_with("# HELP ") || line.starts_with("# TYPE ");
-    match (is_described, line.split_once("le=\"")) {
-        (true, _) if is_counter => {
-            let name = family.name();
-            let short = name.strip_suffix("_total").unwrap_or(name);
-            written.push_str(&line.replacen(name, short, 1));
-        }
-        (false, Some((before, after))) if family.get_field_type() == MetricType::HISTOGRAM => {
-            let whole = after.split('"').next().unwrap_or_default();
-            written.push_str(before);
-            written.push_str("le=\"");
-            written.push_str(whole);
-            if whole.bytes().all(|byte| byte.is_ascii_digit()) {
-                written.push_str(".0");
-            }
-            written.push_str(after.get(whole.len()..).unwrap_or_default());
-        }
-        _ => written.push_str(line),
+/// A counter's text as OpenMetrics 1.0 has it: the family goes without `_total`.
+fn counter(written: &mut String, text: &str, name: &str) {
+    let short = name.strip_suffix("_total").unwrap_or(name);
+    let mut rest = text;
+    while rest.starts_with('#')
+        && let Some((line, after)) = rest.split_once('\n')
+    {
+        written.push_str(&line.replacen(name, short, 1));
+        written.push('\n');
+        rest = after;
     }
-    written.push('\n');
+    written.push_str(rest);
+}
+
+/// And a histogram's: bounds of buckets are written as floats ("Considerations: Canonical Numbers").
+fn histogram(written: &mut String, text: &str) {
+    let mut parts = text.split("le=\"");
+    written.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let is_whole_name = written.ends_with(['{', ',']);
+        let (bound, after) = part.split_once('"').unwrap_or((part, ""));
+        written.push_str("le=\"");
+        written.push_str(bound);
+        if is_whole_name && bound.bytes().all(|byte| byte.is_ascii_digit()) {
+            written.push_str(".0");
+        }
+        written.push('"');
+        written.push_str(after);
+    }
 }
 
 #[cfg(test)]
@@ -132,8 +141,8 @@ mod tests {
         let counter = IntCounterVec::new(Opts::new("a_total", "Of a_total."), &["le"]).unwrap();
         counter.with_label_values(&["1"]).inc();
         let options = HistogramOpts::new("b_seconds", "Of b.").buckets(vec![0.5, 2.0]);
-        let histogram = HistogramVec::new(options, &["route"]).unwrap();
-        histogram.with_label_values(&["x"]).observe(1.0);
+        let histogram = HistogramVec::new(options, &["role"]).unwrap();
+        histogram.with_label_values(&["7"]).observe(1.0);
         registry.register(Box::new(counter)).unwrap();
         registry.register(Box::new(histogram)).unwrap();
         let written = Exposition::OpenMetrics.write(&registry.gather()).unwrap();
@@ -143,11 +152,11 @@ mod tests {
         a_total{le="1"} 1
         # HELP b_seconds Of b.
         # TYPE b_seconds histogram
-        b_seconds_bucket{route="x",le="0.5"} 0
-        b_seconds_bucket{route="x",le="2.0"} 1
-        b_seconds_bucket{route="x",le="+Inf"} 1
-        b_seconds_sum{route="x"} 1
-        b_seconds_count{route="x"} 1
+        b_seconds_bucket{role="7",le="0.5"} 0
+        b_seconds_bucket{role="7",le="2.0"} 1
+        b_seconds_bucket{role="7",le="+Inf"} 1
+        b_seconds_sum{role="7"} 1
+        b_seconds_count{role="7"} 1
         # EOF
         "#);
     }
