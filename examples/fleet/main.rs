@@ -61,50 +61,56 @@ fn main() {
         Some(replicas) => vec![replicas],
         None => vec![1, 10, 100, 1_000, 10_000],
     };
-    let only = &arguments.only;
-    let table = |what: &str, scenario| {
-        if what.contains(only) {
-            table(what, scenario);
-        }
-    };
-    println!("{HEADER}");
-    for replicas in sizes {
-        table("calm", Scenario { replicas, ..calm });
-    }
+    let sizes = sizes
+        .into_iter()
+        .map(|replicas| ("calm", Scenario { replicas, ..calm }));
     let noon = calm.lasts / 2;
     let around_noon = Some((noon, noon + 2 * HOUR));
-    println!("\n{HEADER}");
-    table(
-        "the provider is down for 2 h",
-        Scenario {
-            provider_down: around_noon,
-            ..calm
-        },
-    );
-    table(
-        "the store is down for 2 h",
-        Scenario {
-            store_down: around_noon,
-            ..calm
-        },
-    );
-    table(
-        "all are started anew at noon",
-        Scenario {
-            restart: Some(noon),
-            ..calm
-        },
-    );
-    let both = Scenario {
-        store_down: around_noon,
-        restart: Some(noon + HOUR),
+    let provider_down = Scenario {
+        provider_down: around_noon,
         ..calm
     };
-    table("all are started anew while the store is down", both);
+    let store_down = Scenario {
+        store_down: around_noon,
+        ..calm
+    };
+    let restart = Scenario {
+        restart: Some(noon),
+        ..calm
+    };
+    let both = Scenario {
+        restart: Some(noon + HOUR),
+        ..store_down
+    };
+    let bad_days = [
+        ("the provider is down for 2 h", provider_down),
+        ("the store is down for 2 h", store_down),
+        ("all are started anew at noon", restart),
+        ("all are started anew while the store is down", both),
+    ];
+    for days in [sizes.collect(), bad_days.to_vec()] {
+        table(days, &arguments.only);
+    }
+}
+
+/// Those days with these words in their names.
+fn table(days: Vec<(&str, Scenario)>, only: &str) {
+    let mut days = days
+        .into_iter()
+        .filter(|(what, _)| what.contains(only))
+        .peekable();
+    if days.peek().is_none() {
+        return;
+    }
+    println!("{HEADER}");
+    for (what, scenario) in days {
+        lines(what, scenario);
+    }
+    println!();
 }
 
 /// A line for each client.
-fn table(what: &str, scenario: Scenario) {
+fn lines(what: &str, scenario: Scenario) {
     let clients = [
         ("naive", Client::Naive),
         ("alone, spread 10%", Client::Alone { spread: Some(0.1) }),

@@ -63,6 +63,8 @@ pub(super) fn login(arguments: LoginArguments) -> Result<u8, Failure> {
         return Err(Failure::ImplicitOnDevice);
     }
     let outcome = runtime::control(async {
+        let kept = login.check_store().await;
+        kept.map_err(|error| Failure::LoginFailed(name.clone(), error))?;
         match login.settings().flow {
             Flow::Device => on_device(&name, &login).await,
             _ if device => on_device(&name, &login).await,

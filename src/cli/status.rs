@@ -108,8 +108,18 @@ fn credential_row(credential: &Value, palette: Palette) -> Vec<Cell> {
         Cell::plain(span(at(credential, "ends_in_seconds"))),
         Cell::plain(span(at(credential, "next_attempt_in_seconds"))),
         Cell::plain(word(at(credential, "generation"))),
+        Cell::plain(origin(credential)),
         Cell::plain(counts(at(credential, "attempts"))),
     ]
+}
+
+/// Where the token at hand came from, where that can be the store that replicas share.
+fn origin(credential: &Value) -> String {
+    let by = at(credential, "refreshed_by");
+    match word(at(credential, "token_from")) {
+        from if from == "store" => format!("store, got by {}", word(by)),
+        from => from,
+    }
 }
 
 fn route_row(route: &Value) -> Vec<Cell> {
@@ -212,12 +222,13 @@ fn counts(counts: &Value) -> String {
     }
 }
 
-const CREDENTIALS: [&str; 6] = [
+const CREDENTIALS: [&str; 7] = [
     "CREDENTIAL",
     "TOKEN",
     "ENDS IN",
     "NEXT ATTEMPT IN",
     "NUMBER",
+    "FROM",
     "ATTEMPTS",
 ];
 const ROUTES: [&str; 8] = [

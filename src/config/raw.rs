@@ -128,7 +128,8 @@ tables! {
             "`redis` (Redis 6 or later, or Valkey) for a fleet, `file` for the processes of one \
             machine";
         directory: Option<String> = "required for `file`",
-            "a directory of their own; each credential has a file of mode 600 in it";
+            "a directory of their own, which somebody has made before; each credential has a file \
+            of mode 600 in it";
         url: Option<OneOrMany> = "required for `redis`",
             "`redis://HOST:PORT`, or `rediss://` with TLS, `/N` behind it for another database; \
             a list of several servers of a Cluster, or of the Sentinels";

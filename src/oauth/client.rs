@@ -332,7 +332,7 @@ impl TokenSource for Client {
         match self.awaits_secrets.get() {
             true => Box::pin(async {
                 self.secrets.change().await;
-                "a file has changed that a token is got with"
+                Some("a file has changed that a token is got with")
             }),
             false => Box::pin(pending()),
         }

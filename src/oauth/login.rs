@@ -118,6 +118,18 @@ impl Login {
         &self.settings
     }
 
+    /// Whether the session could be kept. Asked before somebody logs in for nothing.
+    ///
+    /// # Errors
+    ///
+    /// It could not.
+    pub async fn check_store(&self) -> Result<(), FetchError> {
+        self.entry.check().await.map_err(|error| {
+            let message = format!("its session could not be kept: {error}");
+            FetchError::new(FailureKind::Unavailable, message)
+        })
+    }
+
     /// Whether the provider says that one can log in on another device.
     pub async fn knows_devices(&self) -> bool {
         self.device_endpoint().await.is_ok()

@@ -87,7 +87,7 @@ impl TokenSource for TokenFile {
     fn changed(&self) -> Changed<'_> {
         Box::pin(async {
             self.watched.change().await;
-            "the token file has changed"
+            Some("the token file has changed")
         })
     }
 }

@@ -1,19 +1,19 @@
 //! One credential's entry in a store: read and changed within a time-out, by as many as there are.
 
+mod session;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use secrecy::SecretString;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
+use super::StoreMetrics;
 use super::backend::{Backend, StoreError, Swap};
 use super::record::Record;
 use super::seal::{Opened, Seal};
-use super::{SavedSession, StoreMetrics};
-use crate::token::source::FetchedToken;
 
 /// The entry of one credential.
 pub struct Entry {
@@ -65,12 +65,14 @@ impl Entry {
     ) -> Self {
         let node = rustix::system::uname();
         let node = node.nodename().to_string_lossy();
+        let replica = format!("{node}-{:016x}", fastrand::u64(..));
+        metrics.is_called(&replica);
         Self {
             backend,
             seal,
             name: format!("gatepass:{identity}"),
             credential,
-            replica: format!("{node}-{:016x}", fastrand::u64(..)),
+            replica,
             time_out,
             turn: Cell::new(None),
             failing: Cell::default(),
@@ -251,122 +253,6 @@ impl Entry {
     pub(super) fn has_turn(&self, generation: Option<u64>) {
         self.turn.set(generation);
         self.metrics.holds_lease(generation.is_some());
-    }
-
-    /// The refresh token that is there for this replica to use, marked so that no other uses it as
-    /// well. One that another has begun to use, and has not come back from, is left alone unless
-    /// it `is_the_only_way`.
-    ///
-    /// # Errors
-    ///
-    /// The store does not answer, or it is not this replica's turn.
-    pub async fn take_session(
-        &self,
-        identity: &str,
-        is_the_only_way: bool,
-    ) -> Result<Option<SecretString>, StoreError> {
-        let turn = self.turn.get().ok_or(StoreError::NotHeld)?;
-        let taken = self.update(|record, _| {
-            if !record.is_turn(turn) {
-                return Change::Leave(Err(StoreError::NotHeld));
-            }
-            let own = record.session.as_mut();
-            let Some(own) = own.filter(|session| session.saved.identity == identity) else {
-                return Change::Leave(Ok(None));
-            };
-            let doubtful = own.taken_by.as_deref().is_some_and(|by| by != self.replica);
-            if doubtful && !is_the_only_way {
-                return Change::Leave(Ok(None));
-            }
-            own.taken_by = Some(self.replica.clone());
-            Change::Write {
-                outcome: Ok(Some(own.saved.refresh_token.clone())),
-                is_news: false,
-            }
-        });
-        taken.await?
-    }
-
-    /// Keeps a refresh token for whoever comes next.
-    ///
-    /// # Errors
-    ///
-    /// The store does not answer, or another's turn has begun.
-    pub async fn keep_session(&self, session: SavedSession) -> Result<(), StoreError> {
-        let turn = self.turn.get().ok_or(StoreError::NotHeld)?;
-        let kept = self.update(|record, _| {
-            if !record.is_turn(turn) {
-                return Change::Leave(Err(StoreError::NotHeld));
-            }
-            record.session = Some(super::record::StoredSession {
-                saved: session.clone(),
-                taken_by: None,
-            });
-            Change::Write {
-                outcome: Ok(()),
-                is_news: false,
-            }
-        });
-        kept.await?
-    }
-
-    /// Puts what somebody has logged in with in the place of what is there, whoever's turn it is.
-    ///
-    /// # Errors
-    ///
-    /// The store does not answer.
-    pub async fn adopt(
-        &self,
-        token: &FetchedToken,
-        session: Option<SavedSession>,
-    ) -> Result<(), StoreError> {
-        let adopted = self.update(|record, now| {
-            record.adopt(&self.replica, token, session.clone(), now);
-            Change::Write {
-                outcome: (),
-                is_news: true,
-            }
-        });
-        adopted.await
-    }
-
-    /// Takes out token and session, whoever's turn it is; returns the refresh token that was there.
-    ///
-    /// # Errors
-    ///
-    /// The store does not answer.
-    pub async fn clear(&self) -> Result<Option<SecretString>, StoreError> {
-        let cleared = self.update(|record, _| {
-            let session = record.session.as_ref();
-            let outcome = session.map(|session| session.saved.refresh_token.clone());
-            record.clear();
-            Change::Write {
-                outcome,
-                is_news: true,
-            }
-        });
-        cleared.await
-    }
-
-    /// Takes away a refresh token that the provider takes no longer.
-    ///
-    /// # Errors
-    ///
-    /// The store does not answer.
-    pub async fn forget_session(&self) -> Result<(), StoreError> {
-        let Some(turn) = self.turn.get() else {
-            return Ok(());
-        };
-        let forgotten = self.update(|record, _| {
-            if !record.is_turn(turn) || record.session.take().is_none() {
-                return Change::Leave(());
-            }
-            Change::Write {
-                outcome: (),
-                is_news: false,
-            }
-        });
-        forgotten.await
     }
 }
 

@@ -123,6 +123,13 @@ pub struct StoreMetrics {
 }
 
 impl StoreMetrics {
+    /// What this replica is called by others.
+    pub(super) fn is_called(&self, replica: &str) {
+        self.standings.change(&self.credential, |standing| {
+            standing.replica = Some(replica.to_owned());
+        });
+    }
+
     /// This replica, by this name if it has one, has a token from the provider.
     pub(super) fn fetched(&self, replica: Option<&str>) {
         self.fetched.inc();

@@ -4,6 +4,7 @@
 //! swapping one step each, by the server's clock. Another connection hears of news.
 
 mod news;
+mod scripts;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -26,6 +27,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::backend::{Answer, Backend, Reading, StoreError, Swap};
 use news::Bells;
+use scripts::{READ, SWAP, without_script};
 
 /// Where a Redis is and how it is reached.
 #[derive(Clone)]
@@ -239,7 +241,7 @@ impl Calls {
     fn fault(&self, error: &RedisError) -> StoreError {
         match error.is_timeout() {
             true => StoreError::TooLate(self.time_out),
-            false => StoreError::Unavailable(format!("is no help: {error}")),
+            false => StoreError::Unavailable(format!("is no help: {}", without_script(error))),
         }
     }
 
@@ -386,16 +388,6 @@ impl Access<'_> {
         builder.build()
     }
 }
-
-/// What stands under a key, and the time of the server that has it.
-const READ: &str = "return {redis.call('GET', KEYS[1]), redis.call('TIME')}";
-
-/// A user that may not publish still shares: the others look from time to time.
-const SWAP: &str = "\
-if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-if ARGV[4] == '1' then redis.pcall('PUBLISH', ARGV[5], KEYS[1]) end
-return 1";
 
 /// Where it is said which entry is new.
 const CHANNEL: &str = "gatepass";

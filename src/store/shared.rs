@@ -14,7 +14,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::info;
 
 use super::StoreMetrics;
 use super::entry::{Change, Entry};
@@ -50,7 +49,8 @@ pub struct SharedSource {
     promptness: Cell<Promptness>,
     /// A newer token that was found in the store, and when.
     arrived: RefCell<Option<(StoredToken, Duration, Moment)>>,
-    is_shared: Cell<bool>,
+    /// Who got the last token, if all use it.
+    shared_by: RefCell<Option<String>>,
     /// Until when it waits for the store, which was no help, with the token at hand.
     alone_from: Cell<Option<Instant>>,
     /// Something has changed that a token is got with.
@@ -96,7 +96,7 @@ impl SharedSource {
             at_hand: Cell::new(None),
             promptness: Cell::default(),
             arrived: RefCell::default(),
-            is_shared: Cell::new(false),
+            shared_by: RefCell::default(),
             alone_from: Cell::new(None),
             has_changed: Cell::new(false),
             changes: RefCell::new(changes),
@@ -227,7 +227,7 @@ impl SharedSource {
         {
             return Err(self.spent(left));
         }
-        self.is_shared.set(false);
+        self.shared_by.take();
         self.ask(occasion).await
     }
 
@@ -253,14 +253,8 @@ impl SharedSource {
     }
 
     fn take_over(&self, token: StoredToken, age: Duration) -> FetchedToken {
-        info!(
-            credential = self.credential,
-            from = token.by,
-            generation_of_all = token.generation,
-            "a token that another replica has got is taken over"
-        );
         self.known.set(token.generation);
-        self.is_shared.set(true);
+        self.shared_by.replace(Some(token.by.clone()));
         self.metrics.taken_over(&token.by);
         if let Some(took) = token.took {
             self.took(took);
@@ -325,7 +319,7 @@ impl SharedSource {
     }
 
     /// Resolves when something has changed that the source gets tokens with, as often as it may.
-    async fn change(&self) -> &'static str {
+    async fn change(&self) -> Option<&'static str> {
         let what = self.source.changed().await;
         let due = self.changes.borrow().due(Instant::now());
         sleep_until(due).await;
@@ -351,8 +345,8 @@ impl TokenSource for SharedSource {
         self.source.must_finish()
     }
 
-    fn is_shared(&self) -> bool {
-        self.is_shared.get()
+    fn shared_by(&self) -> Option<String> {
+        self.shared_by.borrow().clone()
     }
 
     /// Nobody is asked when another's token is taken over.
@@ -367,7 +361,8 @@ impl TokenSource for SharedSource {
         Box::pin(async {
             tokio::select! {
                 what = self.change() => what,
-                () = self.arrival() => "another replica has got a token",
+                // Everyday's work.
+                () = self.arrival() => None,
             }
         })
     }

@@ -14,6 +14,8 @@ pub struct Standings(Arc<Mutex<BTreeMap<String, Standing>>>);
 pub struct Standing {
     /// Where the token at hand came from: the `provider`, or the `store`.
     pub token_from: Option<&'static str>,
+    /// This replica, as others see it, where replicas share a store.
+    pub replica: Option<String>,
     /// Which replica got it, where replicas share a store.
     pub refreshed_by: Option<String>,
     /// Why the store is no help at this moment, if it is none.

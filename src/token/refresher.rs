@@ -161,7 +161,9 @@ impl Refresher {
         let due = self.changes.borrow().due(Instant::now());
         sleep_until(due).await;
         self.changes.borrow_mut().take(Instant::now());
-        info!(credential = self.writer.credential(), "{what}: trying now");
+        if let Some(what) = what {
+            info!(credential = self.writer.credential(), "{what}: trying now");
+        }
     }
 
     /// Asks once and says when to ask again.
@@ -228,26 +230,28 @@ impl Refresher {
     fn early(&self, lifetime: Duration, occasion: Occasion) -> f64 {
         let jitter = self.random.borrow_mut().f64();
         let has_place = self.in_turn.get() && occasion == Occasion::Due;
-        match self.source.is_shared() {
-            true => Spread::early_of_shared(jitter),
-            false => self.spread.early(lifetime, !has_place, jitter),
+        match self.source.shared_by() {
+            Some(_) => Spread::early_of_shared(jitter),
+            None => self.spread.early(lifetime, !has_place, jitter),
         }
     }
 
     fn publish(&self, token: AccessToken, asked_at: Instant) -> Instant {
         let generation = token.generation();
         let refresh_at = self.spaced(&token, asked_at);
+        let shared_by = self.source.shared_by();
         info!(
             credential = self.writer.credential(),
             generation,
             usable_seconds = whole_seconds_until(token.retire_at()),
             refresh_in_seconds = whole_seconds_until(refresh_at),
+            shared_by,
             "new token"
         );
         self.tell_of_secret(&token);
         self.generation.set(generation);
         self.failures.set(0);
-        self.in_turn.set(!self.source.is_shared());
+        self.in_turn.set(shared_by.is_none());
         self.metrics.obtained(&token);
         self.writer.store(token);
         refresh_at

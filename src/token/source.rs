@@ -19,9 +19,9 @@ pub trait TokenSource {
         false
     }
 
-    /// Whether the last token is one that others use as well, and renew as well.
-    fn is_shared(&self) -> bool {
-        false
+    /// Who got the last token, if it is one that others use as well, and renew as well.
+    fn shared_by(&self) -> Option<String> {
+        None
     }
 
     /// How many attempts a minute changes may cause. Where others are asked, that is few.
@@ -29,8 +29,8 @@ pub trait TokenSource {
         4
     }
 
-    /// Resolves when another attempt may end otherwise than the last one did, with what has changed:
-    /// a secret's file on this machine, for instance.
+    /// Resolves when another attempt may end otherwise than the last one did, with what has changed,
+    /// if that is worth telling: a secret's file on this machine, for instance.
     fn changed(&self) -> Changed<'_> {
         Box::pin(std::future::pending())
     }
@@ -51,7 +51,7 @@ pub enum Occasion {
 pub type FetchFuture<'a> = Pin<Box<dyn Future<Output = Result<FetchedToken, FetchError>> + 'a>>;
 
 /// What [`TokenSource::changed`] returns.
-pub type Changed<'a> = Pin<Box<dyn Future<Output = &'static str> + 'a>>;
+pub type Changed<'a> = Pin<Box<dyn Future<Output = Option<&'static str>> + 'a>>;
 
 /// A token as it was handed out.
 #[derive(Debug, Clone)]

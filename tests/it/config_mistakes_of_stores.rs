@@ -1,6 +1,9 @@
 //! Mistakes in what replicas share their tokens in.
 
+use std::os::unix::fs::PermissionsExt;
+
 use crate::config_mistakes::mistakes;
+use crate::support::gatepass::run;
 
 /// A configuration with these tables of stores, and these lines of a credential.
 fn config(stores: &str, credential: &str) -> String {
@@ -79,4 +82,31 @@ store = "fleet"
 session_file = "session"
 "#;
     insta::assert_snapshot!(mistakes(&config(stores, credential)));
+}
+
+/// A store is no condition: what is said of it is no mistake.
+#[test]
+fn a_directory_that_is_no_help_is_warned_of() {
+    let warnings = |directory: &std::path::Path| {
+        let store = format!(
+            "[stores.machine]\nkind = \"file\"\ndirectory = \"{}\"\nunencrypted = true",
+            directory.display()
+        );
+        let config = config(&store, "store = \"machine\"");
+        let checked = run(&["check"], &[("gatepass.toml", &config)]);
+        assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+        let lines = checked.stdout.lines();
+        let warnings: Vec<_> = lines
+            .filter(|line| line.contains("stores.machine"))
+            .collect();
+        warnings
+            .join("\n")
+            .replace(&directory.display().to_string(), "DIRECTORY")
+    };
+    let directory = tempfile::tempdir().unwrap();
+    insta::assert_snapshot!(warnings(&directory.path().join("none")), @"Warning: stores.machine.directory: the store in the directory DIRECTORY is no help: No such file or directory (os error 2); until it is a directory that gatepass may write to, each process asks the provider by itself.");
+    insta::assert_snapshot!(warnings(directory.path()), @"");
+    let open = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(directory.path(), open).unwrap();
+    insta::assert_snapshot!(warnings(directory.path()), @"Warning: stores.machine.directory: every user of this machine can write to DIRECTORY, and take away what is kept there; better is a directory of gatepass's own (chmod 700).");
 }

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::authorization_server::TokenRequest;
+use crate::support::gatepass::run;
 use crate::support::{AuthorizationServer, CANARY, Gatepass, Reply, Upstream, get};
 
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -114,6 +115,20 @@ async fn processes_of_one_machine_ask_once_and_so_do_those_after_them() {
         origins.push(status["token_from"].as_str().unwrap().to_owned());
     }
     assert_eq!(refreshers.len(), 1, "all know who asked: {refreshers:?}");
+    let own = async |gatepass| credential(gatepass).await["replica"].clone();
+    let mut names = BTreeSet::new();
+    for gatepass in &fleet {
+        names.insert(own(gatepass).await.as_str().unwrap().to_owned());
+    }
+    assert_eq!(names.len(), fleet.len(), "each has a name: {names:?}");
+    assert!(names.is_superset(&refreshers));
+    let taken = origins.iter().position(|origin| origin == "store").unwrap();
+    let admin = fleet[taken].admin().to_string();
+    let shown =
+        tokio::task::spawn_blocking(move || run(&["status", "--admin-listen", &admin], &[]));
+    let shown = shown.await.unwrap().stdout;
+    let said = format!("store, got by {}", refreshers.first().unwrap());
+    assert!(shown.contains(&said), "{shown}");
     origins.sort_unstable();
     assert_eq!(origins, ["provider", "store", "store", "store", "store"]);
 
@@ -216,6 +231,27 @@ async fn a_store_that_is_no_help_costs_no_request() {
     );
     assert!(credential(&gatepass).await["store_trouble"].is_null());
     stage.provider.wait_for_requests(3).await;
+}
+
+/// A volume that is mounted late, or read-only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_not_there_at_the_start_is_no_condition() {
+    let stage = Stage::new().await;
+    let tokens = stage.directory.path().join("tokens");
+    fs::remove_dir(&tokens).unwrap();
+    let gatepass = stage.start().await;
+    gatepass.output_with("stores.machine.directory: the store in the directory");
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    let ready = get(gatepass.admin(), "/readyz").await;
+    assert!(
+        ready.body().contains("shares no tokens"),
+        "{}",
+        ready.body()
+    );
+    fs::create_dir(&tokens).unwrap();
+    gatepass.order_refresh("envase").await;
+    gatepass.wait_for_metric(FAILING, 0.0).await;
+    assert_eq!(stage.entries().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -422,3 +422,18 @@ async fn a_login_needs_a_store() {
     assert_eq!(code, Some(78));
     insta::assert_snapshot!(told);
 }
+
+/// Before anybody has logged in for nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_could_not_be_kept_is_not_begun() {
+    let place = Place::new("authorization_code").await;
+    std::fs::remove_dir(place.directory.path().join("store")).unwrap();
+    let (code, told) = place.log_in(&["--no-browser"]).ended();
+    assert_eq!(code, Some(69));
+    let told = told.replace(&place.directory.path().display().to_string(), "HERE");
+    insta::assert_snapshot!(told, @r#"
+    gatepass: nobody is logged in to "clerk"
+        why       its session could not be kept: the store in the directory HERE/store is no help: No such file or directory (os error 2)
+        next      run `gatepass doctor`, which walks the way step by step
+    "#);
+}

@@ -152,7 +152,7 @@ fn short_lives_with_a_store_ask_as_one() {
         // The earliest of many refreshes a tenth of the life before the others, and half of it is
         // the limit.
         let slow = Duration::from_millis(takes[1] * 3 / 2).max(scenario.life / 20);
-        let latest = scenario.life - Duration::from_secs(1) - slow - scenario.life / 20;
+        let latest = scenario.life - slow - Duration::from_millis(1_250);
         let latest = latest.min(scenario.life / 5 * 4);
         let earliest = (latest - scenario.life / 10).max(scenario.life / 2);
         let lives = scenario.lasts.as_secs_f64() / earliest.as_secs_f64();

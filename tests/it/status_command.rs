@@ -49,15 +49,16 @@ async fn each_credential_and_route_has_its_line() {
         "ENDS IN",
         "NEXT ATTEMPT IN",
         "NUMBER",
+        "FROM",
         "ATTEMPTS",
     ];
     assert_eq!(lines[2], headings, "{}", shown.stdout);
-    let [name, health, ends, _, number, attempts] = lines[3][..] else {
+    let [name, health, ends, _, number, from, attempts] = lines[3][..] else {
         panic!("{}", shown.stdout);
     };
     assert_eq!(
-        [name, health, number, attempts],
-        ["envase", "fresh", "1", "success 1"]
+        [name, health, number, from, attempts],
+        ["envase", "fresh", "1", "-", "success 1"]
     );
     assert!(ends.starts_with("59m "), "{ends}");
     let origin = upstream.origin();

@@ -429,8 +429,21 @@ async fn a_store_that_is_full_costs_no_request() {
     let gatepass = Gatepass::start(&stage.config(&at(redis.port())))
         .ready()
         .await;
-    gatepass.output_with("OOM");
+    let told = gatepass.output_with("OOM");
+    assert!(!told.contains("@user_script"), "{told}");
     assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_another_type_is_written_anew() {
+    let stage = Stage::new().await;
+    let redis = Redis::start("").await;
+    let [one, other] = stage.shares(&at(redis.port())).await;
+    let key = redis.cli(&["keys", "gatepass:*"]).trim().to_owned();
+    redis.cli(&["del", &key]);
+    redis.cli(&["lpush", &key, "canary"]);
+    stage.renewal_reaches(&one, &other).await;
+    assert!(!one.output().contains("WRONGTYPE"), "{}", one.output());
 }
 
 /// libfaketime sets the clocks of one process.

@@ -55,17 +55,28 @@ pub(super) fn check(raw: &raw::Secrets, report: &mut Report) {
     }
 }
 
-/// Its own mode lets them, and so does every directory above it.
 fn readable_by_others(file: &path::Path) -> io::Result<bool> {
-    let file = fs::canonicalize(file)?;
-    let lets_others =
-        |path: &path::Path, what| fs::metadata(path).is_ok_and(|of| of.mode() & what != 0);
-    let mut above = file.ancestors().skip(1);
-    Ok(lets_others(&file, READ) && above.all(|directory| lets_others(directory, ENTER)))
+    are_let(READ, file)
+}
+
+/// Whether every user can write to a directory, and take away what others have put there.
+pub(super) fn writable_by_others(directory: &path::Path) -> bool {
+    let is_sticky = fs::metadata(directory).is_ok_and(|of| of.mode() & STICKY != 0);
+    !is_sticky && are_let(WRITE, directory).unwrap_or(false)
+}
+
+/// Its own mode lets others do something, and every directory above it lets them come there.
+fn are_let(what: u32, path: &path::Path) -> io::Result<bool> {
+    let path = fs::canonicalize(path)?;
+    let lets = |path: &path::Path, what| fs::metadata(path).is_ok_and(|of| of.mode() & what != 0);
+    let mut above = path.ancestors().skip(1);
+    Ok(lets(&path, what) && above.all(|directory| lets(directory, ENTER)))
 }
 
 const READ: u32 = 0o004;
+const WRITE: u32 = 0o002;
 const ENTER: u32 = 0o001;
+const STICKY: u32 = 0o1000;
 
 const ADVICE: &str = "a file that only its owner and group can read (chmod o-r; in Kubernetes \
                       defaultMode 0440 with an fsGroup)";

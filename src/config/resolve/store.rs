@@ -12,7 +12,7 @@ use super::super::decode::{Path, Report};
 use super::super::raw;
 use super::super::scalar::{OneOrMany, value_or};
 use super::secret::{self, Keys};
-use super::{LEGAL_NAME, choice, identity, is_legal_name, required};
+use super::{LEGAL_NAME, choice, exposure, identity, is_legal_name, required};
 use crate::oauth::transport::is_loopback;
 use crate::store::redis::{DEFAULT_PORT, Node, Password, Topology};
 use crate::store::{Directory, KeyFile, Place, RedisSettings, Seal, Settings};
@@ -101,16 +101,22 @@ fn seal(raw: &raw::Store, path: &Path, report: &mut Report) -> Option<Seal> {
     }
 }
 
+/// A store is no condition, so one that is not there yet, or not to be written to, is no mistake.
 fn directory(written: Option<String>, path: &Path, report: &mut Report) -> Option<Place> {
-    let expected = "a directory that is there and that gatepass may write to";
+    let expected = "a directory that gatepass may write to";
     let directory = PathBuf::from(required(written, path, expected, report)?);
-    match Directory::new(directory.clone()).check_blocking() {
-        Ok(()) => Some(Place::Directory(directory)),
-        Err(error) => {
-            report.add(path, error.to_string(), expected);
-            None
-        }
+    if let Err(error) = Directory::new(directory.clone()).check_blocking() {
+        report.warn(format!(
+            "{path}: {error}; until it is {expected}, each process asks the provider by itself"
+        ));
+    } else if exposure::writable_by_others(&directory) {
+        report.warn(format!(
+            "{path}: every user of this machine can write to {}, and take away what is kept there; \
+             better is a directory of gatepass's own (chmod 700)",
+            directory.display()
+        ));
     }
+    Some(Place::Directory(directory))
 }
 
 fn redis(raw: &mut raw::Store, path: &Path, report: &mut Report) -> Option<RedisSettings> {

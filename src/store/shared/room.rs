@@ -80,7 +80,7 @@ impl Room {
     }
 
     fn for_healthy_store(self) -> Duration {
-        (self.lifetime / 20).max(LEAST_FOR_STORE).min(self.store)
+        LEAST_FOR_STORE.min(self.store)
     }
 }
 
@@ -137,10 +137,10 @@ mod tests {
             let room = Room::new(life, takes, TIMEOUT, Duration::from_secs(1));
             refresh_after(life, Some(room.refresh_in()), 0.0).as_millis()
         };
-        assert_eq!(refreshed(10, 1), 7_000);
+        assert_eq!(refreshed(10, 1), 7_250);
         assert_eq!(refreshed(20, 1), 16_000);
-        assert_eq!(refreshed(20, 3), 13_500);
-        assert_eq!(refreshed(30, 3), 23_500);
+        assert_eq!(refreshed(20, 3), 14_250);
+        assert_eq!(refreshed(30, 5), 21_250);
         assert_eq!(refreshed(10, 3), 5_000, "half of the life is the limit");
     }
 

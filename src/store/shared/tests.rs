@@ -180,7 +180,7 @@ async fn a_hundred_that_start_together_ask_once() {
         assert_eq!(fetch.await.unwrap().unwrap(), "token-1");
     }
     assert_eq!(fleet.provider.asked(), 1);
-    assert!(replicas.iter().all(|replica| replica.is_shared()));
+    assert!(replicas.iter().all(|replica| replica.shared_by().is_some()));
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]

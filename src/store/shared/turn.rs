@@ -29,7 +29,7 @@ impl SharedSource {
         match &outcome {
             Ok(token) => {
                 self.known.set(turn.generation);
-                self.is_shared.set(true);
+                self.shared_by.replace(Some(entry.replica().to_owned()));
                 let took = began.elapsed();
                 let told = entry.update_within(self.time_to_tell(entry), |record, _| match record
                     .succeed(turn, entry.replica(), token, took)
