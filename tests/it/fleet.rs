@@ -2,74 +2,57 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 
 use crate::support::authorization_server::TokenRequest;
+use crate::support::fleet::{FAILING, KEY, LEASE, Stage, TAKEN_OVER};
 use crate::support::gatepass::run;
-use crate::support::{AuthorizationServer, CANARY, Gatepass, Reply, Upstream, get};
+use crate::support::{CANARY, Gatepass, Reply, get};
 
-const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const OTHER_KEY: &str = "HwECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
-struct Stage {
-    provider: AuthorizationServer,
-    upstream: Upstream,
-    directory: TempDir,
+/// Several processes of one machine, and the directory in which they share.
+struct Machine(Stage);
+
+impl Deref for Machine {
+    type Target = Stage;
+
+    fn deref(&self) -> &Stage {
+        &self.0
+    }
 }
 
-impl Stage {
+impl Machine {
     async fn new() -> Self {
-        let provider = AuthorizationServer::start();
-        let upstream = Upstream::start().await;
-        upstream.check_tokens(provider.introspection());
-        let directory = tempfile::tempdir().unwrap();
-        fs::create_dir(directory.path().join("tokens")).unwrap();
-        fs::write(directory.path().join("key"), KEY).unwrap();
-        Self {
-            provider,
-            upstream,
-            directory,
-        }
+        let machine = Self(Stage::new().await);
+        fs::create_dir(machine.tokens()).unwrap();
+        machine
+    }
+
+    fn tokens(&self) -> PathBuf {
+        self.directory.path().join("tokens")
     }
 
     fn config(&self, credential: &str) -> String {
-        format!(
-            r#"
-            [stores.machine]
-            kind = "file"
-            directory = "{directory}/tokens"
-            key_file = "{directory}/key"
-            # A busy machine is not what these tests are about.
-            timeout = "10s"
-
-            [credentials.envase]
-            {credential}
-            token_endpoint = "{}"
-            client_id = "tms"
-            client_secret = "canary-secret"
-            store = "machine"
-
-            [[routes]]
-            path = "/"
-            upstream = "{}"
-            credential = "envase"
-            "#,
-            self.provider.token_endpoint(),
-            self.upstream.origin(),
-            directory = self.directory.path().display(),
-        )
+        // A busy machine is not what these tests are about.
+        let store = format!(
+            "kind = \"file\"\ndirectory = \"{}\"\ntimeout = \"10s\"",
+            self.tokens().display()
+        );
+        self.0.config(&store, credential)
     }
 
     async fn start(&self) -> Gatepass {
         Gatepass::start(&self.config("")).ready().await
     }
 
-    fn entries(&self) -> Vec<std::path::PathBuf> {
-        let entries = fs::read_dir(self.directory.path().join("tokens")).unwrap();
+    fn entries(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.tokens()).unwrap();
         let paths = entries.map(|entry| entry.unwrap().path());
         // Locks have an ending, and so has what one that was stopped was about to put in place.
         paths.filter(|path| path.extension().is_none()).collect()
@@ -83,14 +66,11 @@ async fn credential(gatepass: &Gatepass) -> serde_json::Value {
     status["credentials"][0].clone()
 }
 
-const TAKEN_OVER: &str = r#"gatepass_token_origins_total{credential="envase",origin="store"}"#;
 const SUCCESSES: &str = r#"gatepass_token_refreshes_total{credential="envase",outcome="success"}"#;
-const FAILING: &str = r#"gatepass_store_failing{credential="envase"}"#;
-const LEASE: &str = r#"gatepass_store_lease_held{credential="envase"}"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_of_one_machine_ask_once_and_so_do_those_after_them() {
-    let stage = Stage::new().await;
+    let stage = Machine::new().await;
     stage.provider.think_for(Duration::from_millis(300));
     let config = stage.config("");
     let mut fleet = Vec::new();
@@ -150,7 +130,7 @@ async fn processes_of_one_machine_ask_once_and_so_do_those_after_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_one_of_them_renews_is_all_of_theirs() {
-    let stage = Stage::new().await;
+    let stage = Machine::new().await;
     let (one, other) = (stage.start().await, stage.start().await);
     for successes in [2.0, 3.0] {
         stage.provider.introspection().revoke_all();
@@ -167,7 +147,7 @@ async fn a_token_that_one_of_them_renews_is_all_of_theirs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_that_is_killed_holds_the_others_up_for_its_turn_only() {
-    let stage = Stage::new().await;
+    let stage = Machine::new().await;
     stage.provider.plan([Reply::Silence]);
     let holder = Gatepass::start(&stage.config(""));
     stage.provider.wait_for_requests(1).await;
@@ -184,7 +164,7 @@ async fn a_holder_that_is_killed_holds_the_others_up_for_its_turn_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_that_is_stopped_changes_nothing_when_it_wakes() {
-    let stage = Stage::new().await;
+    let stage = Machine::new().await;
     stage.provider.think_for(Duration::from_millis(500));
     let holder = Gatepass::start(&stage.config(""));
     stage.provider.wait_for_requests(1).await;
@@ -204,9 +184,9 @@ async fn a_holder_that_is_stopped_changes_nothing_when_it_wakes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_no_help_costs_no_request() {
-    let stage = Stage::new().await;
+    let stage = Machine::new().await;
     let gatepass = stage.start().await;
-    fs::remove_dir_all(stage.directory.path().join("tokens")).unwrap();
+    fs::remove_dir_all(stage.tokens()).unwrap();
     gatepass.order_refresh("envase").await;
     stage.provider.wait_for_requests(2).await;
     gatepass.output_with("this replica asks the provider by itself");
@@ -219,7 +199,7 @@ async fn a_store_that_is_no_help_costs_no_request() {
     let status = credential(&gatepass).await;
     let trouble = status["store_trouble"].as_str().unwrap();
     assert!(trouble.contains("is no help"), "{trouble}");
-    fs::create_dir(stage.directory.path().join("tokens")).unwrap();
+    fs::create_dir(stage.tokens()).unwrap();
     gatepass.order_refresh("envase").await;
     gatepass.output_with("the store is there again");
     gatepass.wait_for_metric(FAILING, 0.0).await;
@@ -236,11 +216,11 @@ async fn a_store_that_is_no_help_costs_no_request() {
 /// A volume that is mounted late, or read-only.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_not_there_at_the_start_is_no_condition() {
-    let stage = Stage::new().await;
-    let tokens = stage.directory.path().join("tokens");
+    let stage = Machine::new().await;
+    let tokens = stage.tokens();
     fs::remove_dir(&tokens).unwrap();
     let gatepass = stage.start().await;
-    gatepass.output_with("stores.machine.directory: the store in the directory");
+    gatepass.output_with("stores.fleet.directory: the store in the directory");
     assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
     let ready = get(gatepass.admin(), "/readyz").await;
     assert!(
@@ -256,7 +236,7 @@ async fn a_store_that_is_not_there_at_the_start_is_no_condition() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_broken_is_replaced_and_what_another_key_has_sealed_is_not() {
-    let stage = Stage::new().await;
+    let stage = Machine::new().await;
     drop(stage.start().await);
     let entry = stage.entries().remove(0);
     fs::write(&entry, "garbage").unwrap();
@@ -283,7 +263,7 @@ async fn what_is_broken_is_replaced_and_what_another_key_has_sealed_is_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_with_other_settings_share_nothing() {
-    let stage = Stage::new().await;
+    let stage = Machine::new().await;
     drop(stage.start().await);
     let other = stage.config("scope = \"other\"");
     drop(Gatepass::start(&other).ready().await);
@@ -309,7 +289,7 @@ fn asked(request: &TokenRequest) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_refresh_token_is_used_twice_whoever_uses_it() {
-    let stage = Stage::new().await;
+    let stage = Machine::new().await;
     stage
         .provider
         .otherwise(Reply::Words(3_600.0, ROTATING.into()));
@@ -344,7 +324,7 @@ async fn no_refresh_token_is_used_twice_whoever_uses_it() {
 /// One that was taken and not come back with may be used up: there is a password for that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_token_of_a_holder_that_was_killed_is_not_used_again() {
-    let stage = Stage::new().await;
+    let stage = Machine::new().await;
     stage
         .provider
         .otherwise(Reply::Words(3_600.0, ROTATING.into()));
@@ -363,7 +343,7 @@ async fn a_refresh_token_of_a_holder_that_was_killed_is_not_used_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_table_of_a_fleet_lists_what_is_served() {
-    let stage = Stage::new().await;
+    let stage = Machine::new().await;
     let gatepass = stage.start().await;
     let metrics = get(gatepass.admin(), "/metrics").await.into_body();
     let page = crate::support::gatepass::project().join("docs/metrics.md");

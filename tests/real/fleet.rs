@@ -1,69 +1,41 @@
 //! A fleet on a Redis that others wrote: few token requests, whatever happens to the store or to the
 //! replicas, and never a request that fails for it.
 
-use std::path::Path;
+mod servers;
+
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::redis_server::{PASSWORD, Redis};
-use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get};
+use crate::redis_server::Redis;
+use crate::support::fleet::{self, FAILING, LEASE, TAKEN_OVER};
+use crate::support::{Gatepass, Reply, get};
 use crate::waiting::{eventually, order_refresh};
 
-struct Stage {
-    provider: AuthorizationServer,
-    upstream: Upstream,
-    directory: TempDir,
+/// What replicas have between them, and a Redis.
+struct Stage(fleet::Stage);
+
+impl Deref for Stage {
+    type Target = fleet::Stage;
+
+    fn deref(&self) -> &fleet::Stage {
+        &self.0
+    }
 }
 
 impl Stage {
     async fn new() -> Self {
-        let provider = AuthorizationServer::start();
-        let upstream = Upstream::start().await;
-        upstream.check_tokens(provider.introspection());
-        let directory = tempfile::tempdir().unwrap();
-        let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-        std::fs::write(directory.path().join("key"), key).unwrap();
-        Self {
-            provider,
-            upstream,
-            directory,
-        }
+        Self(fleet::Stage::new().await)
     }
 
+    /// A configuration with these lines about the Redis.
     fn config(&self, store: &str) -> String {
-        self.config_with(store, "")
-    }
-
-    fn config_with(&self, store: &str, credential: &str) -> String {
-        format!(
-            r#"
-            [stores.fleet]
-            kind = "redis"
-            {store}
-            key_file = "{}"
-
-            [credentials.envase]
-            {credential}
-            token_endpoint = "{}"
-            client_id = "tms"
-            client_secret = "canary-secret"
-            store = "fleet"
-
-            [[routes]]
-            path = "/"
-            upstream = "{}"
-            credential = "envase"
-            "#,
-            self.directory.path().join("key").display(),
-            self.provider.token_endpoint(),
-            self.upstream.origin(),
-        )
+        self.0.config(&format!("kind = \"redis\"\n{store}"), "")
     }
 
     /// Two replicas share; and still do after one of them has renewed what they share.
@@ -89,10 +61,6 @@ impl Stage {
 fn at(port: u16) -> String {
     format!("url = \"redis://127.0.0.1:{port}\"")
 }
-
-const TAKEN_OVER: &str = r#"gatepass_token_origins_total{credential="envase",origin="store"}"#;
-const FAILING: &str = r#"gatepass_store_failing{credential="envase"}"#;
-const LEASE: &str = r#"gatepass_store_lease_held{credential="envase"}"#;
 
 /// Callers of all of a fleet, some requests a second each.
 struct Calls {
@@ -251,125 +219,6 @@ async fn short_lives_outlast_a_redis_that_hangs_and_one_that_is_killed() {
     println!("{sent} requests, {} failures", failures.len());
     assert_eq!(failures, Vec::<String>::new());
     assert_eq!(stage.upstream.bad_tokens(), Vec::<String>::new());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn over_tls_as_a_user_that_may_do_no_more_than_it_needs() {
-    let stage = Stage::new().await;
-    let (redis, ca) = Redis::with_tls_and_a_user().await;
-    let url = format!("url = \"rediss://localhost:{}\"", redis.port());
-    let user = format!("username = \"gatepass\"\npassword = \"{PASSWORD}\"");
-    let trust = |ca: &Path| format!("tls = {{ ca_file = \"{}\" }}", ca.display());
-    let fleet = stage
-        .shares(&[url.clone(), user, trust(&ca)].join("\n"))
-        .await;
-    for gatepass in &fleet {
-        let output = gatepass.output();
-        assert!(!output.contains("is no help"), "{output}");
-        assert!(!output.contains("are not heard"), "{output}");
-    }
-    // With the wrong password it says so, and goes on without.
-    let wrong = "username = \"gatepass\"\npassword = \"canary-wrong\"".to_owned();
-    let config = stage.config(&[url.clone(), wrong, trust(&ca)].join("\n"));
-    let gatepass = Gatepass::start(&config).ready().await;
-    gatepass.output_with("WRONGPASS");
-    // So it does with a server that nobody it trusts has vouched for.
-    let stranger = tempfile::NamedTempFile::new().unwrap();
-    let authority = crate::support::certificates::Authority::new();
-    std::fs::write(stranger.path(), authority.pem()).unwrap();
-    let user = format!("username = \"gatepass\"\npassword = \"{PASSWORD}\"");
-    let config = stage.config(&[url, user, trust(stranger.path())].join("\n"));
-    let gatepass = Gatepass::start(&config).ready().await;
-    gatepass.output_with("is no help");
-    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_password_that_is_replaced_is_read_again() {
-    let stage = Stage::new().await;
-    let redis = Redis::start(&format!("requirepass {PASSWORD}")).await;
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), PASSWORD).unwrap();
-    let store = format!(
-        "url = \"redis://127.0.0.1:{}\"\npassword_file = \"{}\"",
-        redis.port(),
-        file.path().display()
-    );
-    let [one, other] = stage.shares(&store).await;
-    redis.cli(&["config", "set", "requirepass", "canary-next"]);
-    std::fs::write(file.path(), "canary-next").unwrap();
-    redis.cli(&["-a", "canary-next", "client", "kill", "type", "normal"]);
-    redis.cli(&["-a", "canary-next", "client", "kill", "type", "pubsub"]);
-    eventually("they share again", async || {
-        let taken_over = other.metric(TAKEN_OVER).await;
-        order_refresh(&one, "envase").await;
-        sleep(Duration::from_secs(1)).await;
-        other.metric(TAKEN_OVER).await > taken_over
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_failover_of_sentinels_costs_no_request() {
-    let stage = Stage::new().await;
-    let mut redis = Redis::under_sentinels().await;
-    let urls = redis
-        .sentinels
-        .iter()
-        .map(|of| format!("\"redis://127.0.0.1:{}\"", of.port()));
-    let urls = urls.collect::<Vec<_>>().join(", ");
-    let store = format!(
-        "url = [{urls}]\ntopology = \"sentinel\"\nservice = \"fleet\"\n\
-         sentinel_password = \"{PASSWORD}\""
-    );
-    let [one, other] = stage.shares(&store).await;
-    let mut calls = Calls::begin();
-    calls.on(&one);
-    calls.on(&other);
-    redis.servers[0].kill();
-    let second = redis.servers[1].port().to_string();
-    eventually("the replica takes over", async || {
-        let master = ["sentinel", "get-master-addr-by-name", "fleet"];
-        redis.sentinels[0].cli(&master).contains(&second)
-    })
-    .await;
-    eventually("they share again", async || {
-        let taken_over = other.metric(TAKEN_OVER).await;
-        order_refresh(&one, "envase").await;
-        sleep(Duration::from_secs(1)).await;
-        other.metric(TAKEN_OVER).await > taken_over
-    })
-    .await;
-    let (sent, failures) = calls.end().await;
-    assert!(sent > 0);
-    assert_eq!(failures, Vec::<String>::new());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_that_loses_a_server_costs_no_request() {
-    let stage = Stage::new().await;
-    let mut redis = Redis::cluster().await;
-    let urls = redis
-        .servers
-        .iter()
-        .map(|of| format!("\"redis://127.0.0.1:{}\"", of.port()));
-    let urls = urls.collect::<Vec<_>>().join(", ");
-    let store = format!("url = [{urls}]\ntopology = \"cluster\"");
-    let [one, other] = stage.shares(&store).await;
-    let mut calls = Calls::begin();
-    calls.on(&one);
-    calls.on(&other);
-    let holds_it = |server: &Redis| !server.cli(&["keys", "gatepass:*"]).trim().is_empty();
-    let holder = redis.servers.iter().position(holds_it).unwrap();
-    redis.servers[holder].kill();
-    let before = stage.provider.count();
-    order_refresh(&one, "envase").await;
-    stage.provider.wait_for_requests(before + 1).await;
-    one.output_with("this replica asks the provider by itself");
-    redis.servers[holder].start_again().await;
-    one.output_with("this replica");
-    let (_, failures) = calls.end().await;
-    assert_eq!(failures, Vec::<String>::new());
 }
 
 /// As a network does that swallows everything.

@@ -6,6 +6,7 @@ pub mod between;
 pub mod certificates;
 pub mod client;
 pub mod collector;
+pub mod fleet;
 pub mod frames;
 pub mod gatepass;
 pub mod http2;
