@@ -167,6 +167,13 @@ pub fn advice(error: &str) -> Option<&'static str> {
     }
 }
 
+/// The authorities in a PEM file, for people; what cannot be read is left out.
+pub fn authorities(path: &Path) -> Vec<Shown> {
+    let pem = fs::read(path).unwrap_or_default();
+    let certificates = CertificateDer::pem_slice_iter(&pem).flatten();
+    shown(&certificates.collect::<Vec<_>>())
+}
+
 fn read_certificates(path: &Path) -> Result<RootCertStore, TlsError> {
     let fault = |what: String| TlsError::CaFile {
         path: path.to_owned(),

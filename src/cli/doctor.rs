@@ -6,15 +6,19 @@ mod credential;
 mod listener;
 mod report;
 mod route;
+mod store;
 mod way;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use prometheus::Registry;
 
 use super::progress::Progress;
 use super::terminal::print_out;
 use super::{DONE, DoctorArguments, Failure, UNAVAILABLE};
 use crate::config::{self, Settings};
 use crate::runtime;
+use crate::store::{Stores, StoresMetrics};
 use report::{Examination, Report, Step};
 
 pub(super) fn doctor(arguments: DoctorArguments) -> Result<u8, Failure> {
@@ -22,7 +26,12 @@ pub(super) fn doctor(arguments: DoctorArguments) -> Result<u8, Failure> {
     let layers = config.layers()?;
     let settings = config::load(&layers)?;
     let progress = Progress::on_terminal();
-    let report = runtime::control(examine(&settings, &layers.sources(), call, progress))?;
+    let fault = |error: prometheus::Error| Failure::Fault(error.to_string());
+    let metrics = StoresMetrics::register(&Registry::new()).map_err(fault)?;
+    let stores = Stores::new(settings.stores.clone(), metrics);
+    let sources = layers.sources();
+    let examination = examine(&settings, &stores, &sources, call, progress);
+    let report = runtime::control(examination)?;
     let text = match json {
         true => report.json(),
         false => report.to_string(),
@@ -34,12 +43,28 @@ pub(super) fn doctor(arguments: DoctorArguments) -> Result<u8, Failure> {
     })
 }
 
-async fn examine(settings: &Settings, sources: &str, call: bool, progress: Progress) -> Report {
+async fn examine(
+    settings: &Settings,
+    stores: &Stores,
+    sources: &str,
+    call: bool,
+    progress: Progress,
+) -> Report {
     let mut examinations = vec![configuration(settings, sources)];
     examinations.push(listener::examine(settings, progress).await);
+    let mut usable = BTreeSet::new();
+    for (name, store) in &settings.stores {
+        let (examination, is_usable) = store::examine(name, store, stores, progress).await;
+        examinations.push(examination);
+        if is_usable {
+            usable.insert(name.as_str());
+        }
+    }
     let mut tokens = BTreeMap::new();
     for credential in &settings.credentials {
-        let (examination, token) = credential::examine(credential, progress).await;
+        let shared = credential.store.as_deref();
+        let shared = shared.filter(|name| usable.contains(name)).map(|_| stores);
+        let (examination, token) = credential::examine(credential, shared, progress).await;
         examinations.push(examination);
         tokens.insert(credential.credential.as_str(), token);
     }
@@ -54,7 +79,7 @@ async fn examine(settings: &Settings, sources: &str, call: bool, progress: Progr
 fn configuration(settings: &Settings, sources: &str) -> Examination {
     let mut steps = vec![Step::good("read", format!("{sources} is good"))];
     let warnings = settings.warnings.iter();
-    steps.extend(warnings.map(|warning| Step::doubtful("read", warning)));
+    steps.extend(warnings.map(|warning| Step::warned("read", warning)));
     Examination {
         subject: "the configuration".into(),
         steps,

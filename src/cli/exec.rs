@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tracing::Level;
 
-use super::terminal::progress;
+use super::progress::Progress;
 use super::{Failure, SourceArguments};
 use crate::app::{self, Bound};
 use crate::config::{self, Flags};
@@ -127,14 +127,15 @@ fn is_ours(name: &OsString) -> bool {
 
 /// Waits until every token is there.
 async fn tokens(readiness: &Readiness, patience: Duration) -> Result<(), Failure> {
-    progress("Waiting for the tokens …");
     let ready = async {
         readiness.started().await;
         while !readiness.not_ready().is_empty() {
             sleep(PERIOD).await;
         }
     };
-    timeout(patience, ready).await.map_err(|_| {
+    let ready = timeout(patience, ready);
+    let ready = Progress::on_terminal().during("waiting for the tokens", ready);
+    ready.await.map_err(|_| {
         let missing = readiness.not_ready();
         let missing = missing
             .iter()

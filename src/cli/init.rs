@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::one_route::CredentialArguments;
-use super::terminal::{Palette, print_out, progress};
+use super::terminal::{Palette, print_out};
 use super::{DONE, Failure, token};
 use crate::config::{self, Layers};
 use deployment::Deployment;
@@ -177,7 +177,6 @@ fn ask_for_a_token(output: &Path, draft: &Draft, to_come: &[String]) -> Result<(
             "there is no credential in what was written".into(),
         ));
     };
-    progress(&format!("Asking {} for a token …", credential.origin));
     let got = token::get(&settings, credential, false)?;
     let told = token::summary(credential, &got, Palette::of_stdout());
     let _ = write!(

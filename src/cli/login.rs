@@ -15,7 +15,7 @@ use super::progress::Progress;
 use super::token::named;
 use super::{DONE, Failure, FileArguments};
 use crate::config;
-use crate::oauth::{Flow, Login, Outcome};
+use crate::oauth::{DeviceAuthorization, Flow, Login, Outcome};
 use crate::runtime;
 use crate::store::{Stores, StoresMetrics};
 use callback::Callback;
@@ -28,7 +28,8 @@ pub(super) struct LoginArguments {
     #[command(flatten)]
     file: FileArguments,
 
-    /// Log in on another device, by a code that is typed in there
+    /// Log in on another device, by a code that is typed in there; done anyway where no browser can be
+    /// opened, if the provider knows how
     #[arg(long)]
     device: bool,
 
@@ -65,11 +66,15 @@ pub(super) fn login(arguments: LoginArguments) -> Result<u8, Failure> {
     let outcome = runtime::control(async {
         let kept = login.check_store().await;
         kept.map_err(|error| Failure::LoginFailed(name.clone(), error))?;
-        match login.settings().flow {
-            Flow::Device => on_device(&name, &login).await,
-            _ if device => on_device(&name, &login).await,
-            _ => in_browser(&name, &login, !no_browser, timeout).await,
+        if device || login.settings().flow == Flow::Device {
+            let begun = login.begin_on_device().await;
+            let begun = begun.map_err(|error| Failure::LoginFailed(name.clone(), error))?;
+            return on_device(&name, &login, begun).await;
         }
+        if !no_browser && let Some(begun) = where_no_browser_is(&login).await {
+            return on_device(&name, &login, begun).await;
+        }
+        in_browser(&name, &login, !no_browser, timeout).await
     })??;
     say(&summary(&name, &login, &outcome));
     Ok(DONE)
@@ -102,6 +107,20 @@ fn prepare(credential: Option<&str>, file: FileArguments) -> Result<(String, Log
         Some(login) => Ok((name, login)),
         None => Err(Failure::NoLogin(name)),
     }
+}
+
+/// A login on another device, where no browser can be opened and the provider lets this client do so.
+async fn where_no_browser_is(login: &Login) -> Option<DeviceAuthorization> {
+    let why = browser::missing().filter(|_| login.settings().flow == Flow::Code)?;
+    if !login.knows_devices().await {
+        return None;
+    }
+    let begun = login.begin_on_device().await.ok()?;
+    say(&format!(
+        "No browser can be opened here, as {why}: the login is done on another device. With --no-browser \
+         an address is printed for a browser on this machine."
+    ));
+    Some(begun)
 }
 
 /// RFC 8252.
@@ -150,9 +169,11 @@ async fn in_browser(
 }
 
 /// RFC 8628.
-async fn on_device(name: &str, login: &Login) -> Result<Outcome, Failure> {
-    let failed = |error| Failure::LoginFailed(name.to_owned(), error);
-    let device = login.begin_on_device().await.map_err(failed)?;
+async fn on_device(
+    name: &str,
+    login: &Login,
+    device: DeviceAuthorization,
+) -> Result<Outcome, Failure> {
     let complete = device.verification_uri_complete.as_ref();
     let complete = complete.map_or_else(String::new, |url| {
         format!("\nor this, which has the code in it:\n\n  {url}\n")
@@ -169,7 +190,9 @@ async fn on_device(name: &str, login: &Login) -> Result<Outcome, Failure> {
     ));
     let finishing = login.finish_on_device(&device);
     let finishing = Progress::on_terminal().during("waiting for the login", finishing);
-    finishing.await.map_err(failed)
+    finishing
+        .await
+        .map_err(|error| Failure::LoginFailed(name.to_owned(), error))
 }
 
 fn summary(name: &str, login: &Login, outcome: &Outcome) -> String {

@@ -1,6 +1,6 @@
 //! What is different where a person looks.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use super::failure::Failure;
 use crate::telemetry::takes_colours;
@@ -48,12 +48,5 @@ pub(super) fn print_out(text: &str) -> Result<(), Failure> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         printed => printed.map_err(Failure::Unprinted),
-    }
-}
-
-/// Says what is going on, to a person who would otherwise look at nothing.
-pub(super) fn progress(what: &str) {
-    if io::stderr().is_terminal() {
-        let _ = writeln!(io::stderr(), "{what}");
     }
 }

@@ -8,7 +8,8 @@ use prometheus::Registry;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
-use super::terminal::{Palette, print_out, progress};
+use super::progress::Progress;
+use super::terminal::{Palette, print_out};
 use super::{DONE, Failure, FileArguments, admin_client};
 use crate::config::{self, Settings};
 use crate::oauth::{self, Origin, jwt_claims};
@@ -46,7 +47,6 @@ pub(super) fn token(arguments: TokenArguments) -> Result<u8, Failure> {
     let settings = config::load(&layers)?;
     let credential = named(&settings, arguments.credential.as_deref())?;
     refuse_a_session_in_use(&settings, credential)?;
-    progress(&format!("Asking {} for a token …", credential.origin));
     let got = get(&settings, credential, arguments.refresh)?;
     let text = match arguments.raw {
         true => format!("{}\n", got.token.secret.expose_secret()),
@@ -114,14 +114,16 @@ pub(super) fn get(
     let stores = Stores::new(settings.stores.clone(), metrics);
     let source = oauth::source(credential.clone(), &stores).map_err(|error| fault(&error))?;
     let from_store = || origins(&registry, "store") > 0.0;
-    let fetched = runtime::control(async {
+    let fetching = async {
         let fetched = source.fetch(Occasion::Due).await?;
         if refresh && from_store() {
             let another = source.fetch(Occasion::Demanded).await?;
             return Ok((another, origins(&registry, "provider") == 0.0));
         }
         Ok::<_, FetchError>((fetched, from_store()))
-    })?;
+    };
+    let what = format!("asking {} for a token", credential.origin);
+    let fetched = runtime::control(Progress::on_terminal().during(&what, fetching))?;
     let (token, from_store) =
         fetched.map_err(|error| Failure::NoToken(credential.credential.clone(), error))?;
     Ok(Got { token, from_store })

@@ -1,30 +1,44 @@
 //! `gatepass wait`
 
-use std::thread::sleep;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
 
 use super::admin_client::get;
 use super::failure::Silence;
-use super::terminal::progress;
+use super::progress::Progress;
 use super::{DONE, Failure, WaitArguments};
+use crate::runtime;
+use crate::server::Address;
 
 pub(super) fn wait(arguments: WaitArguments) -> Result<u8, Failure> {
+    let patience = arguments.timeout;
     let address = arguments.admin.address()?;
-    progress(&format!("Waiting for the gatepass at {address} …"));
+    let what = format!("waiting for the gatepass at {address}");
+    let ready = until_ready(&address, patience);
+    let ready = runtime::control(Progress::on_terminal().during(&what, ready))?;
+    match ready {
+        Ok(()) => Ok(DONE),
+        Err(silence) => Err(Failure::NotReadyInTime(address, patience, silence)),
+    }
+}
+
+/// Asks until it is; the last answer if that takes too long.
+async fn until_ready(address: &Address, patience: Duration) -> Result<(), Silence> {
     let start = Instant::now();
     loop {
-        let silence = match get(&address, "/readyz") {
-            Ok(answer) if answer.is_good => return Ok(DONE),
+        let address = address.clone();
+        let asked = spawn_blocking(move || get(&address, "/readyz")).await;
+        let silence = match asked.unwrap_or_else(|panicked| Err(panicked.into())) {
+            Ok(answer) if answer.is_good => return Ok(()),
             Ok(answer) => Silence::Said(answer.text),
             Err(error) => Silence::Unreachable(error),
         };
-        if start.elapsed() >= arguments.timeout {
-            let patience = arguments.timeout;
-            return Err(Failure::NotReadyInTime(address, patience, silence));
+        if start.elapsed() >= patience {
+            return Err(silence);
         }
-        sleep(PERIOD);
+        sleep(PERIOD).await;
     }
 }
 

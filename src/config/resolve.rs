@@ -26,6 +26,8 @@ use super::scalar::{Count, Number, Size, Workers, value_or};
 use super::{Proxy, Settings, raw};
 use crate::proxy::Admission;
 use crate::tls::{self, Identity, TlsError, Trust};
+use crate::token::clock;
+use crate::wording::harmless;
 use crate::{proxy, runtime, server};
 pub(super) use listener::admin_address;
 pub(super) use preset::names as presets;
@@ -45,7 +47,7 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
         listener::distinct(&proxy.listen, admin, report);
     }
 
-    let stores = store::resolve(raw.stores, report);
+    let stores = store::resolve(raw.stores, &mut roots, report);
     let headers = raw
         .credentials
         .iter()
@@ -310,11 +312,29 @@ impl TrustedRoots {
         let identity = identity(raw, &path, report)?;
         let known = self.0.entry((trust, identity));
         let known = known.or_insert_with_key(|(trust, identity)| {
+            if let Trust::CaFile(file) = trust {
+                warn_of_outdated(file, &path, report);
+            }
             tls::client_config(trust, identity.as_ref())
                 .map_err(|error| report_tls(&error, &path, report))
                 .ok()
         });
         known.clone()
+    }
+}
+
+/// No handshake fails for it, as what is trusted is the key; whoever signs with it signs no more.
+fn warn_of_outdated(file: &std::path::Path, path: &Path, report: &mut Report) {
+    for authority in tls::authorities(file) {
+        if clock::since(authority.not_after) > Duration::ZERO {
+            report.warn(format!(
+                "{}: the certificate of the authority \"{}\" has run out on {}; put that of its \
+                 successor into the file",
+                path.key("ca_file"),
+                harmless(&authority.subject),
+                humantime::format_rfc3339_seconds(authority.not_after),
+            ));
+        }
     }
 }
 

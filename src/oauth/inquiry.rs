@@ -9,7 +9,8 @@ use url::Url;
 
 use super::client::Client;
 use super::token_file::TokenFile;
-use super::{EndpointSettings, Origin, ProviderSettings, Settings, rotation};
+use super::{EndpointSettings, Origin, ProviderSettings, Settings, rotation, sharing};
+use crate::store::{StoreError, Stores};
 use crate::token::source::{FetchError, FetchedToken, Occasion, TokenSource};
 
 /// The steps to a token of one credential.
@@ -92,6 +93,22 @@ impl Inquiry {
             EndpointSettings::At(_) => None,
             EndpointSettings::OfIssuer(_) => Some(client.token_endpoint().await),
         }
+    }
+
+    /// Whether the store that the credential shares its tokens in has something that can be read
+    /// here; nothing if it shares them with nobody.
+    pub async fn stored(&self, stores: &Stores) -> Option<Result<bool, StoreError>> {
+        let Settings {
+            credential,
+            answer,
+            scheme,
+            store,
+            ..
+        } = &self.settings;
+        let identity = sharing::identity(self.provider()?, answer, scheme);
+        let metrics = stores.metrics(credential, None);
+        let entry = stores.entry(store.as_ref()?, credential.clone(), &identity, metrics)?;
+        Some(entry.holds_something().await)
     }
 
     /// Gets a token.

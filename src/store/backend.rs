@@ -51,12 +51,25 @@ pub enum StoreError {
     /// It cannot be reached, or refuses.
     #[error("the store {0}")]
     Unavailable(String),
+    /// It can be reached, and does not let this replica in, or do what it has to.
+    #[error("the store {why}; {advice}")]
+    Denied {
+        /// What it says.
+        why: String,
+        /// What to do next.
+        advice: &'static str,
+    },
     /// It did not answer in time.
     #[error("the store did not answer within {0:?}")]
     TooLate(Duration),
     /// What it holds was not written with the key at hand.
-    #[error("the store's entry cannot be used: {0}")]
-    Undecipherable(&'static str),
+    #[error("the store's entry cannot be used: {why}; {advice}")]
+    Undecipherable {
+        /// Why.
+        why: &'static str,
+        /// What to do next.
+        advice: &'static str,
+    },
     /// The key at hand cannot be used.
     #[error("the store's key file {0}")]
     Key(String),
@@ -69,6 +82,26 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Why, and what to do next, each by itself.
+    pub fn parts(&self) -> (String, &'static str) {
+        match self {
+            Self::Denied { why, advice } => (format!("the store {why}"), advice),
+            Self::Undecipherable { why, advice } => {
+                (format!("the store's entry cannot be used: {why}"), advice)
+            }
+            Self::Unavailable(_) => (
+                self.to_string(),
+                "see that it is up, that it can be reached from here, and its own log",
+            ),
+            Self::TooLate(_) => (
+                self.to_string(),
+                "see whether it is up and what keeps it, or give it a longer timeout",
+            ),
+            Self::Key(_) => (self.to_string(), "check key_file"),
+            Self::Contended | Self::NotHeld => (self.to_string(), "try again"),
+        }
+    }
+
     /// Every kind as the value of a metric's label.
     pub(super) const LABELS: [&'static str; 4] =
         ["unavailable", "too_late", "undecipherable", "contended"];
@@ -76,9 +109,9 @@ impl StoreError {
     /// Its kind as the value of a metric's label.
     pub(super) fn label(&self) -> &'static str {
         match self {
-            Self::Unavailable(_) => "unavailable",
+            Self::Unavailable(_) | Self::Denied { .. } => "unavailable",
             Self::TooLate(_) => "too_late",
-            Self::Undecipherable(_) | Self::Key(_) => "undecipherable",
+            Self::Undecipherable { .. } | Self::Key(_) => "undecipherable",
             Self::Contended | Self::NotHeld => "contended",
         }
     }

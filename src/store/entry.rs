@@ -92,6 +92,16 @@ impl Entry {
         self.in_time(self.time_out, &step, look).await
     }
 
+    /// Whether there is something that can be read here.
+    ///
+    /// # Errors
+    ///
+    /// The store does not answer, or what is there was written with another key.
+    pub async fn holds_something(&self) -> Result<bool, StoreError> {
+        let (record, _) = self.look().await?;
+        Ok(record.token.is_some() || record.session.is_some())
+    }
+
     /// Reads the entry, changes it and writes it back, again if others have changed it meanwhile.
     pub(super) async fn update<T>(
         &self,
@@ -141,7 +151,7 @@ impl Entry {
     async fn read(&self) -> Result<(Record, Vec<u8>, Duration), StoreError> {
         let reading = self.backend.read(&self.name).await?;
         let opened = match self.seal.open(&self.name, &reading.bytes).await {
-            Err(StoreError::Undecipherable(_)) if self.is_abandoned(&reading.bytes) => {
+            Err(StoreError::Undecipherable { .. }) if self.is_abandoned(&reading.bytes) => {
                 warn!(
                     credential = self.credential,
                     "the store's entry was written with another key, and nobody has changed it for \
@@ -202,7 +212,7 @@ impl Entry {
             self.failing.set(before.max(Some(step.get())));
             self.metrics.troubled(Some(error));
             // Each look finds the same key missing.
-            let lasts = matches!(error, StoreError::Undecipherable(_) | StoreError::Key(_));
+            let lasts = matches!(error, StoreError::Undecipherable { .. } | StoreError::Key(_));
             if before.is_none() || !lasts {
                 self.metrics.failed(error);
             }

@@ -18,10 +18,11 @@ use ::redis::cluster::ClusterClientBuilder;
 use ::redis::cluster_async::ClusterConnection;
 use ::redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use ::redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue,
     IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo, RedisError, RedisResult,
-    TlsCertificates, TlsMode, cmd,
+    ServerErrorKind, TlsCertificates, TlsMode, cmd,
 };
+use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -41,6 +42,8 @@ pub struct RedisSettings {
     /// The authorities to trust and the certificate to show; those of the machine, and none, if
     /// nothing stands here.
     pub certificates: TlsCertificates,
+    /// The same for those who look at the way there.
+    pub client_config: Arc<ClientConfig>,
     /// The name of an ACL user.
     pub username: Option<String>,
     /// Its password, or that of all.
@@ -239,9 +242,16 @@ impl Calls {
     }
 
     fn fault(&self, error: &RedisError) -> StoreError {
-        match error.is_timeout() {
-            true => StoreError::TooLate(self.time_out),
-            false => StoreError::Unavailable(format!("is no help: {}", without_script(error))),
+        let denied = |advice| StoreError::Denied {
+            why: format!("says no: {}", without_script(error)),
+            advice,
+        };
+        match error.kind() {
+            _ if error.is_timeout() => StoreError::TooLate(self.time_out),
+            ErrorKind::AuthenticationFailed => denied(WHO),
+            ErrorKind::Server(ServerErrorKind::NoPerm) => denied(RIGHTS),
+            _ if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) => denied(WHO),
+            _ => StoreError::Unavailable(format!("is no help: {}", without_script(error))),
         }
     }
 
@@ -388,6 +398,9 @@ impl Access<'_> {
         builder.build()
     }
 }
+
+const WHO: &str = "check username, and password or password_file, of the store";
+const RIGHTS: &str = "have the user allowed EVAL, GET, SET, TIME and PUBLISH on gatepass:*";
 
 /// Where it is said which entry is new.
 const CHANNEL: &str = "gatepass";

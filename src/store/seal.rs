@@ -124,9 +124,10 @@ impl Seal {
         if let Some(plain) = bytes.strip_prefix(CLEAR) {
             return match self {
                 Self::Clear => Ok(Opened::Whole(plain.to_vec())),
-                Self::Keys(_) => Err(StoreError::Undecipherable(
-                    "it is not encrypted; have all replicas use the same settings",
-                )),
+                Self::Keys(_) => Err(StoreError::Undecipherable {
+                    why: "it is not encrypted",
+                    advice: "have all replicas use the same settings",
+                }),
             };
         }
         let sealed = bytes.strip_prefix(SEALED);
@@ -136,10 +137,10 @@ impl Seal {
         let Some((nonce, rest)) = rest.split_first_chunk::<NONCE>() else {
             return Ok(Opened::Broken);
         };
-        let unknown = StoreError::Undecipherable(
-            "it was encrypted with a key that is not in this replica's key_file; make the new key \
-             known everywhere before it becomes the first",
-        );
+        let unknown = StoreError::Undecipherable {
+            why: "it was encrypted with a key that is not in this replica's key_file",
+            advice: "make the new key known everywhere before it becomes the first",
+        };
         let Self::Keys(file) = self else {
             return Err(unknown);
         };

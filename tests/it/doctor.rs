@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::support::certificates::Authority;
-use crate::support::gatepass::{Finished, run_with};
-use crate::support::{AuthorizationServer, CANARY, Gatepass, Upstream, simple_config};
+use crate::support::gatepass::{Finished, project, run_with};
+use crate::support::{AuthorizationServer, CANARY, Gatepass, Reply, Upstream, simple_config};
 
 const ANYWHERE: [(&str, &str); 2] = [
     ("GATEPASS__PROXY__LISTEN", "127.0.0.1:0"),
@@ -56,6 +56,29 @@ async fn nothing_is_sent_to_an_upstream_unasked() {
     let report: Value = serde_json::from_str(&finished.stdout).unwrap();
     assert_eq!(report["healthy"], true);
     assert_eq!(upstream.requests(), 0);
+}
+
+/// People and programs are told the same; what programs read has the form that its page promises.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_programs_read_is_as_documented() {
+    let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
+    provider.otherwise(Reply::Json(401, r#"{"error":"invalid_client"}"#.into()));
+    let config = simple_config(&provider, &upstream);
+    let told = |arguments: &[&str]| {
+        let finished = doctor(&config, arguments);
+        assert_eq!(finished.code, Some(69), "{}", finished.stdout);
+        finished
+            .stdout
+            .replace(&provider.address().to_string(), "PROVIDER")
+            .replace(&upstream.authority(), "UPSTREAM")
+    };
+    insta::assert_snapshot!("as_text", told(&[]));
+    let told = told(&["--json"]);
+    insta::assert_snapshot!("as_json", told);
+    let page = std::fs::read_to_string(project().join("docs/doctor.md")).unwrap();
+    let (_, example) = page.split_once("```json\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    assert_eq!(example, told, "docs/doctor.md");
 }
 
 /// It belongs to the gatepass that runs, and a provider that rotates takes it once.

@@ -1,5 +1,8 @@
 //! The mistakes that people make most: each is called by its name by `check` or `doctor`.
 
+mod further;
+mod place;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -7,157 +10,15 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use place::Place;
 use rcgen::KeyPair;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::support::certificates::{Authority, Identity};
-use crate::support::gatepass::command;
 use crate::support::upstream::Refusal;
-use crate::support::{AuthorizationServer, CANARY, CLIENT_SECRET, Reply, Upstream};
-
-/// A directory with a configuration that is good, to be spoilt.
-struct Place {
-    directory: TempDir,
-    provider: AuthorizationServer,
-    upstream: Upstream,
-    /// `[credentials.envase]` and what is above it, without the routes.
-    credential: String,
-    upstream_url: String,
-    route: String,
-    /// What is another each time, and what stands for it.
-    volatile: Vec<(String, &'static str)>,
-}
-
-impl Place {
-    async fn new() -> Self {
-        let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
-        let place = Self {
-            directory: tempfile::tempdir().unwrap(),
-            credential: format!(
-                "token_endpoint = \"{}\"\nclient_id = \"tms\"\nclient_secret_file = \"secret\"",
-                provider.token_endpoint()
-            ),
-            upstream_url: upstream.origin(),
-            route: String::new(),
-            volatile: vec![
-                (provider.address().to_string(), "PROVIDER"),
-                (upstream.authority(), "UPSTREAM"),
-            ],
-            provider,
-            upstream,
-        };
-        place.write("secret", CLIENT_SECRET);
-        place
-    }
-
-    fn write(&self, name: &str, content: &str) {
-        let path = self.directory.path().join(name);
-        std::fs::write(&path, content).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    }
-
-    fn replace(&mut self, from: &str, to: &str) {
-        assert!(self.credential.contains(from), "{}", self.credential);
-        self.credential = self.credential.replace(from, to);
-    }
-
-    fn stands_for(&mut self, what: impl ToString, name: &'static str) {
-        self.volatile.insert(0, (what.to_string(), name));
-    }
-
-    /// A server with TLS that the credential asks, trusting an authority.
-    async fn ask_over_tls(&mut self, trusted: &Authority, identity: &Identity) {
-        self.write("ca.pem", &trusted.pem());
-        let address = tls_server(identity).await;
-        let port = address.port();
-        let plain = self.provider.token_endpoint();
-        self.replace(&plain, &format!("https://localhost:{port}/oauth2/token"));
-        self.credential.push_str("\ntls = { ca_file = \"ca.pem\" }");
-        self.stands_for(port, "TLS-PORT");
-    }
-
-    fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
-        let config = format!(
-            "[credentials.envase]\n{}\n[[routes]]\npath = \"/\"\nupstream = \"{}\"\n\
-             credential = \"envase\"\n{}\n",
-            self.credential, self.upstream_url, self.route
-        );
-        self.write("gatepass.toml", &config);
-        let output = command()
-            .args(arguments)
-            .current_dir(self.directory.path())
-            .env("GATEPASS__PROXY__LISTEN", "127.0.0.1:0")
-            .env("GATEPASS__ADMIN__LISTEN", "127.0.0.1:0")
-            .output()
-            .unwrap();
-        let text = |bytes| self.without_volatile(String::from_utf8(bytes).unwrap());
-        (
-            output.status.code(),
-            text(output.stdout),
-            text(output.stderr),
-        )
-    }
-
-    fn without_volatile(&self, text: String) -> String {
-        assert!(!text.contains(CANARY), "a secret was printed:\n{text}");
-        let mut text = text;
-        for (what, name) in &self.volatile {
-            text = text.replace(what, name);
-        }
-        for (before, after) in [("verification time ", " (UNIX)"), (" (", " seconds ago)")] {
-            text = without_number(&text, before, after);
-        }
-        text
-    }
-
-    /// What `check` says.
-    fn check(&self) -> String {
-        let (code, stdout, stderr) = self.run(&["check"]);
-        let warnings: Vec<_> = stdout
-            .lines()
-            .filter(|line| line.starts_with("Warning"))
-            .collect();
-        assert!(code == Some(78) || !warnings.is_empty(), "{stdout}{stderr}");
-        format!("check: {}{}", stderr.trim_end(), warnings.join("\n"))
-    }
-
-    /// What `doctor` finds to be wrong.
-    fn doctor(&self, arguments: &[&str]) -> String {
-        let (code, stdout, stderr) = self.run(&[&["doctor", "--json"], arguments].concat());
-        let report: Value = serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("{stderr}"));
-        let mut found = String::new();
-        for examination in report["examinations"].as_array().unwrap() {
-            for step in examination["steps"].as_array().unwrap() {
-                let outcome = step["outcome"].as_str().unwrap();
-                if outcome == "broken" || outcome == "doubtful" {
-                    let subject = examination["subject"].as_str().unwrap();
-                    let (step, said) = (
-                        step["step"].as_str().unwrap(),
-                        step["said"].as_str().unwrap(),
-                    );
-                    let _ = writeln!(found, "doctor: {subject}: {step} is {outcome}: {said}");
-                }
-            }
-        }
-        let healthy = report["healthy"].as_bool().unwrap();
-        assert_eq!(code, Some(if healthy { 0 } else { 69 }), "{stdout}");
-        assert!(!found.is_empty(), "nothing was found:\n{stdout}");
-        found.trim_end().to_owned()
-    }
-}
-
-/// Takes out the number that stands between these words.
-fn without_number(text: &str, before: &str, after: &str) -> String {
-    let Some((head, tail)) = text.split_once(after) else {
-        return text.to_owned();
-    };
-    let head = head.trim_end_matches(|c: char| c.is_ascii_digit());
-    assert!(head.ends_with(before), "{text}");
-    format!("{head}…{after}{tail}")
-}
+use crate::support::{CANARY, Reply};
 
 /// Answers every request over TLS with a 404.
 pub async fn tls_server(identity: &Identity) -> SocketAddr {
@@ -242,10 +103,10 @@ async fn each_is_called_by_its_name() {
     );
     let said = place.doctor(&[]);
     let (before, rest) = said.split_once(" (").unwrap();
-    let (_, after) = rest.split_once(");").unwrap();
+    let (_, after) = rest.split_once(')').unwrap();
     tell(
         "a name that the DNS does not know",
-        format!("{before} (…);{after}"),
+        format!("{before} (…){after}"),
     );
 
     let place = Place::new().await;

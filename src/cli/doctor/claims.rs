@@ -4,7 +4,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
-use super::report::{Step, Walk};
+use super::report::{Fault, Step, Walk};
+use super::way::SET_THE_CLOCK;
 use crate::oauth::ProviderSettings;
 use crate::oauth::jwt_claims::{claims, scopes, words};
 use crate::token::clock;
@@ -28,21 +29,24 @@ pub(super) fn judge(
         let from = humantime::format_rfc3339_seconds(begins);
         walk.note(Step::broken(
             "claims",
-            format!("the token is good from {from} on, which is in the future by this machine's clock; set the clock"),
+            Fault::new(
+                format!("the token is good from {from} on, which is in the future by this machine's clock"),
+                SET_THE_CLOCK,
+            ),
         ));
         return None;
     }
     if let Some(provider) = provider
-        && let Some(said) = wrong_audience(&claims, provider)
+        && let Some(fault) = wrong_audience(&claims, provider)
     {
-        walk.note(Step::broken("claims", said));
+        walk.note(Step::broken("claims", fault));
         return None;
     }
     walk.note(Step::good("claims", summary(&claims)));
     if let Some(provider) = provider
-        && let Some(said) = missing_scopes(&claims, provider)
+        && let Some(fault) = missing_scopes(&claims, provider)
     {
-        walk.note(Step::doubtful("claims", said));
+        walk.note(Step::doubtful("claims", fault));
     }
     Some(())
 }
@@ -66,7 +70,7 @@ fn summary(claims: &Map<String, Value>) -> String {
 
 /// RFC 9068 §4: the upstream "MUST validate that the "aud" claim contains a resource indicator value
 /// corresponding to an identifier the resource server expects for itself".
-fn wrong_audience(claims: &Map<String, Value>, provider: &ProviderSettings) -> Option<String> {
+fn wrong_audience(claims: &Map<String, Value>, provider: &ProviderSettings) -> Option<Fault> {
     let request = &provider.request;
     let wanted: Vec<_> = request.audience.iter().chain(&request.resource).collect();
     let named = words(claims, "aud")?;
@@ -78,17 +82,19 @@ fn wrong_audience(claims: &Map<String, Value>, provider: &ProviderSettings) -> O
     });
     (!wanted.is_empty() && !fits).then(|| {
         let wanted: Vec<_> = wanted.iter().map(|wanted| wanted.as_str()).collect();
-        format!(
-            "the token is meant for {}, and was asked for with {}; upstreams refuse tokens that are \
-             meant for others: check audience and resource, and what the provider lets this client \
-             have",
-            named.join(" "),
-            wanted.join(" "),
+        Fault::new(
+            format!(
+                "the token is meant for {}, and was asked for with {}: upstreams refuse tokens that \
+                 are meant for others",
+                named.join(" "),
+                wanted.join(" "),
+            ),
+            "check audience and resource, and what the provider lets this client have",
         )
     })
 }
 
-fn missing_scopes(claims: &Map<String, Value>, provider: &ProviderSettings) -> Option<String> {
+fn missing_scopes(claims: &Map<String, Value>, provider: &ProviderSettings) -> Option<Fault> {
     let granted = scopes(claims)?;
     let asked = provider.request.scope.as_deref()?;
     let missing: Vec<_> = asked
@@ -97,10 +103,9 @@ fn missing_scopes(claims: &Map<String, Value>, provider: &ProviderSettings) -> O
         .filter(|scope| !granted.iter().any(|granted| granted == scope))
         .collect();
     (!missing.is_empty()).then(|| {
-        format!(
-            "the token lacks {}, which was asked for; have the provider grant it to this client, or \
-             take it out of scope",
-            missing.join(" ")
+        Fault::new(
+            format!("the token lacks {}, which was asked for", missing.join(" ")),
+            "have the provider grant it to this client, or take it out of scope",
         )
     })
 }

@@ -15,24 +15,36 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::super::progress::Progress;
-use super::claims;
-use super::report::{Examination, Step, Walk};
-use super::way::{Server, Stream, cause, reach};
+use super::report::{Examination, Fault, Step, Walk};
+use super::way::{SET_THE_CLOCK, Server, Stream, cause, reach};
+use super::{claims, store};
 use crate::oauth::transport::bare;
-use crate::oauth::{EndpointSettings, Inquiry, Secret, Settings};
+use crate::oauth::{EndpointSettings, Grant, Inquiry, Secret, Settings};
+use crate::store::Stores;
 use crate::token::clock;
 use crate::token::source::FetchedToken;
 
 pub(super) async fn examine(
     settings: &Settings,
+    stores: Option<&Stores>,
     progress: Progress,
 ) -> (Examination, Option<FetchedToken>) {
     let subject = format!("credential \"{}\"", settings.credential);
     let mut walk = Walk::new(subject, progress);
     let token = match Inquiry::new(settings) {
-        Ok(inquiry) => token(&mut walk, &inquiry).await,
+        Ok(inquiry) => {
+            if let (Some(stores), Some(store)) = (stores, &settings.store)
+                && let Some(found) = inquiry.stored(stores).await
+            {
+                let grant = inquiry.provider().map(|provider| &provider.grant);
+                let needs_login = matches!(grant, Some(Grant::Login(_)));
+                store::entry(&mut walk, store, found, needs_login);
+            }
+            token(&mut walk, &inquiry).await
+        }
         Err(error) => {
-            walk.note(Step::broken("client", error.to_string()));
+            let fault = Fault::new(error.to_string(), "check tls and egress_proxy");
+            walk.note(Step::broken("client", fault));
             None
         }
     };
@@ -42,8 +54,8 @@ pub(super) async fn examine(
 async fn token(walk: &mut Walk, inquiry: &Inquiry) -> Option<FetchedToken> {
     for file in inquiry.files() {
         walk.take("file", look_at(&file)).await?;
-        if let Some(said) = odd_secret(&file).await {
-            walk.note(Step::doubtful("file", said));
+        if let Some(fault) = odd_secret(&file).await {
+            walk.note(Step::doubtful("file", fault));
         }
     }
     if let Some(provider) = inquiry.provider() {
@@ -68,7 +80,11 @@ async fn token(walk: &mut Walk, inquiry: &Inquiry) -> Option<FetchedToken> {
     let token = walk.take("token", ask(inquiry)).await?;
     if let Some(refused) = &token.refused_secret {
         let said = format!("only the secret before it is taken: {refused}");
-        walk.note(Step::doubtful("token", said));
+        let fault = Fault::new(
+            said,
+            "have the provider take the new one, or put the old one back",
+        );
+        walk.note(Step::doubtful("token", fault));
     }
     let secret = token.secret.expose_secret();
     claims::judge(walk, secret, inquiry.provider())?;
@@ -100,7 +116,7 @@ async fn discovered(walk: &mut Walk, inquiry: &Inquiry) -> Option<Option<Url>> {
         let Some(found) = inquiry.discover().await else {
             return Ok((None, String::new()));
         };
-        let endpoint = found.map_err(|error| error.to_string())?;
+        let endpoint = found?;
         let said = format!("the token endpoint is {}", bare(&endpoint));
         Ok((Some(endpoint), said))
     };
@@ -110,8 +126,8 @@ async fn discovered(walk: &mut Walk, inquiry: &Inquiry) -> Option<Option<Url>> {
     }
 }
 
-async fn ask(inquiry: &Inquiry) -> Result<(FetchedToken, String), String> {
-    let token = inquiry.token().await.map_err(|error| error.to_string())?;
+async fn ask(inquiry: &Inquiry) -> Result<(FetchedToken, String), Fault> {
+    let token = inquiry.token().await?;
     let seconds = Duration::from_secs(token.lifetime.as_secs());
     let said = format!(
         "one was got; it lives {}",
@@ -121,21 +137,27 @@ async fn ask(inquiry: &Inquiry) -> Result<(FetchedToken, String), String> {
 }
 
 /// It is there, and whose it is.
-async fn look_at(file: &Path) -> Result<((), String), String> {
+async fn look_at(file: &Path) -> Result<((), String), Fault> {
     let shown = file.display();
+    let unusable = |said: String| {
+        Fault::new(
+            said,
+            "check the path, what is in it, and who may read it (ls -l)",
+        )
+    };
     let metadata =
-        fs::metadata(file).map_err(|error| format!("{shown} cannot be read: {error}"))?;
+        fs::metadata(file).map_err(|error| unusable(format!("{shown} cannot be read: {error}")))?;
     let mode = metadata.mode() & 0o7777;
     let said = format!("{shown} is there, mode {mode:04o}, user {}", metadata.uid());
     Secret::File(file.to_owned())
         .read()
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| unusable(error.to_string()))?;
     Ok(((), said))
 }
 
 /// Secrets have neither line breaks nor spaces around them as a rule, and files get them easily.
-async fn odd_secret(file: &Path) -> Option<String> {
+async fn odd_secret(file: &Path) -> Option<Fault> {
     let secret = Secret::File(file.to_owned()).read().await.ok()?;
     let secret = secret.expose_secret();
     // Keys in PEM form and in JSON have lines.
@@ -149,9 +171,9 @@ async fn odd_secret(file: &Path) -> Option<String> {
     } else {
         return None;
     };
-    Some(format!(
-        "{} {what}; write it anew with nothing but the secret (printf %s)",
-        file.display()
+    Some(Fault::new(
+        format!("{} {what}", file.display()),
+        "write it anew with nothing but the secret (printf %s)",
     ))
 }
 
@@ -166,17 +188,15 @@ async fn compare_clocks(
     let fields = match asked {
         Ok(Ok(fields)) => fields,
         Ok(Err(error)) => {
-            walk.note(Step::broken(
-                "http",
-                format!(
-                    "what comes back is no HTTP ({error}); check scheme and port of the address"
-                ),
-            ));
+            let said = format!("what comes back is no HTTP ({error})");
+            let fault = Fault::new(said, "check scheme and port of the address");
+            walk.note(Step::broken("http", fault));
             return None;
         }
         Err(_) => {
-            let said = format!("no answer within {limit:?}; see whether the provider is up");
-            walk.note(Step::broken("http", said));
+            let said = format!("no answer within {limit:?}");
+            let fault = Fault::new(said, "see whether the provider is up");
+            walk.note(Step::broken("http", fault));
             return None;
         }
     };
@@ -201,13 +221,11 @@ async fn compare_clocks(
         return Some(());
     }
     let off = humantime::format_duration(Duration::from_secs(off.as_secs()));
-    walk.note(Step::broken(
-        "clock",
-        format!(
-            "this machine's clock is {off} {word} the provider's, so that signed statements and \
-             tokens seem to be too old or too young; set it (timedatectl set-ntp true)"
-        ),
-    ));
+    let said = format!(
+        "this machine's clock is {off} {word} the provider's, so that signed statements and tokens \
+         seem to be too old or too young"
+    );
+    walk.note(Step::broken("clock", Fault::new(said, SET_THE_CLOCK)));
     None
 }
 

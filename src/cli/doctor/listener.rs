@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 
 use super::super::admin_client;
 use super::super::progress::Progress;
-use super::report::{Examination, Step, Walk};
+use super::report::{Examination, Fault, Step, Walk};
 use crate::app::BuildError;
 use crate::config::Settings;
 use crate::server::{Address, Listener};
+use crate::wording::Trouble;
 
 pub(super) async fn examine(settings: &Settings, progress: Progress) -> Examination {
     let mut walk = Walk::new("the listeners".into(), progress);
@@ -36,7 +37,8 @@ fn free(listener: &'static str, address: &Address, admin: &Address) -> Step {
                 address: address.clone(),
                 error,
             };
-            Step::broken(listener, error.to_string())
+            let Trouble { what, why, next } = error.trouble();
+            Step::broken(listener, Fault::new(format!("{what}: {why}"), next))
         }
     }
 }

@@ -4,12 +4,19 @@ use std::fmt;
 use std::future::Future;
 
 use serde::Serialize;
-use serde_json::json;
 
 use super::super::progress::Progress;
+use crate::token::source::FetchError;
 
 /// All that was found.
 pub(super) struct Report(pub(super) Vec<Examination>);
+
+/// All of it as programs read it; docs/doctor.md has its form.
+#[derive(Serialize)]
+struct Whole<'a> {
+    healthy: bool,
+    examinations: &'a [Examination],
+}
 
 /// One way, step by step.
 #[derive(Debug, Serialize)]
@@ -23,8 +30,31 @@ pub(super) struct Examination {
 pub(super) struct Step {
     step: &'static str,
     outcome: Outcome,
-    /// What was found, what it means, and what to do.
+    /// What was found, and what it means.
     said: String,
+    /// What to do next, if something is.
+    next: Option<String>,
+}
+
+/// What is wrong at a step, and what to do next.
+#[derive(Debug)]
+pub(super) struct Fault {
+    said: String,
+    next: String,
+}
+
+impl Fault {
+    pub(super) fn new(said: impl Into<String>, next: impl Into<String>) -> Self {
+        let (said, next) = (said.into(), next.into());
+        Self { said, next }
+    }
+}
+
+impl From<FetchError> for Fault {
+    fn from(error: FetchError) -> Self {
+        let next = error.advice;
+        Self::new(error.message, next.unwrap_or_else(|| LOOK_AT_LOGS.into()))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -39,26 +69,32 @@ enum Outcome {
 
 impl Step {
     pub(super) fn good(step: &'static str, said: impl Into<String>) -> Self {
-        Self::new(step, Outcome::Good, said)
+        Self::new(step, Outcome::Good, said.into(), None)
     }
 
-    pub(super) fn doubtful(step: &'static str, said: impl Into<String>) -> Self {
-        Self::new(step, Outcome::Doubtful, said)
+    pub(super) fn doubtful(step: &'static str, Fault { said, next }: Fault) -> Self {
+        Self::new(step, Outcome::Doubtful, said, Some(next))
     }
 
-    pub(super) fn broken(step: &'static str, said: impl Into<String>) -> Self {
-        Self::new(step, Outcome::Broken, said)
+    /// Doubtful, by a sentence that says all.
+    pub(super) fn warned(step: &'static str, said: impl Into<String>) -> Self {
+        Self::new(step, Outcome::Doubtful, said.into(), None)
+    }
+
+    pub(super) fn broken(step: &'static str, Fault { said, next }: Fault) -> Self {
+        Self::new(step, Outcome::Broken, said, Some(next))
     }
 
     pub(super) fn left_out(step: &'static str, said: impl Into<String>) -> Self {
-        Self::new(step, Outcome::LeftOut, said)
+        Self::new(step, Outcome::LeftOut, said.into(), None)
     }
 
-    fn new(step: &'static str, outcome: Outcome, said: impl Into<String>) -> Self {
+    fn new(step: &'static str, outcome: Outcome, said: String, next: Option<String>) -> Self {
         Self {
             step,
             outcome,
-            said: said.into(),
+            said,
+            next,
         }
     }
 }
@@ -82,7 +118,7 @@ impl Walk {
     pub(super) async fn take<T>(
         &mut self,
         step: &'static str,
-        work: impl Future<Output = Result<(T, String), String>>,
+        work: impl Future<Output = Result<(T, String), Fault>>,
     ) -> Option<T> {
         let what = format!("{}: {step}", self.examination.subject);
         match self.progress.during(&what, work).await {
@@ -90,8 +126,8 @@ impl Walk {
                 self.note(Step::good(step, said));
                 Some(value)
             }
-            Err(said) => {
-                self.note(Step::broken(step, said));
+            Err(fault) => {
+                self.note(Step::broken(step, fault));
                 None
             }
         }
@@ -117,8 +153,12 @@ impl Report {
     }
 
     pub(super) fn json(&self) -> String {
-        let whole = json!({ "healthy": self.is_healthy(), "examinations": self.0 });
-        format!("{whole:#}\n")
+        let whole = Whole {
+            healthy: self.is_healthy(),
+            examinations: &self.0,
+        };
+        let text = serde_json::to_string_pretty(&whole).unwrap_or_default();
+        format!("{text}\n")
     }
 }
 
@@ -128,7 +168,10 @@ impl fmt::Display for Report {
             writeln!(f, "{subject}")?;
             for step in steps {
                 let outcome = step.outcome.word();
-                let said = step.said.replace('\n', &format!("\n{:INDENT$}", ""));
+                let next = step.next.as_ref();
+                let next = next.map_or_else(String::new, |next| format!("\nnext: {next}"));
+                let said =
+                    format!("{}{next}", step.said).replace('\n', &format!("\n{:INDENT$}", ""));
                 writeln!(f, "  {outcome:8}  {:9}  {said}", step.step)?;
             }
             writeln!(f)?;
@@ -151,6 +194,8 @@ impl Outcome {
         }
     }
 }
+
+const LOOK_AT_LOGS: &str = "see the provider's log";
 
 /// Where the third column begins.
 const INDENT: usize = 23;

@@ -10,11 +10,12 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::super::progress::Progress;
-use super::report::{Examination, Step, Walk};
+use super::report::{Examination, Fault, Step, Walk};
 use super::way::{Server, Stream, cause, reach};
 use crate::proxy::Settings;
 use crate::runtime::LocalExecutor;
 use crate::token::source::FetchedToken;
+use crate::wording::harmless;
 
 pub(super) async fn examine(
     route: &Settings,
@@ -48,9 +49,9 @@ async fn connection(walk: &mut Walk, route: &Settings) -> Option<Box<dyn Stream>
         let connect = async {
             let shown = path.display();
             let stream = UnixStream::connect(path).await.map_err(|error| {
-                format!(
-                    "{shown}: {error}; check the path, who may use the socket, and whether the \
-                     upstream is up"
+                Fault::new(
+                    format!("{shown}: {error}"),
+                    "check the path, who may use the socket, and whether the upstream is up",
                 )
             })?;
             let stream: Box<dyn Stream> = Box::new(stream);
@@ -82,7 +83,10 @@ async fn walk_call(
     let work = async {
         let answer = timeout(limit, send(route, token, stream)).await;
         let answer = answer.map_err(|_| {
-            format!("no answer within {limit:?}; see the upstream's own log for what it waits for")
+            Fault::new(
+                format!("no answer within {limit:?}"),
+                "see the upstream's own log for what it waits for",
+            )
         })??;
         judge(route, token.is_some(), &answer).map(|said| ((), said))
     };
@@ -93,13 +97,16 @@ async fn send(
     route: &Settings,
     token: Option<&FetchedToken>,
     stream: Box<dyn Stream>,
-) -> Result<Response<()>, String> {
+) -> Result<Response<()>, Fault> {
     let no_http = |error: hyper::Error| {
         let advice = match route.origin.tls() {
             None => "if it speaks TLS there, write https:// in upstream",
             Some(_) => "check the port in upstream",
         };
-        format!("what comes back is no HTTP ({}); {advice}", cause(&error))
+        Fault::new(
+            format!("what comes back is no HTTP ({})", cause(&error)),
+            advice,
+        )
     };
     let request = request(route, token)?;
     let io = TokioIo::new(stream);
@@ -120,8 +127,13 @@ async fn send(
 fn request(
     route: &Settings,
     token: Option<&FetchedToken>,
-) -> Result<Request<Empty<bytes::Bytes>>, String> {
-    let wrong = |error: &dyn std::error::Error| format!("no request can be made: {error}");
+) -> Result<Request<Empty<bytes::Bytes>>, Fault> {
+    let wrong = |error: &dyn std::error::Error| {
+        Fault::new(
+            format!("no request can be made: {error}"),
+            "check headers and scheme",
+        )
+    };
     let path = path(route);
     let target = match route.origin.speaks_http2() {
         true => format!(
@@ -163,40 +175,41 @@ fn path(route: &Settings) -> String {
 }
 
 /// What an answer says about the way, whatever it says about the path.
-fn judge(route: &Settings, with_token: bool, answer: &Response<()>) -> Result<String, String> {
+fn judge(route: &Settings, with_token: bool, answer: &Response<()>) -> Result<String, Fault> {
     let status = answer.status();
     let field = |name| {
         let value = answer.headers().get(name)?.to_str().ok()?;
-        Some(value.chars().take(200).collect::<String>())
+        Some(harmless(&value.chars().take(200).collect::<String>()))
     };
     let path = path(route);
     match status {
         StatusCode::UNAUTHORIZED => {
             let challenge = field(WWW_AUTHENTICATE).unwrap_or_else(|| "no WWW-Authenticate".into());
             Err(match with_token {
-                true => format!(
-                    "refuses the token (401, {challenge}); check audience and scope, and the header \
-                     and scheme that carry it"
+                true => Fault::new(
+                    format!("refuses the token (401, {challenge})"),
+                    "check audience and scope, and the header and scheme that carry it",
                 ),
-                false => format!(
-                    "wants to know who calls (401, {challenge}); give the route a credential"
+                false => Fault::new(
+                    format!("wants to know who calls (401, {challenge})"),
+                    "give the route a credential",
                 ),
             })
         }
-        StatusCode::FORBIDDEN => Err(format!(
-            "takes the token and does not allow {path} with it (403); check scope, and what the \
-             client or user may do there"
+        StatusCode::FORBIDDEN => Err(Fault::new(
+            format!("takes the token and does not allow {path} with it (403)"),
+            "check scope, and what the client or user may do there",
         )),
-        _ if status.is_server_error() => Err(format!(
-            "answers HEAD {path} with {}; see its own log, and whether it is up",
-            status.as_u16()
+        _ if status.is_server_error() => Err(Fault::new(
+            format!("answers HEAD {path} with {}", status.as_u16()),
+            "see its own log, and whether it is up",
         )),
         _ if status.is_redirection() && route.origin.tls().is_none() => {
             let to = field(LOCATION).unwrap_or_default();
             match to.starts_with("https://") {
-                true => Err(format!(
-                    "leads to {to}; write https:// in upstream, so that the token does not travel in \
-                     the clear"
+                true => Err(Fault::new(
+                    format!("leads to {to}"),
+                    "write https:// in upstream, so that the token does not travel in the clear",
                 )),
                 false => Ok(format!("HEAD {path} is answered with {}", status.as_u16())),
             }

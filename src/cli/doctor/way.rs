@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use url::Url;
 
-use super::report::{Step, Walk};
+use super::report::{Fault, Step, Walk};
 use crate::tls::{self, Shown};
 use crate::token::clock;
 use crate::wording::harmless;
@@ -66,16 +66,27 @@ pub(super) async fn reach(walk: &mut Walk, server: &Server<'_>) -> Option<Box<dy
     };
     let handshake = handshake(server, config, name.clone(), stream, &addresses);
     let (stream, chain) = walk.take("tls", handshake).await?;
+    if let Some(what) = outdated(&chain) {
+        let said = "a certificate of the chain has run out, and whoever looks at it turns away";
+        walk.note(Step::doubtful(
+            "tls",
+            Fault::new(said, format!("have {what}")),
+        ));
+        return Some(stream);
+    }
     let ends = chain.iter().map(|shown| shown.not_after).min();
     if let Some(ends) = ends.filter(|ends| clock::until(*ends) < SOON) {
         let ends = humantime::format_rfc3339_seconds(ends);
-        let said = format!("a certificate of the chain ends on {ends}; have it renewed before");
-        walk.note(Step::doubtful("tls", said));
+        let said = format!("a certificate of the chain ends on {ends}");
+        walk.note(Step::doubtful(
+            "tls",
+            Fault::new(said, "have it renewed before"),
+        ));
     }
     Some(stream)
 }
 
-async fn look_up(server: &Server<'_>) -> Result<(Vec<SocketAddr>, String), String> {
+async fn look_up(server: &Server<'_>) -> Result<(Vec<SocketAddr>, String), Fault> {
     let Server {
         host,
         port,
@@ -87,19 +98,19 @@ async fn look_up(server: &Server<'_>) -> Result<(Vec<SocketAddr>, String), Strin
     let found = timeout(*limit, lookup_host((*host, *port))).await;
     let found = found
         .map_err(|_| {
-            format!(
-                "the DNS says nothing about {host} within {limit:?}; see whether its servers are up \
-                 and reachable (/etc/resolv.conf)"
+            Fault::new(
+                format!("the DNS says nothing about {host} within {limit:?}"),
+                "see whether its servers are up and reachable (/etc/resolv.conf)",
             )
         })?
-        .map_err(|error| format!("{host} cannot be resolved ({error}); {advice}"))?;
+        .map_err(|error| Fault::new(format!("{host} cannot be resolved ({error})"), &advice))?;
     let addresses: Vec<_> = found.collect();
     let shown: Vec<_> = addresses
         .iter()
         .map(|address| address.ip().to_string())
         .collect();
     match shown.as_slice() {
-        [] => Err(format!("{host} has no address; {advice}")),
+        [] => Err(Fault::new(format!("{host} has no address"), advice)),
         [only] if only == host => Ok((addresses, format!("{host} is an address"))),
         _ => {
             let said = format!("{host} is {}", shown.join(", "));
@@ -111,8 +122,9 @@ async fn look_up(server: &Server<'_>) -> Result<(Vec<SocketAddr>, String), Strin
 async fn connect(
     server: &Server<'_>,
     addresses: &[SocketAddr],
-) -> Result<(TcpStream, String), String> {
+) -> Result<(TcpStream, String), Fault> {
     let mut failures = Vec::new();
+    let mut next = format!("check {}", server.key);
     for address in addresses {
         match timeout(server.limit, TcpStream::connect(address)).await {
             Ok(Ok(stream)) if failures.is_empty() => {
@@ -125,27 +137,31 @@ async fn connect(
                 );
                 return Ok((stream, said));
             }
-            Ok(Err(error)) => failures.push(format!(
-                "{address}: {error}; {}",
-                tcp_advice(&error, server.key)
-            )),
-            Err(_) => failures.push(format!(
-                "{address}: nothing within {:?}; a firewall may drop it on the way, or the host is \
-                 down",
-                server.limit
-            )),
+            Ok(Err(error)) => {
+                next = tcp_advice(&error, server.key);
+                failures.push(format!("{address}: {error}"));
+            }
+            Err(_) => {
+                next =
+                    "see whether the host is up, and whether a firewall drops it on the way".into();
+                failures.push(format!("{address}: nothing within {:?}", server.limit));
+            }
         }
     }
-    Err(format!("no connection: {}", failures.join("\n")))
+    Err(Fault::new(
+        format!("no connection: {}", failures.join("\n")),
+        next,
+    ))
 }
 
 fn tcp_advice(error: &io::Error, key: &str) -> String {
     match error.kind() {
         ErrorKind::ConnectionRefused => {
-            format!("nothing listens there: check the port in {key}, and whether it is up")
+            format!("check the port in {key}, and whether it is up: nothing listens there")
         }
         ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable => {
-            "this machine has no way there: check its network, and whether a proxy is needed".into()
+            "check this machine's network, and whether a proxy is needed: it has no way there"
+                .into()
         }
         _ => format!("check {key}"),
     }
@@ -157,7 +173,7 @@ async fn handshake(
     name: ServerName<'static>,
     stream: TcpStream,
     addresses: &[SocketAddr],
-) -> Result<((Box<dyn Stream>, Vec<Shown>), String), String> {
+) -> Result<((Box<dyn Stream>, Vec<Shown>), String), Fault> {
     let connector = TlsConnector::from(Arc::clone(config));
     let connected = timeout(server.limit, connector.connect(name.clone(), stream)).await;
     let error = match connected {
@@ -171,18 +187,25 @@ async fn handshake(
         }
         Ok(Err(error)) => error.to_string(),
         Err(_) => {
-            return Err(format!(
-                "the TLS handshake was not done after {:?}; whatever listens there may not speak TLS: \
-                 check the port, and http:// or https:// in {}",
-                server.limit, server.key
+            return Err(Fault::new(
+                format!(
+                    "the TLS handshake was not done after {:?}: whatever listens there may not speak TLS",
+                    server.limit
+                ),
+                format!("check the port, and http:// or https:// in {}", server.key),
             ));
         }
     };
-    let advice = tls::advice(&error).unwrap_or("check what it asks of its clients");
     let chain = look_at(server, config, name, addresses).await;
-    Err(format!(
-        "the TLS handshake failed: {error}; {advice}{}",
-        lines(&chain)
+    let next = match outdated(&chain) {
+        Some(said) => format!("have {said}, unless this machine's clock is wrong"),
+        None => tls::advice(&error)
+            .unwrap_or("check what it asks of its clients")
+            .into(),
+    };
+    Err(Fault::new(
+        format!("the TLS handshake failed: {error}{}", lines(&chain)),
+        next,
     ))
 }
 
@@ -201,6 +224,25 @@ async fn look_at(
     // It fails in any case.
     let _ = timeout(server.limit, look).await;
     onlooker.seen()
+}
+
+/// The certificate of a chain that has run out, by its name and whose it is; the one that is nearest
+/// to the root, because it takes the others with it.
+fn outdated(chain: &[Shown]) -> Option<String> {
+    let now = UNIX_EPOCH + clock::unix_now();
+    let position = chain.iter().rposition(|shown| now > shown.not_after)?;
+    let shown = chain.get(position)?;
+    let (subject, issuer) = (harmless(&shown.subject), harmless(&shown.issuer));
+    Some(match position {
+        0 => format!("the server's own certificate \"{subject}\" renewed by \"{issuer}\""),
+        _ if subject == issuer => format!(
+            "the server leave out the authority \"{subject}\", whose certificate has run out, or \
+             show that of its successor"
+        ),
+        _ => format!(
+            "the server show a renewed certificate of the authority \"{subject}\", by \"{issuer}\""
+        ),
+    })
 }
 
 fn lines(chain: &[Shown]) -> String {
@@ -231,6 +273,8 @@ pub(super) fn cause(error: &dyn Error) -> String {
     }
     error.to_string()
 }
+
+pub(super) const SET_THE_CLOCK: &str = "set this machine's clock (timedatectl set-ntp true)";
 
 /// Two weeks are enough to have a certificate renewed by hand.
 const SOON: Duration = Duration::from_secs(14 * 86_400);

@@ -12,7 +12,7 @@ use super::super::decode::{Path, Report};
 use super::super::raw;
 use super::super::scalar::{OneOrMany, value_or};
 use super::secret::{self, Keys};
-use super::{LEGAL_NAME, choice, exposure, identity, is_legal_name, required};
+use super::{LEGAL_NAME, TrustedRoots, choice, exposure, is_legal_name, required};
 use crate::oauth::transport::is_loopback;
 use crate::store::redis::{DEFAULT_PORT, Node, Password, Topology};
 use crate::store::{Directory, KeyFile, Place, RedisSettings, Seal, Settings};
@@ -20,16 +20,22 @@ use crate::store::{Directory, KeyFile, Place, RedisSettings, Seal, Settings};
 /// Resolves the stores; none if any of them has a mistake.
 pub(super) fn resolve(
     raw: BTreeMap<String, raw::Store>,
+    roots: &mut TrustedRoots,
     report: &mut Report,
 ) -> Option<BTreeMap<String, Settings>> {
     let resolved: Vec<_> = raw
         .into_iter()
-        .map(|(name, raw)| Some((name.clone(), store(&name, raw, report)?)))
+        .map(|(name, raw)| Some((name.clone(), store(&name, raw, roots, report)?)))
         .collect();
     resolved.into_iter().collect()
 }
 
-fn store(name: &str, mut raw: raw::Store, report: &mut Report) -> Option<Settings> {
+fn store(
+    name: &str,
+    mut raw: raw::Store,
+    roots: &mut TrustedRoots,
+    report: &mut Report,
+) -> Option<Settings> {
     let path = Path::new(["stores", name]);
     if name == MEMORY {
         let expected = "another one; it is the word of credentials that share nothing";
@@ -46,7 +52,7 @@ fn store(name: &str, mut raw: raw::Store, report: &mut Report) -> Option<Setting
         }
         Some("redis") => {
             refuse_keys(&["directory"], "redis", &path, report);
-            redis(&mut raw, &path, report).map(|redis| Place::Redis(Box::new(redis)))
+            redis(&mut raw, &path, roots, report).map(|redis| Place::Redis(Box::new(redis)))
         }
         Some(other) => {
             report.add(&path.key("kind"), format!("{other:?}"), KINDS);
@@ -119,7 +125,12 @@ fn directory(written: Option<String>, path: &Path, report: &mut Report) -> Optio
     Some(Place::Directory(directory))
 }
 
-fn redis(raw: &mut raw::Store, path: &Path, report: &mut Report) -> Option<RedisSettings> {
+fn redis(
+    raw: &mut raw::Store,
+    path: &Path,
+    roots: &mut TrustedRoots,
+    report: &mut Report,
+) -> Option<RedisSettings> {
     let topology = topology(raw, path, report);
     let servers = servers(raw.url.take(), &path.key("url"), report);
     let password = Keys {
@@ -138,6 +149,8 @@ fn redis(raw: &mut raw::Store, path: &Path, report: &mut Report) -> Option<Redis
     let sentinel_password = read_again(sentinel_password, path, report);
     let certificates = certificates(&raw.tls, &path.key("tls"), report);
     let servers = servers?;
+    let scheme = if servers.tls { "https" } else { "http" };
+    let client_config = roots.config(scheme, &raw.tls, path, report);
     let topology = topology?;
     if topology == Topology::Standalone && servers.nodes.len() > 1 {
         let expected = "one address; or topology = \"sentinel\" or \"cluster\"";
@@ -160,6 +173,7 @@ fn redis(raw: &mut raw::Store, path: &Path, report: &mut Report) -> Option<Redis
         topology,
         tls: servers.tls,
         certificates: certificates?,
+        client_config: client_config?,
         username: raw.username.take(),
         password,
         sentinel_username: raw.sentinel_username.take(),
@@ -315,8 +329,6 @@ fn certificates(raw: &raw::Tls, path: &Path, report: &mut Report) -> Option<TlsC
         }),
         _ => None,
     };
-    // Says what is missing, and that what is there is of use.
-    identity(raw, path, report)?;
     Some(TlsCertificates {
         client_tls,
         root_cert,

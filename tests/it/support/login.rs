@@ -29,6 +29,8 @@ impl LoggingIn {
             .env_remove("BROWSER")
             .env_remove("DISPLAY")
             .env_remove("WAYLAND_DISPLAY")
+            .env_remove("SSH_CONNECTION")
+            .env_remove("SSH_TTY")
             .envs(environment.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
