@@ -7,8 +7,9 @@ mod deployment;
 mod draft;
 mod questions;
 
-use std::fs::OpenOptions;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -17,8 +18,9 @@ use super::one_route::CredentialArguments;
 use super::terminal::{Palette, print_out};
 use super::{DONE, Failure, token};
 use crate::config::{self, Layers};
+use crate::store::KeyFile;
 use deployment::Deployment;
-use draft::Draft;
+use draft::{Draft, SESSIONS_DIRECTORY, SESSIONS_KEY};
 use questions::Questions;
 
 #[derive(Debug, Args)]
@@ -69,6 +71,9 @@ pub(super) fn init(arguments: InitArguments) -> Result<u8, Failure> {
     );
     let mut questions = Questions::where_somebody_is();
     complete(&mut draft, questions.as_mut())?;
+    if draft.is_login() {
+        make_store()?;
+    }
     let text = draft.file();
     // With the credential's own name and path, which only the file has.
     draft.without_files_to_come(config::load(&Layers {
@@ -81,10 +86,10 @@ pub(super) fn init(arguments: InitArguments) -> Result<u8, Failure> {
     let mut test = arguments.test;
     let mut deployment = arguments.deployment;
     if let Some(questions) = &mut questions {
-        if to_come.is_empty() && !test {
+        if to_come.is_empty() && !test && !draft.is_login() {
             test = questions.yes("Ask the provider for a token now, to see whether it works?")?;
         }
-        if deployment.is_none() {
+        if deployment.is_none() && !draft.is_login() {
             deployment = questions.deployment()?;
         }
     }
@@ -131,6 +136,20 @@ fn complete(draft: &mut Draft, questions: Option<&mut Questions>) -> Result<(), 
     Ok(())
 }
 
+/// Where a session can be kept. What is there already stays.
+fn make_store() -> Result<(), Failure> {
+    let unwritten = |place: &str, error| Failure::Unwritten(place.into(), error);
+    let made = DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(SESSIONS_DIRECTORY);
+    made.map_err(|error| unwritten(SESSIONS_DIRECTORY, error))?;
+    match KeyFile::create(Path::new(SESSIONS_KEY)) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        created => created.map_err(|error| unwritten(SESSIONS_KEY, error)),
+    }
+}
+
 /// Puts the text where nothing was, or in the place of what was.
 fn write(output: &Path, text: &str, force: bool) -> Result<(), Failure> {
     let mut options = OpenOptions::new();
@@ -154,6 +173,9 @@ fn next_steps(output: &Path, draft: &Draft, to_come: &[String]) -> String {
         .map(|file| format!("write the secret into {file}"))
         .collect();
     steps.push(format!("gatepass check{config}"));
+    if draft.is_login() {
+        steps.push(format!("gatepass login{config}"));
+    }
     steps.push(format!("gatepass run{config}"));
     steps.push(format!("curl http://127.0.0.1:8080{}", draft.path()));
     format!(

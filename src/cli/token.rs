@@ -157,7 +157,7 @@ pub(super) fn summary(credential: &oauth::Settings, got: &Got, palette: Palette)
         "from",
         &match got.from_store {
             true => format!(
-                "store {:?}, where another gatepass has left it",
+                "store {:?}, where a login or another gatepass has left it",
                 credential.store.as_deref().unwrap_or_default()
             ),
             false => credential.origin.to_string(),

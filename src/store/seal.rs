@@ -2,17 +2,21 @@
 //! asked for by name, in the clear.
 
 use std::fmt;
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::rand;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use super::backend::StoreError;
 
@@ -43,6 +47,21 @@ impl KeyFile {
             path,
             read: Arc::default(),
         }
+    }
+
+    /// Writes a file with a new key, which only this user can read. It blocks.
+    ///
+    /// # Errors
+    ///
+    /// It is there already, or cannot be written.
+    pub fn create(path: &Path) -> io::Result<()> {
+        let mut key = Zeroizing::new([0; 32]);
+        rand::fill(&mut *key)
+            .map_err(|_| io::Error::other("the system gives no random numbers"))?;
+        let line = Zeroizing::new(BASE64_STANDARD.encode(*key) + "\n");
+        let mut options = OpenOptions::new();
+        let opened = options.write(true).create_new(true).mode(0o600).open(path);
+        opened?.write_all(line.as_bytes())
     }
 
     /// What it says, or said a moment ago.
@@ -237,6 +256,7 @@ const LARGEST_FILE: u64 = 8 * 1024;
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
@@ -298,6 +318,21 @@ mod tests {
         seal.open("a", &clear).await.unwrap_err();
         let sealed = seal.close("a", b"canary".to_vec()).await.unwrap();
         Seal::Clear.open("a", &sealed).await.unwrap_err();
+    }
+
+    #[test]
+    fn a_key_that_is_made_can_be_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys");
+        KeyFile::create(&path).unwrap();
+        Seal::Keys(KeyFile::new(path.clone()))
+            .check_blocking()
+            .unwrap();
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        KeyFile::create(&path).unwrap_err();
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::support::gatepass::{Finished, run};
+use crate::support::gatepass::{Finished, command, run};
 use crate::support::terminal::Terminal;
 use crate::support::{
     AuthorizationServer, CANARY, CLIENT_SECRET, Gatepass, Upstream, simple_config,
@@ -195,6 +195,47 @@ fn where_nobody_answers_flags_say_it_all() {
     assert!(!misplaced.stderr.contains(CANARY), "{}", misplaced.stderr);
     let all = [said, untested.stderr, missing.stderr, misplaced.stderr];
     insta::assert_snapshot!("init_failures", all.join("\n"));
+}
+
+/// A person's session needs a place, and there is one by the time that somebody logs in.
+#[test]
+fn a_login_is_written_with_a_store_for_its_session() {
+    let directory = tempfile::tempdir().unwrap();
+    let gatepass = |arguments: &[&str]| {
+        let mut gatepass = command();
+        let output = gatepass.args(arguments).current_dir(directory.path());
+        output.output().unwrap()
+    };
+    let flags = [
+        "init",
+        "--grant-type",
+        "authorization_code",
+        "--issuer",
+        "https://id.example",
+        "--client-id",
+        "tms",
+        "--upstream",
+        "https://api.example",
+        "--name",
+        "clerk",
+    ];
+    let written = gatepass(&flags);
+    assert_eq!(written.status.code(), Some(0), "{written:?}");
+    let told = String::from_utf8(written.stdout).unwrap();
+    let config = fs::read_to_string(directory.path().join("gatepass.toml")).unwrap();
+    insta::assert_snapshot!("init_of_a_login", format!("{told}\n{config}"));
+    let mode = |name: &str| {
+        let metadata = fs::metadata(directory.path().join(name)).unwrap();
+        metadata.permissions().mode() & 0o777
+    };
+    assert_eq!([mode("sessions"), mode("sessions-key")], [0o700, 0o600]);
+    let key = fs::read(directory.path().join("sessions-key")).unwrap();
+    let again = gatepass(&[&flags[..], &["--force"]].concat());
+    assert_eq!(again.status.code(), Some(0), "{again:?}");
+    let kept = fs::read(directory.path().join("sessions-key")).unwrap();
+    assert_eq!(kept, key, "there may be sessions that it opens");
+    let checked = gatepass(&["check"]);
+    assert_eq!(checked.status.code(), Some(0), "{checked:?}");
 }
 
 #[test]

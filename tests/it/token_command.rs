@@ -90,7 +90,7 @@ async fn a_store_is_asked_first_unless_somebody_wants_another_token() {
         from_provider.stdout
     );
     let from_store = token(&[], &config).await;
-    let wanted = "store \"machine\", where another gatepass has left it";
+    let wanted = "store \"machine\", where a login or another gatepass has left it";
     assert!(from_store.stdout.contains(wanted), "{}", from_store.stdout);
     assert_eq!(provider.count(), 1);
     let refreshed = token(&["--refresh"], &config).await;

@@ -10,6 +10,7 @@ use crate::config::{
     CREDENTIAL_KEYS, Flags, Layers, ONLY_CREDENTIAL, OneRoute, Problem, Problems, Settings,
     is_surely_a_path,
 };
+use crate::oauth::Flow;
 
 /// What is known of the one route and its credential.
 #[derive(Clone)]
@@ -38,13 +39,22 @@ impl Draft {
 
     /// The layers of a configuration that says so, by flags, so that mistakes name them.
     pub(super) fn layers(&self) -> Layers {
+        let store = format!("{SESSIONS}[credentials.{ONLY_CREDENTIAL}]\n{STORE}");
         Layers {
+            text: self.is_login().then_some(store),
             flags: Flags {
                 route: Some(self.route.clone()),
                 ..Flags::default()
             },
             ..Layers::default()
         }
+    }
+
+    /// Whether a person logs in, whose session needs a store.
+    pub(super) fn is_login(&self) -> bool {
+        let logins = [Flow::Code, Flow::Device, Flow::Implicit];
+        let grant = self.value("grant_type");
+        logins.iter().any(|flow| grant == Some(flow.name()))
     }
 
     /// Whether it is known who hands out tokens.
@@ -99,8 +109,9 @@ impl Draft {
         let to_come = self.files_to_come();
         let is_to_come = |problem: &Problem| {
             let key = problem.key.rsplit('.').next().unwrap_or_default();
-            self.value(key)
-                .is_some_and(|file| to_come.contains(&file.to_owned()))
+            let is_of_store = self.is_login() && problem.key.starts_with("stores.");
+            let file = self.value(key);
+            is_of_store || file.is_some_and(|file| to_come.contains(&file.to_owned()))
         };
         match problems.without(is_to_come) {
             Some(left) => Err(Failure::Config(left)),
@@ -166,10 +177,16 @@ impl Draft {
     pub(super) fn file(&self) -> String {
         let mut text = String::from(HEAD);
         let name = self.name();
+        if self.is_login() {
+            let _ = write!(text, "{ABOUT_SESSIONS}{SESSIONS}");
+        }
         let _ = writeln!(text, "{CREDENTIAL}[credentials.{}]", bare_or_quoted(name));
         for (key, value) in &self.route.credential {
             let line = format!("{key} = {}", quoted(value));
             let _ = writeln!(text, "{line:<40} # {}", help_of(key));
+        }
+        if self.is_login() {
+            text.push_str(STORE);
         }
         let upstream = self.route.upstream.as_deref().unwrap_or_default();
         let _ = write!(
@@ -210,6 +227,23 @@ const HEAD: &str = "\
 # Written by `gatepass init`. `gatepass check` tells what is wrong with this file, --show also what a
 # preset fills in. docs/configuration.md and config.example.toml have every key.
 ";
+
+/// Where sessions are kept, and what they are encrypted with.
+pub(super) const SESSIONS_DIRECTORY: &str = "./sessions";
+pub(super) const SESSIONS_KEY: &str = "./sessions-key";
+
+const ABOUT_SESSIONS: &str = "
+# Where `gatepass login` leaves sessions, encrypted, and `gatepass run` takes them up.
+";
+
+const SESSIONS: &str = "\
+[stores.sessions]
+kind = \"file\"
+directory = \"./sessions\"
+key_file = \"./sessions-key\"
+";
+
+const STORE: &str = "store = \"sessions\"\n";
 
 const CREDENTIAL: &str = "
 # How tokens are got. No secret stands here: each file with one is named.
