@@ -21,6 +21,7 @@ use crate::support::{
     AuthorizationServer, CANARY, Gatepass, LoggingIn, Reply, Upstream, get, problem, request,
 };
 
+const OTHER_KEY: &str = "HwECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n";
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n";
 
 /// A provider, an upstream, and a store for one session.
@@ -33,16 +34,26 @@ struct Place {
 
 impl Place {
     async fn new(grant: &'static str) -> Self {
+        let endpoints = [
+            ("authorization", "authorize"),
+            ("device_authorization", "device"),
+            ("revocation", "revoke"),
+        ];
+        Self::with(grant, &endpoints).await
+    }
+
+    /// Where the provider tells of these endpoints alone.
+    async fn with(grant: &'static str, endpoints: &[(&str, &str)]) -> Self {
         let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
         let issuer = format!("http://{}", provider.address());
-        let metadata = json!({
+        let mut metadata = json!({
             "issuer": issuer,
             "token_endpoint": format!("{issuer}/token"),
-            "authorization_endpoint": format!("{issuer}/authorize"),
-            "device_authorization_endpoint": format!("{issuer}/device"),
-            "revocation_endpoint": format!("{issuer}/revoke"),
             "authorization_response_iss_parameter_supported": true,
         });
+        for (name, path) in endpoints {
+            metadata[format!("{name}_endpoint")] = format!("{issuer}/{path}").into();
+        }
         provider.publish("/.well-known/openid-configuration", metadata);
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("key"), KEY).unwrap();
@@ -308,6 +319,92 @@ async fn a_login_that_fails_says_why() {
         let (_, last) = output.split_once("gatepass: ").unwrap();
         let last = last.replace(&issuer, "ISSUER");
         told.push_str(&format!("## {what}\ngatepass: {last}\n"));
+    }
+    insta::assert_snapshot!(told);
+}
+
+/// What seldom goes wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_or_logout_that_cannot_be_says_why() {
+    let mut told = String::new();
+    let mut tell = |what: &str, place: &Place, output: &str| {
+        let (_, said) = output.split_once("gatepass: ").unwrap();
+        let said = said.replace(&place.issuer(), "ISSUER");
+        told.push_str(&format!("## {what}\ngatepass: {said}\n"));
+    };
+
+    let place = Place::with("authorization_code", &[]).await;
+    let (_, output) = place.log_in(&["--no-browser"]).ended();
+    tell("no page to log in on", &place, &output);
+    let (_, output) = place.log_in(&["--device"]).ended();
+    tell("no place for other devices", &place, &output);
+
+    let place = Place::new("device_code").await;
+    place.provider.plan([Reply::Json(200, "{}".into())]);
+    let (_, output) = place.log_in(&[]).ended();
+    tell("no code for a device", &place, &output);
+    let begun = json!({
+        "device_code": "canary-device", "user_code": "ABCD", "expires_in": 1, "interval": 2,
+        "verification_uri": "https://id.example/device",
+    });
+    place.provider.plan([Reply::Json(200, begun.to_string())]);
+    let (_, output) = place.log_in(&[]).ended();
+    tell("nobody who types it in", &place, &output);
+
+    for (what, fields) in [
+        ("a browser without a code", &[][..]),
+        ("a store that fails meanwhile", &[("code", "c")]),
+    ] {
+        let place = Place::new("authorization_code").await;
+        let mut login = place.log_in(&["--no-browser"]);
+        let url: Url = login.line_with("http").parse().unwrap();
+        let (state, issuer) = (parameter(&url, "state"), place.issuer());
+        place
+            .provider
+            .plan([place.tokens(&parameter(&url, "nonce"))]);
+        if !fields.is_empty() {
+            std::fs::write(place.directory.path().join("key"), "no key").unwrap();
+        }
+        come_back(
+            &url,
+            &[fields, &[("state", &state), ("iss", &issuer)]].concat(),
+        )
+        .await;
+        let (code, output) = login.ended();
+        assert_eq!(code, Some(69), "{output}");
+        let directory = place.directory.path().display().to_string();
+        tell(what, &place, &output.replace(&directory, "DIRECTORY"));
+    }
+
+    for (what, endpoints, refusal) in [
+        (
+            "nowhere to take it back",
+            &[("device_authorization", "device")][..],
+            None,
+        ),
+        (
+            "a provider that does not take it back",
+            &[("device_authorization", "device"), ("revocation", "revoke")],
+            Some(Reply::Json(500, "{}".into())),
+        ),
+        (
+            "a store that fails",
+            &[("device_authorization", "device")],
+            None,
+        ),
+    ] {
+        let place = Place::with("device_code", endpoints).await;
+        place.provider.plan([self::begun(), place.tokens("none")]);
+        let (code, output) = place.log_in(&[]).ended();
+        assert_eq!(code, Some(0), "{output}");
+        place.provider.plan(refusal);
+        if what == "a store that fails" {
+            std::fs::write(place.directory.path().join("key"), OTHER_KEY).unwrap();
+        }
+        let mut logout = command();
+        let logout = logout.arg("logout").current_dir(place.directory.path());
+        let output = String::from_utf8(logout.output().unwrap().stderr).unwrap();
+        tell(what, &place, &output);
     }
     insta::assert_snapshot!(told);
 }

@@ -2,6 +2,7 @@
 
 mod further;
 mod place;
+mod rare;
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;

@@ -34,12 +34,15 @@ impl Signer {
     }
 
     fn token(&self, audience: &str) -> Reply {
+        self.says(&json!({ "iss": ISSUER, "aud": audience, "sub": "canary" }))
+    }
+
+    fn says(&self, claims: &serde_json::Value) -> Reply {
         let header = Header {
             kid: Some(self.id.into()),
             ..Header::new(Algorithm::ES256)
         };
-        let claims = json!({ "iss": ISSUER, "aud": audience, "sub": "canary" });
-        let token = jsonwebtoken::encode(&header, &claims, &self.key).unwrap();
+        let token = jsonwebtoken::encode(&header, claims, &self.key).unwrap();
         answer(&token)
     }
 }
@@ -112,6 +115,10 @@ async fn a_token_that_fails_the_check_is_not_used_and_the_reason_is_told() {
         encrypts.token("orders"),
         answer(&critical),
         answer("opaque"),
+        known.says(&json!({ "iss": "https://other.example", "aud": "orders" })),
+        known.says(&json!({ "aud": "orders" })),
+        known.says(&json!({ "iss": ISSUER, "aud": "orders", "nbf": 4_000_000_000_u64 })),
+        known.says(&json!({ "iss": ISSUER, "aud": "orders", "nbf": "tomorrow" })),
     ] {
         let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
         publish(&provider, &[&known, &encrypts]);
@@ -124,7 +131,8 @@ async fn a_token_that_fails_the_check_is_not_used_and_the_reason_is_told() {
         assert_eq!(gatepass.metric(refused).await, 1.0);
         let ready = get(gatepass.admin(), "/readyz").await.into_body();
         let (_, why) = ready.split_once("handed out ").unwrap();
-        told.push(why.split("; next attempt").next().unwrap().to_owned());
+        let why = why.split("; next attempt").next().unwrap();
+        told.push(format!("handed out {why}"));
     }
     insta::assert_snapshot!(told.join("\n"));
 }

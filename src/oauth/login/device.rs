@@ -79,11 +79,15 @@ impl Login {
         let read: Result<Begun, _> = serde_json::from_slice(&answer.body);
         let Ok(read) = read else {
             // What it says instead is read as a refusal.
-            let refused = self.read(&answer, &request.confidential).map(drop);
+            let says_no =
+                token_response::fields(&answer).is_some_and(|of| of.contains_key("error"));
+            if says_no || !answer.status.is_success() {
+                self.read(&answer, &request.confidential)?;
+            }
             let nonsense =
                 FetchError::new(FailureKind::Malformed, "answered without a device_code")
                     .advise("check device_authorization_endpoint");
-            return Err(refused.err().unwrap_or_else(|| peer.named(nonsense)));
+            return Err(peer.named(nonsense));
         };
         let plain = |text: &str| clean(text, &Confidential::default());
         Ok(DeviceAuthorization {

@@ -86,7 +86,7 @@ async fn each_of_stores_and_logins_is_called_by_its_name() {
 }
 
 /// Shares the credential's tokens in a store of this kind.
-fn share(place: &mut Place, store: &str) {
+pub fn share(place: &mut Place, store: &str) {
     let directory = place.directory.path().display().to_string();
     place.write("key", FIRST_KEY);
     let store = store.replace("DIRECTORY", &directory);
