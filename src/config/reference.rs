@@ -71,8 +71,8 @@ macro_rules! tables {
     ($($table:ident { $($key:ident: $type:ty $(= $default:literal, $meaning:literal)?;)* })*) => {$(
         #[derive(Debug, Default, Deserialize)]
         #[serde(deny_unknown_fields, default)]
-        pub(super) struct $table {
-            $(pub(super) $key: $type,)*
+        pub(in crate::config) struct $table {
+            $(pub(in crate::config) $key: $type,)*
         }
 
         impl $crate::config::reference::Described for $table {
