@@ -16,6 +16,7 @@ use hyper::service::Service;
 use prometheus::Registry;
 use tracing::Level;
 
+use super::exec::for_one_caller;
 use super::run::serve;
 use super::{Failure, Listeners};
 use crate::app::BuildError;
@@ -40,7 +41,7 @@ pub(super) fn demo(listeners: Listeners) -> Result<u8, Failure> {
         flags: listeners.into(),
         ..Layers::default()
     };
-    let settings = config::load(&layers)?;
+    let settings = for_one_caller(config::load(&layers)?);
     serve(settings, layers, &log, |bound| {
         let narration = Rc::new(Narration::begin(
             bound.proxy_addresses(),

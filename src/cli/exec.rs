@@ -18,7 +18,7 @@ use tracing::Level;
 use super::progress::Progress;
 use super::{Failure, SourceArguments};
 use crate::app::{self, Bound};
-use crate::config::{self, Flags};
+use crate::config::{self, Flags, Settings};
 use crate::readiness::{Finding, Readiness};
 use crate::server::Address;
 use crate::signal::Signals;
@@ -49,11 +49,9 @@ pub(super) fn exec(arguments: ExecArguments) -> Result<u8, Failure> {
         admin_listen: Some(FREE_PORT.into()),
         ..Flags::default()
     })?;
-    let mut settings = config::load(&layers)?;
-    // Nobody spreads load over it, and one command calls.
+    let mut settings = for_one_caller(config::load(&layers)?);
+    // Nobody spreads load over it.
     settings.delay = Duration::ZERO;
-    let connections = &mut settings.proxy.connections.max_connections;
-    *connections = MOST_CONNECTIONS.min(*connections);
     let log = telemetry::start(telemetry::Settings {
         // The terminal is the command's.
         level: Level::WARN.min(settings.log.level),
@@ -92,6 +90,13 @@ pub(super) fn exec(arguments: ExecArguments) -> Result<u8, Failure> {
         stopped.map_err(|error| Failure::Fault(error.to_string()))?;
         ended.map(exit_code)
     })?
+}
+
+/// Settings within the limits of open files that are usual, so that nobody is warned of them.
+pub(super) fn for_one_caller(mut settings: Settings) -> Settings {
+    let connections = &mut settings.proxy.connections.max_connections;
+    *connections = MOST_CONNECTIONS.min(*connections);
+    settings
 }
 
 /// The variables that are set, with what they are.
@@ -200,7 +205,6 @@ fn exit_code(ended: ExitStatus) -> u8 {
         .unwrap_or(u8::MAX)
 }
 
-/// Within the limits of open files that are usual, so that nobody is warned of them.
 const MOST_CONNECTIONS: usize = 400;
 
 const FREE_PORT: &str = "127.0.0.1:0";

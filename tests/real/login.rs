@@ -190,7 +190,10 @@ async fn a_browser_that_is_closed() {
     browse(&login.line_with("http://127.0.0.1"), "closes", None);
     let (code, told) = login.ended();
     assert_eq!(code, Some(69));
-    assert!(told.contains("the browser has not come back within 20s"), "{told}");
+    assert!(
+        told.contains("the browser has not come back within 20s"),
+        "{told}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

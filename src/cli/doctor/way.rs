@@ -278,3 +278,26 @@ pub(super) const SET_THE_CLOCK: &str = "set this machine's clock (timedatectl se
 
 /// Two weeks are enough to have a certificate renewed by hand.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_connection_has_an_advice_that_fits() {
+        let advice = |kind: ErrorKind| tcp_advice(&kind.into(), "upstream");
+        let told = [
+            ErrorKind::ConnectionRefused,
+            // A host with IPv6 on a machine without.
+            ErrorKind::NetworkUnreachable,
+            ErrorKind::HostUnreachable,
+            ErrorKind::ConnectionReset,
+        ];
+        insta::assert_snapshot!(told.map(advice).join("\n"), @r"
+        check the port in upstream, and whether it is up: nothing listens there
+        check this machine's network, and whether a proxy is needed: it has no way there
+        check this machine's network, and whether a proxy is needed: it has no way there
+        check upstream
+        ");
+    }
+}
