@@ -11,7 +11,8 @@ use serde::Deserialize;
 
 use super::reference::tables;
 use super::scalar::{
-    Count, FileMode, Flag, Number, OneOrMany, Percentage, Retries, SecretSource, Size, Span, Workers,
+    Count, FileMode, Flag, Number, OneOrMany, Percentage, Retries, SecretSource, Size, Span,
+    Workers,
 };
 
 pub(super) use credential::{Credential, Verify};

@@ -212,7 +212,10 @@ impl Entry {
             self.failing.set(before.max(Some(step.get())));
             self.metrics.troubled(Some(error));
             // Each look finds the same key missing.
-            let lasts = matches!(error, StoreError::Undecipherable { .. } | StoreError::Key(_));
+            let lasts = matches!(
+                error,
+                StoreError::Undecipherable { .. } | StoreError::Key(_)
+            );
             if before.is_none() || !lasts {
                 self.metrics.failed(error);
             }

@@ -109,7 +109,11 @@ impl Draft {
         let to_come = self.files_to_come();
         let is_to_come = |problem: &Problem| {
             let key = problem.key.rsplit('.').next().unwrap_or_default();
-            let is_of_store = self.is_login() && problem.key.starts_with("stores.");
+            // It is made when all else is good, and has to be good then.
+            let store = [SESSIONS_DIRECTORY, SESSIONS_KEY];
+            let is_of_store = self.is_login()
+                && problem.key.starts_with("stores.")
+                && !store.iter().all(|place| Path::new(place).exists());
             let file = self.value(key);
             is_of_store || file.is_some_and(|file| to_come.contains(&file.to_owned()))
         };
