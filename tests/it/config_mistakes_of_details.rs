@@ -88,6 +88,9 @@ name = "same"
 path = "/b"
 upstream = "https://api.example"
 credential = "none"
+
+[traces]
+endpoint = "collector"
 "#;
     let key = KeyPair::generate_for(&PKCS_RSA_SHA256)
         .unwrap()
@@ -145,6 +148,11 @@ kind = "redis"
 url = "redis://store.example"
 password = "canary"
 unencrypted = true
+
+[traces]
+enabled = true
+endpoint = "http://collector.example"
+headers = { x-key = "canary" }
 
 [credentials.pod]
 token_file = "/run/later"
