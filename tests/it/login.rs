@@ -363,7 +363,7 @@ async fn a_login_or_logout_that_cannot_be_says_why() {
             .provider
             .plan([place.tokens(&parameter(&url, "nonce"))]);
         if !fields.is_empty() {
-            std::fs::write(place.directory.path().join("key"), "no key").unwrap();
+            std::fs::remove_dir_all(place.directory.path().join("store")).unwrap();
         }
         come_back(
             &url,
