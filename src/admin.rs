@@ -7,6 +7,7 @@
 //! | `/readyz` | every credential that a route needs has a usable token | 503, which has not and why |
 //! | `/metrics` | Prometheus text follows, or OpenMetrics for those who prefer it | 500 |
 //! | `/`, `/api/status` | the page for people, the same as JSON | |
+//! | `/api/config` | the configuration at work, without its secrets | 403, others can reach the listener |
 //! | `/api/events` | what happens from now on follows | 503, too many listen |
 //!
 //! `POST /api/credentials/NAME/refresh` fetches a new token now; `POST /quit` stops gatepass, if the
@@ -20,12 +21,12 @@ mod commands;
 mod event;
 mod exposition;
 mod page;
-mod plots;
 mod probes;
 mod status;
 mod subscribers;
 mod trend;
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::ready;
 use std::rc::Rc;
@@ -72,6 +73,8 @@ pub struct Admin {
     pub trends: Rc<Trends>,
     /// Where the routes at work are found.
     pub published: Arc<ArcSwap<Routing>>,
+    /// The configuration at work as people may see it, with where each value comes from.
+    pub configuration: Rc<RefCell<String>>,
     /// Since when the process is at work.
     pub started: Instant,
     /// Whether those who reach the listener may command it, or only look.
@@ -137,17 +140,21 @@ fn answer(request: &Request<CallerBody>, admin: &Admin) -> Answer {
         "/metrics" => metrics(&admin.registry, request.headers()),
         "/" => status_page(admin),
         "/api/status" => status_json(admin),
+        "/api/config" => configuration(admin),
         "/api/events" => events(request.headers(), &admin.subscribers),
         _ => text(
             StatusCode::NOT_FOUND,
-            "there is /, /api/status, /api/events, /metrics, /livez, /readyz and /startupz here; the \
+            "there is /, /api/status, /api/config, /api/events, /metrics, /livez, /readyz and /startupz here; the \
              proxy listens elsewhere\n",
         ),
     }
 }
 
 fn status_page(admin: &Admin) -> Answer {
-    let page = page::page(&status::look(admin), admin.commands);
+    let configuration = admin.configuration.borrow();
+    // Whoever reaches another address is no operator.
+    let configuration = admin.commands.then(|| configuration.as_str());
+    let page = page::page(&status::look(admin), configuration, admin.commands);
     let mut answer = text(StatusCode::OK, page);
     let headers = answer.headers_mut();
     let html = HeaderValue::from_static("text/html; charset=utf-8");
@@ -162,6 +169,18 @@ fn status_page(admin: &Admin) -> Answer {
     ];
     headers.extend(fixed.map(|(name, value)| (name, HeaderValue::from_static(value))));
     answer
+}
+
+/// Names of users, of files and of hosts stand in it.
+fn configuration(admin: &Admin) -> Answer {
+    match admin.commands {
+        true => text(StatusCode::OK, admin.configuration.borrow().clone()),
+        false => text(
+            StatusCode::FORBIDDEN,
+            "the configuration is shown on loopback only, and this listener can be reached from \
+             elsewhere; gatepass check --show tells it to those who have the file\n",
+        ),
+    }
 }
 
 fn events(headers: &HeaderMap, subscribers: &Subscribers) -> Answer {

@@ -339,6 +339,7 @@ impl Bound {
             credentials: reloader.credentials().clone(),
             standings: self.standings,
             published: reloader.published(),
+            configuration: reloader.shown(),
             started: Instant::now(),
             // Whoever reaches another address may look, but not act.
             commands: self.admin.is_local(),

@@ -16,6 +16,7 @@ mod raw;
 mod reference;
 mod resolve;
 mod scalar;
+mod show;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ pub use flags::{CREDENTIAL_KEYS, Flags, ONLY_CREDENTIAL, OneRoute};
 pub use layers::Layers;
 pub use problem::{Problem, Problems};
 pub use reference::{json_schema, page};
+pub use show::{Table, quoted};
 
 use crate::{oauth, proxy, server, store, telemetry, traces};
 
@@ -69,6 +71,8 @@ pub struct Settings {
     pub traces: Option<traces::Settings>,
     /// What is logged of each request.
     pub access_log: Option<proxy::AccessLog>,
+    /// The whole as people may see it: each key with its value and where that comes from, and no secret.
+    pub annotated: String,
     /// What is legal and yet probably not what was meant, in words for an operator.
     pub warnings: Vec<String>,
 }
@@ -147,7 +151,10 @@ pub fn load_with_files(layers: &Layers) -> (Result<Settings, Problems>, BTreeSet
     let settings = resolve::resolve(raw, &mut report);
     let files = report.read_files().cloned().collect();
     match settings {
-        Some(settings) if report.is_clean() => (Ok(settings), files),
+        Some(mut settings) if report.is_clean() => {
+            settings.annotated = show::annotated(&settings, &report);
+            (Ok(settings), files)
+        }
         _ => (Err(report.into_problems()), files),
     }
 }

@@ -1,5 +1,12 @@
 //! The page at `/`: one look for people. All of it is in one answer, it works without scripts, and
 //! asks nothing of any other host.
+//!
+//! Each part of it has a name, by which the script puts a newer one in its place.
+
+mod configuration;
+mod credential;
+mod events;
+mod route;
 
 use std::fmt::{self, Display, Write};
 use std::sync::LazyLock;
@@ -8,10 +15,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::claims::{Claims, Form};
-use super::event::EventStatus;
-use super::plots;
-use super::status::{CredentialStatus, RouteStatus, State, Status, TokenHealth};
+use super::status::{State, Status};
 
 /// Nothing but what stands in the page itself, by digest; nobody may frame it.
 pub(super) static POLICY: LazyLock<String> = LazyLock::new(|| {
@@ -24,246 +28,70 @@ pub(super) static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// The page. `commands` says whether tokens can be refreshed from it.
-pub(super) fn page(status: &Status, commands: bool) -> String {
+/// The page. `commands` says whether tokens can be refreshed from it; the configuration is on it if it may
+/// be.
+pub(super) fn page(status: &Status, configuration: Option<&str>, commands: bool) -> String {
+    let (class, word) = looks(status.state);
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>gatepass: {}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n",
-        word(status.state)
-    );
-    let _ = writeln!(
-        page,
-        "<header><h1>gatepass</h1><p class=\"state {}\">{}</p>\
-         <p class=\"quiet\">version {}, up for {}</p></header>",
-        class(status.state),
-        word(status.state),
+         <title>gatepass: {word}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
+         <header><h1>gatepass</h1><p id=\"state\" class=\"state {class}\" role=\"status\">{word}</p>\
+         <p id=\"about\" class=\"quiet\">version {}, up for {}</p></header>\n<main>\n",
         status.version,
-        Span(status.uptime_seconds)
+        Since(status.uptime_seconds),
     );
-    if !status.findings.is_empty() {
-        page.push_str("<section aria-label=\"Findings\"><ul class=\"findings\">\n");
-        for finding in &status.findings {
-            let _ = writeln!(
-                page,
-                "<li><strong>{}</strong> {}</li>",
-                Text(&finding.subject),
-                Text(&finding.reason)
-            );
-        }
-        page.push_str("</ul></section>\n");
+    findings(&mut page, status);
+    credential::cards(&mut page, &status.credentials, commands);
+    route::rows(&mut page, &status.routes);
+    events::list(&mut page, &status.events);
+    if let Some(configuration) = configuration {
+        configuration::whole(&mut page, configuration);
     }
-    page.push_str("<section><h2>Credentials</h2>\n");
-    if status.credentials.is_empty() {
-        page.push_str("<p class=\"quiet\">No route needs one.</p>\n");
-    }
-    page.push_str("<div class=\"cards\">\n");
-    for credential in &status.credentials {
-        card(&mut page, credential, commands);
-    }
-    page.push_str(
-        "</div></section>\n<section><h2>Routes</h2>\n<div class=\"wide\" role=\"region\" aria-label=\"Routes\" tabindex=\"0\"><table>\n<thead><tr>",
-    );
-    for column in [
-        "route",
-        "from",
-        "to",
-        "credential",
-        "under way",
-        "answered",
-        "by gatepass",
-        "mean",
-        "last five minutes",
-    ] {
-        let _ = write!(page, "<th scope=\"col\">{column}</th>");
-    }
-    page.push_str("</tr></thead>\n<tbody>\n");
-    for route in &status.routes {
-        row(&mut page, route);
-    }
-    page.push_str("</tbody></table></div></section>\n");
-    events(&mut page, &status.events);
-    page.push_str(
-        "<footer class=\"quiet\"><p>Also here: <a href=\"/metrics\">/metrics</a>, \
-         <a href=\"/readyz\">/readyz</a>, <a href=\"/startupz\">/startupz</a>, \
-         <a href=\"/livez\">/livez</a>, <a href=\"/api/status\">/api/status</a></p></footer>\n",
-    );
     let _ = write!(
         page,
-        "</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
+        "</main>\n<footer class=\"quiet\"><p>Also here: <a href=\"/metrics\">/metrics</a>, \
+         <a href=\"/readyz\">/readyz</a>, <a href=\"/startupz\">/startupz</a>, \
+         <a href=\"/livez\">/livez</a>, <a href=\"/api/status\">/api/status</a>, \
+         <a href=\"/api/events\">/api/events</a></p></footer>\n\
+         <script>{SCRIPT}</script>\n</body>\n</html>\n"
     );
     page
 }
 
-fn card(page: &mut String, credential: &CredentialStatus, commands: bool) {
-    let (class, word) = match credential.state {
-        TokenHealth::Fresh => ("good", "✓ fresh"),
-        TokenHealth::Ageing => ("doubtful", "▲ usable, the next one fails to come"),
-        TokenHealth::Awaited => ("bad", "✗ none yet"),
-        TokenHealth::Ended => ("bad", "✗ ended"),
+fn findings(page: &mut String, status: &Status) {
+    // There also when it is empty, for what comes into it later.
+    let hidden = if status.findings.is_empty() {
+        " hidden"
+    } else {
+        ""
     };
-    let name = Text(&credential.name);
-    let _ = write!(
+    let _ = writeln!(
         page,
-        "<article class=\"card {class}\" aria-label=\"Credential {name}\">\n<h3>{name}</h3>\n<p class=\"state {class}\">{word}</p>\n"
+        "<section id=\"findings\" aria-label=\"Findings\"{hidden}><ul>"
     );
-    plots::life(page, credential);
-    if let Some(error) = &credential.last_error {
-        let _ = writeln!(page, "<p class=\"error\">{}</p>", Text(error));
-    }
-    page.push_str("<dl>\n");
-    if let Some(seconds) = credential.ends_in_seconds {
-        entry(page, "ends in", Span(seconds));
-    }
-    if let Some(seconds) = credential.next_attempt_in_seconds {
-        entry(page, "next attempt in", Span(seconds));
-    }
-    if let Some(token) = &credential.token {
-        claims(page, token);
-    }
-    entry(page, "tokens so far", credential.generation);
-    for (outcome, count) in &credential.attempts {
-        entry(page, Text(outcome), count);
-    }
-    for (origin, count) in &credential.origins {
-        entry(page, format_args!("from the {}", Text(origin)), count);
-    }
-    if let Some(by) = &credential.sharing.refreshed_by {
-        entry(page, "last refreshed by", Text(by));
-    }
-    if credential.holds_lease {
-        entry(page, "whose turn", "this replica's");
-    }
-    if let Some(left) = credential.requests_left {
-        entry(page, "token requests left this hour", left);
-    }
-    for (reason, count) in &credential.store_errors {
-        entry(page, format_args!("store {}", Text(reason)), count);
-    }
-    page.push_str("</dl>\n");
-    plots::refreshes(page, &credential.refreshes);
-    if commands {
+    for finding in &status.findings {
         let _ = writeln!(
             page,
-            "<form method=\"post\" action=\"/api/credentials/{name}/refresh\"><button>Refresh now</button></form>"
+            "<li><strong>{}</strong> {}</li>",
+            Text(&finding.subject),
+            Text(&finding.reason)
         );
     }
-    page.push_str("</article>\n");
+    page.push_str("</ul></section>\n");
 }
 
-fn claims(page: &mut String, token: &Claims) {
-    if token.form == Form::Opaque {
-        return entry(page, "form", "opaque: only its provider can read it");
-    }
-    if let Some(issuer) = &token.issuer {
-        entry(page, "issued by", Text(issuer));
-    }
-    for (term, words) in [("for", &token.audience), ("scopes", &token.scopes)] {
-        if !words.is_empty() {
-            entry(page, term, Text(&words.join(" ")));
-        }
-    }
-    if let Some(subject) = &token.subject {
-        entry(page, "about", Text(subject));
-    }
-}
-
-fn row(page: &mut String, status: &RouteStatus) {
-    let route = &status.route;
-    let _ = write!(
-        page,
-        "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>",
-        Text(&route.name),
-        Text(&route.matches),
-        Text(&route.upstream),
-        route.credential.as_deref().map_or(Text("none"), Text),
-        status.in_flight
-    );
-    counts(page, status.requests.iter());
-    page.push_str("</td><td>");
-    counts(page, status.rejections.iter());
-    match status.mean_seconds {
-        Some(seconds) => {
-            let _ = write!(page, "</td><td>{:.1} ms</td><td>", seconds * 1000.0);
-        }
-        None => page.push_str("</td><td>–</td><td>"),
-    }
-    plots::trend(page, &status.trend);
-    page.push_str("</td></tr>\n");
-}
-
-/// The last one first.
-fn events(page: &mut String, events: &[EventStatus]) {
-    if events.is_empty() {
-        return;
-    }
-    page.push_str("<section><h2>Recent events</h2>\n<ol class=\"events\">\n");
-    for event in events {
-        let (class, sign) = match event.level.as_str() {
-            "error" => ("bad", "✗ error"),
-            "warn" => ("doubtful", "▲ warning"),
-            _ => ("quiet", "·"),
-        };
-        let _ = write!(
-            page,
-            "<li><time datetime=\"{}\">{} ago</time> <span class=\"state {class}\">{sign}</span> ",
-            event.time,
-            Span(event.seconds_ago)
-        );
-        if let Some((kind, name)) = event.subject() {
-            let _ = write!(page, "{kind} <strong>{}</strong>: ", Text(name));
-        }
-        page.push_str(&Text(&event.message).to_string());
-        if event.times > 1 {
-            let _ = write!(page, " <strong>({} times in a row)</strong>", event.times);
-        }
-        for (name, value) in event.details() {
-            let _ = write!(
-                page,
-                " <span class=\"quiet\">{name} {}</span>",
-                Text(&value)
-            );
-        }
-        page.push_str("</li>\n");
-    }
-    page.push_str("</ol></section>\n");
-}
-
-fn counts<'a>(page: &mut String, counts: impl Iterator<Item = (&'a String, &'a u64)>) {
-    let mut is_first = true;
-    for (of, count) in counts {
-        let comma = if is_first { "" } else { ", " };
-        let _ = write!(page, "{comma}{} {count}", Text(of));
-        is_first = false;
-    }
-    if is_first {
-        page.push('–');
-    }
-}
-
-fn entry(page: &mut String, term: impl Display, value: impl Display) {
-    let term = term.to_string();
-    let _ = writeln!(page, "<div><dt>{term}</dt><dd>{value}</dd></div>");
-}
-
-fn word(state: State) -> &'static str {
+/// A class and a word: the colour is not the only sign.
+fn looks(state: State) -> (&'static str, &'static str) {
     match state {
-        State::Starting => "… starting",
-        State::Ready => "✓ ready",
-        State::NotReady => "✗ not ready",
-    }
-}
-
-fn class(state: State) -> &'static str {
-    match state {
-        State::Starting => "doubtful",
-        State::Ready => "good",
-        State::NotReady => "bad",
+        State::Starting => ("doubtful", "… starting"),
+        State::Ready => ("good", "✓ ready"),
+        State::NotReady => ("bad", "✗ not ready"),
     }
 }
 
 /// Text of others in HTML.
-pub(super) struct Text<'a>(pub(super) &'a str);
+struct Text<'a>(&'a str);
 
 impl Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -294,6 +122,24 @@ impl Display for Span {
             (0, _, _) => write!(f, "{hours} h {minutes} min"),
             _ => write!(f, "{days} d {hours} h"),
         }
+    }
+}
+
+/// What is left at this moment; the script counts on.
+struct Left(u64);
+
+/// What has passed at this moment; the script counts on.
+struct Since(u64);
+
+impl Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<span data-left=\"{}\">{}</span>", self.0, Span(self.0))
+    }
+}
+
+impl Display for Since {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<span data-since=\"{}\">{}</span>", self.0, Span(self.0))
     }
 }
 

@@ -45,6 +45,8 @@ pub(super) struct Reloader {
     tls: Option<ServerTls>,
     running: RefCell<Running>,
     times: Cell<Times>,
+    /// What people see of the configuration.
+    shown: Rc<RefCell<String>>,
     ordered: Notify,
     /// The service manager awaits the end of a reload.
     awaited: Cell<bool>,
@@ -85,6 +87,7 @@ struct Next {
     names: BTreeSet<String>,
     first_attempts: Readiness,
     times: Times,
+    shown: String,
     fixed: BTreeMap<String, Revision>,
 }
 
@@ -100,6 +103,7 @@ impl Reloader {
         standing: Standing,
     ) -> Result<Self, BuildError> {
         let fixed = settings.fixed.clone();
+        let shown = settings.annotated.clone();
         let first = parts.build(settings, &BTreeMap::new(), readiness)?;
         let credentials = Credentials::default();
         credentials.replace(readers(&first.keepers));
@@ -115,6 +119,7 @@ impl Reloader {
                 fixed,
             }),
             times: Cell::new(first.times),
+            shown: Rc::new(RefCell::new(shown)),
             ordered: Notify::new(),
             awaited: Cell::new(false),
             standing,
@@ -129,6 +134,11 @@ impl Reloader {
     /// The credentials at work.
     pub(super) fn credentials(&self) -> &Credentials {
         &self.credentials
+    }
+
+    /// What people see of the configuration at work.
+    pub(super) fn shown(&self) -> Rc<RefCell<String>> {
+        Rc::clone(&self.shown)
     }
 
     /// How long stopping may take.
@@ -226,6 +236,8 @@ impl Reloader {
         });
         if settings.revision == running.revision && all_served {
             self.standing.unchanged();
+            // Its lines may have moved.
+            self.shown.replace(settings.annotated);
             return None;
         }
         for warning in &settings.warnings {
@@ -302,6 +314,7 @@ impl Reloader {
             keepers,
             names,
             times,
+            shown,
             fixed,
             ..
         } = next;
@@ -331,6 +344,7 @@ impl Reloader {
             shown.store(tls);
         }
         self.times.set(times);
+        self.shown.replace(shown);
         let restart = differing(&running.fixed, &fixed);
         if !restart.is_empty() {
             warn!(
@@ -409,6 +423,7 @@ impl Parts {
                 delay: settings.delay,
                 grace: settings.grace,
             },
+            shown: settings.annotated,
             fixed: settings.fixed,
         })
     }

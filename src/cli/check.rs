@@ -1,7 +1,5 @@
 //! `gatepass check`
 
-mod show;
-
 use std::fmt::Write as _;
 
 use super::terminal::print_out;
@@ -23,7 +21,9 @@ pub(super) fn check(arguments: CheckArguments) -> Result<u8, Failure> {
         );
     }
     if show {
-        text.push_str(&show::credentials(&settings));
+        for table in settings.credentials_in_full() {
+            let _ = write!(text, "\n{table}");
+        }
     }
     print_out(&text)?;
     Ok(DONE)

@@ -105,6 +105,19 @@ impl Report {
         json.unwrap_or_default()
     }
 
+    /// Where a key is written: the line of the file, the variable or the flag. None if it is not.
+    pub(super) fn origin(&self, path: &Path) -> Option<String> {
+        look_up(&self.written, &path.0)?;
+        let in_file = || self.line_of(&path.0).map(|line| format!("line {line}"));
+        let origin = self.source_besides_file(&path.0).or_else(in_file);
+        Some(origin.unwrap_or_else(|| self.main_source.clone()))
+    }
+
+    /// What a key that is missing everywhere is missing from.
+    pub(super) fn main_source(&self) -> &str {
+        &self.main_source
+    }
+
     /// The configuration's own file, if it is in one.
     pub(super) fn main_file(&self) -> Option<PathBuf> {
         self.main_file.clone()

@@ -38,6 +38,8 @@ pub(super) struct Key {
 pub(super) enum Kind {
     /// A text.
     Text,
+    /// A text that nobody may see.
+    Secret,
     /// A text of a form of its own, which the words describe.
     TextLike(&'static str),
     /// A whole number between these.
@@ -97,7 +99,7 @@ macro_rules! describe {
 
 describe! {
     String: Kind::Text;
-    SecretString: Kind::Text;
+    SecretString: Kind::Secret;
     Span: Kind::TextLike(Span::EXPECTED);
     Share: Kind::TextLike(Share::EXPECTED);
     Percentage: Kind::TextLike(Percentage::EXPECTED);

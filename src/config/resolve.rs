@@ -92,6 +92,8 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
         log: log::settings(&raw.log, report)?,
         traces: traces?,
         access_log: log::access(raw.log.access, report)?,
+        // Told once all of it is there.
+        annotated: String::new(),
         warnings,
     })
 }

@@ -1,4 +1,5 @@
 //! The status at one look, for people and for programs.
+#![expect(clippy::print_stdout, reason = "it is read for its figures")]
 
 use std::collections::BTreeSet;
 
@@ -162,6 +163,125 @@ async fn every_member_is_documented() {
     );
 }
 
+/// What differs from run to run, put out of the way: lengths of time, moments, ports.
+fn steady(value: Value, name: &str) -> Value {
+    let is_measured = name.contains("seconds") || matches!(name, "time" | "rate" | "failed");
+    match value {
+        Value::Number(_) | Value::String(_) if is_measured => "…".into(),
+        Value::Array(_) if is_measured => Value::Array(Vec::new()),
+        Value::String(text) => match text.split_once("127.0.0.1:") {
+            Some((before, after)) => {
+                let rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
+                format!("{before}127.0.0.1:PORT{rest}").into()
+            }
+            None => text.into(),
+        },
+        Value::Array(list) => list.into_iter().map(|of| steady(of, name)).collect(),
+        Value::Object(members) => {
+            let steady = |(key, value): (String, Value)| (key.clone(), steady(value, &key));
+            Value::Object(members.into_iter().map(steady).collect())
+        }
+        other => other,
+    }
+}
+
+/// Programs rely on each name and each word.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_status_as_programs_read_it() {
+    let provider = AuthorizationServer::start();
+    let (gatepass, _upstream) = start(&provider).await;
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    let ended = r#"gatepass_requests_total{route="root",status_class="2xx"}"#;
+    gatepass.wait_for_metric(ended, 1.0).await;
+    provider.otherwise(Reply::Json(400, r#"{"error":"invalid_client"}"#.into()));
+    fail_to_refresh(&gatepass).await;
+    let mut status = status(&gatepass).await;
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert!(status["uptime_seconds"].as_u64().unwrap() < 60);
+    status["version"] = "…".into();
+    // What there is to say of the machine is another thing on each.
+    let events = status["events"].as_array_mut().unwrap();
+    events.retain(|event| event["fields"]["credential"] == "envase");
+    for event in events {
+        event["number"] = "…".into();
+    }
+    let status = serde_json::to_string_pretty(&steady(status, "")).unwrap();
+    insta::assert_snapshot!("status", status);
+}
+
+/// The configuration at work, with where each value comes from; to operators of this machine alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_configuration_at_work_is_shown_without_its_secrets() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream);
+    let gatepass = Gatepass::start(&config).ready().await;
+    let shown = get(gatepass.admin(), "/api/config").await.into_body();
+    let has = |shown: &str, wanted: &str| {
+        let mut lines = shown.lines();
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(lines.any(|line| words(line) == wanted), "{wanted}: {shown}");
+    };
+    has(&shown, "client_secret = \"•••\" # line 5");
+    has(&shown, "listen = \"127.0.0.1:0\" # GATEPASS__PROXY__LISTEN");
+    has(&shown, "timeouts.connect = \"5s\" # default");
+    has(&shown, "scheme = \"Bearer\" # default");
+    assert!(!shown.contains(CANARY), "{shown}");
+    let page = get(gatepass.admin(), "/").await.into_body();
+    assert!(page.contains("<i>  # line 5</i>"), "{page}");
+    assert!(!page.contains(CANARY), "{page}");
+
+    let more = format!("shutdown.grace = \"7s\"\n{config}");
+    gatepass.reload(&more).await;
+    let shown = get(gatepass.admin(), "/api/config").await.into_body();
+    has(&shown, "grace = \"7s\" # line 1");
+
+    let wide = [("GATEPASS__ADMIN__LISTEN", "0.0.0.0:0")];
+    let wide = Gatepass::start_with(&config, &wide).ready().await;
+    let refused = get(wide.admin(), "/api/config").await;
+    assert_eq!(refused.status(), 403);
+    assert!(
+        !get(wide.admin(), "/")
+            .await
+            .body()
+            .contains("client_secret")
+    );
+}
+
+/// Twenty credentials and as many routes, each with something to tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_with_much_on_it_stays_small() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let mut config = String::new();
+    for number in 0..20 {
+        config += &format!(
+            "[credentials.partner-{number}]\ntoken_endpoint = \"{}\"\nclient_id = \"tms\"\n\
+             client_secret = \"canary\"\nscope = \"orders/read orders/write\"\n",
+            provider.token_endpoint()
+        );
+    }
+    for number in 0..20 {
+        config += &format!(
+            "[[routes]]\npath = \"/partner/{number}\"\nupstream = \"{}\"\n\
+             credential = \"partner-{number}\"\n",
+            upstream.origin(),
+        );
+    }
+    let gatepass = Gatepass::start(&config).ready().await;
+    for number in 0..20 {
+        let path = format!("/partner/{number}/orders");
+        assert_eq!(get(gatepass.proxy(), &path).await.status(), 200);
+    }
+    for number in 0..20 {
+        gatepass.order_refresh(&format!("partner-{number}")).await;
+    }
+    provider.wait_for_requests(40).await;
+    let page = get(gatepass.admin(), "/").await.into_body();
+    println!("20 credentials and 20 routes: {} bytes", page.len());
+    assert!(page.len() < 60 * 1024, "{}", page.len());
+}
+
 /// What has happened is told for those who have no log at hand.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_happened_lately_is_told() {
@@ -244,7 +364,7 @@ async fn the_page_shows_the_life_of_a_token_and_its_refreshes() {
         "s of 59 min 59 s are over, the next attempt is due after",
         "✗ refused",
         "✓ success",
-        "0.0 requests a second",
+        "<b>0.0</b> req/s",
     ] {
         assert!(page.contains(part), "{part}: {page}");
     }

@@ -1,30 +1,35 @@
-// The status page in a headless Chromium, as people use it. Begins with a good token; says in a line of
-// JSON that the page has been looked at, waits until its standard input says that the provider refuses,
-// and says in another line what it found.
+// The status page in a headless Chromium, as people use it. Says in a line of JSON when a step is done,
+// and goes on when its standard input says so. At the end it says what it found.
 import { createServer } from "node:http";
 import { createInterface } from "node:readline";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 
-const { url, shots, browser: executablePath } = JSON.parse(process.argv[2]);
+const { url, silent, shots, browser: executablePath } = JSON.parse(process.argv[2]);
 const require = createRequire(import.meta.url);
 const axe = await readFile(require.resolve("axe-core/axe.min.js"), "utf8");
 const said = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-const say = (words) => console.log(JSON.stringify(words));
 const faults = [];
 const expect = (holds, what) => { if (!holds) faults.push(what); };
+const step = async (name) => { console.log(JSON.stringify({ step: name })); await said.next(); };
 
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
 process.on("exit", () => browser.close());
 
-async function open(settings) {
+async function open(settings, at = url) {
   const context = await browser.newContext(settings);
   const page = await context.newPage();
-  page.on("console", (message) => { if (message.type() === "error") faults.push(`console: ${message.text()}`); });
+  page.setDefaultTimeout(20_000);
+  // Of what is not answered browsers tell by themselves.
+  page.on("console", (message) => { if (message.type() === "error" && at === url) faults.push(`console: ${message.text()}`); });
   page.on("pageerror", (error) => faults.push(`script: ${error}`));
-  page.on("request", (request) => expect(new URL(request.url()).origin === url, `asks ${request.url()}`));
-  await page.goto(url);
+  page.asked = [];
+  page.on("request", (request) => {
+    expect(new URL(request.url()).origin === at, `asks ${request.url()}`);
+    page.asked.push(new URL(request.url()).pathname);
+  });
+  await page.goto(at);
   return page;
 }
 
@@ -40,38 +45,59 @@ async function violations(page, name) {
   for (const violation of result.value ?? []) faults.push(`${name}: ${violation}`);
 }
 
-const entry = (page, term) => page.locator(".card div", { has: page.locator(`dt:text-is("${term}")`) }).locator("dd");
+const fact = (page, term) => page.locator(".card div", { has: page.locator(`dt:text-is("${term}")`) }).locator("dd");
+const shot = (page, name, clip) => page.screenshot({ path: `${shots}/${name}.png`, fullPage: true, clip });
 
-const page = await open({ colorScheme: "light", viewport: { width: 1100, height: 760 } });
-await page.locator(".card.good h3", { hasText: "envase" }).waitFor();
-const left = await entry(page, "ends in").textContent();
+// In light.
+const page = await open({ colorScheme: "light", viewport: { width: 1100, height: 800 } });
+await page.locator(".card.good h3", { hasText: "envase" }).first().waitFor();
+const left = await fact(page, "ends in").first().textContent();
 await page.waitForFunction((left) => document.querySelector(".card dd").textContent !== left, left);
+expect(page.asked[0] === "/" && !page.asked.some((path) => !["/", "/api/events"].includes(path)), `asks ${page.asked}`);
 await violations(page, "light");
-await page.screenshot({ path: `${shots}/light.png` });
+await shot(page, "light");
+await page.locator("summary").click();
+await page.locator("pre", { hasText: "client_secret = \"•••\"" }).waitFor();
+await violations(page, "configuration");
+await shot(page, "configuration");
+// It stays open while the rest of the page goes on.
+for (let looks = 0; looks < 2; looks++) await page.waitForResponse(`${url}/`);
+expect(await page.locator("pre").isVisible(), "the configuration has folded up");
+await page.locator("summary").click();
+await step("light");
 
 // By the keyboard alone.
-const button = page.getByRole("button", { name: "Refresh now" });
-for (let steps = 0; steps < 10 && !(await button.evaluate((of) => of === document.activeElement)); steps++) {
+const button = page.getByRole("button", { name: "Refresh now envase" });
+for (let steps = 0; steps < 20 && !(await button.evaluate((of) => of === document.activeElement)); steps++) {
   await page.keyboard.press("Tab");
 }
 expect(await button.evaluate((of) => of === document.activeElement), "no way to the button by the keyboard");
 await page.keyboard.press("Enter");
-await entry(page, "tokens so far").filter({ hasText: "2" }).waitFor();
+await fact(page, "tokens so far").first().filter({ hasText: "2" }).waitFor();
+await page.locator(".events li", { hasText: "an operator asks for a new token" }).waitFor();
 expect(page.url() === `${url}/`, `left for ${page.url()}`);
+await page.waitForFunction(() => document.activeElement.closest("form"), null, { timeout: 5_000 })
+  .catch(() => faults.push("the button that was pressed has lost the focus"));
 
-const dark = await open({ colorScheme: "dark", viewport: { width: 1100, height: 760 } });
+// In dark, on a phone, and without scripts.
+const dark = await open({ colorScheme: "dark", viewport: { width: 1100, height: 800 } });
 await violations(dark, "dark");
-await dark.screenshot({ path: `${shots}/dark.png` });
-const phone = await open({ viewport: { width: 360, height: 740 }, isMobile: true });
-await violations(phone, "phone");
-const width = await phone.evaluate(() => document.documentElement.scrollWidth);
-expect(width <= 360, `${width} wide on a phone`);
-await phone.screenshot({ path: `${shots}/phone.png` });
-const bare = await open({ javaScriptEnabled: false });
-for (const word of ["✓ fresh", "ends in", "2xx"]) {
-  expect((await bare.textContent("main")).includes(word), `nothing of ${word} without scripts`);
+await shot(dark, "dark");
+for (const colorScheme of ["light", "dark"]) {
+  const phone = await open({ viewport: { width: 360, height: 740 }, isMobile: true, colorScheme });
+  await violations(phone, `phone ${colorScheme}`);
+  const width = await phone.evaluate(() => document.documentElement.scrollWidth);
+  expect(width <= 360, `${width} wide on a phone`);
+  await shot(phone, `phone-${colorScheme}`);
+  await phone.context().close();
 }
-const size = (await (await fetch(url)).arrayBuffer()).byteLength;
+const bare = await open({ javaScriptEnabled: false });
+const text = await bare.textContent("body");
+for (const word of ["✓ ready", "✓ fresh", "ends in", "2xx", "new token", "version"]) {
+  expect(text.includes(word), `nothing of ${word} without scripts`);
+}
+await bare.getByRole("button", { name: "Refresh now envase" }).click();
+await bare.waitForURL(`${url}/`);
 
 // A page of somebody else's, in the same browser.
 const stranger = createServer((_, answer) => answer.setHeader("content-type", "text/html").end("<title>x</title>"));
@@ -81,13 +107,35 @@ await other.goto(`http://localhost:${stranger.address().port}/`);
 const refused = other.waitForEvent("response", (response) => response.request().method() === "POST");
 await other.evaluate((to) => fetch(to, { method: "POST", mode: "no-cors" }).then(() => {}, () => {}), `${url}/api/credentials/envase/refresh`);
 expect((await refused).status() === 403, `a stranger's order is answered with ${(await refused).status()}`);
+const overheard = await other.evaluate((from) => new Promise((resolve) => {
+  const source = new EventSource(from);
+  source.onopen = () => resolve("hears the events");
+  source.onerror = () => { source.close(); resolve(null); };
+}), `${url}/api/events`);
+expect(overheard === null, `a stranger ${overheard}`);
 stranger.close();
+await step("looked");
 
-say({ looked: true });
-await said.next();
+// The provider refuses, and the page is told at once.
 await page.locator(".card.doubtful .error", { hasText: "check client_id" }).waitFor();
+await page.locator(".events .doubtful").first().waitFor();
 await violations(page, "outage");
-await page.screenshot({ path: `${shots}/outage.png` });
-say({ faults, size });
+await shot(page, "outage");
+// Stands in the README, as docs/status-page.png.
+await page.evaluate(() => document.activeElement.blur());
+await shot(page, "readme", { x: 0, y: 0, width: 1100, height: 1000 });
+await step("outage");
+
+const size = (await (await fetch(url)).arrayBuffer()).byteLength;
+
+// Where nothing can be heard the page asks by itself, and says when there is no answer.
+const deaf = await open({}, silent);
+while (deaf.asked.filter((path) => path === "/").length < 3) await deaf.waitForRequest(`${silent}/`);
+await deaf.locator("#state", { hasText: "✓ ready" }).waitFor();
+await step("deaf");
+await deaf.locator("#state", { hasText: "does not answer" }).waitFor();
+const seen = page.asked.filter((path) => path === "/api/events").length;
+expect(seen === 1, `${seen} connections for events`);
+console.log(JSON.stringify({ faults, size }));
 await browser.close();
 process.exit(0);

@@ -32,7 +32,7 @@ fn of(kind: &Kind, path: &str) -> Value {
             [] => json!({ "type": "string" }),
             words => json!({ "type": "string", "enum": words }),
         },
-        Kind::TextLike(_) => json!({ "type": "string" }),
+        Kind::Secret | Kind::TextLike(_) => json!({ "type": "string" }),
         Kind::Number(least, u64::MAX) => json!({ "type": "integer", "minimum": least }),
         Kind::Number(least, most) => {
             json!({ "type": "integer", "minimum": least, "maximum": most })

@@ -1,64 +1,85 @@
-//! `gatepass check --show`: each credential with all that presets and defaults fill in, as it would
-//! be written. A secret that stands in the configuration itself is shown as dots.
+//! What a configuration comes to: each credential with all that presets and defaults fill in, as it
+//! would be written. A secret that stands in the configuration itself is shown as dots.
 
-use std::fmt::Write as _;
+mod annotated;
+
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::super::toml::quoted;
-use crate::config::Settings;
+use serde_json::Value;
+
+use super::Settings;
 use crate::oauth::grant::TokenExchange;
 use crate::oauth::transport::bare;
 use crate::oauth::{
     Assertion, BodyFormat, ClientAuthentication, EndpointSettings, Flow, Grant, KeySource,
     LoginSettings, Origin, ProviderSettings, Secret, SigningAlgorithm, SigningKey, TokenLocation,
 };
+pub(super) use annotated::annotated;
 
-/// The credentials of a configuration.
-pub(super) fn credentials(settings: &Settings) -> String {
-    let mut text = String::new();
-    for credential in &settings.credentials {
-        let mut table = Table::default();
-        match &credential.origin {
-            Origin::File(path) => table.file("token_file", path),
-            Origin::Provider(provider) => table.provider(provider),
-        }
-        table.list("token_field", credential.answer.token.iter().map(place));
-        let token_type = credential.answer.token_type.as_deref();
-        table.text("token_type", token_type.unwrap_or("any"));
-        let mut routes = settings.routes.iter();
-        let name = Some(credential.credential.as_str());
-        if let Some(route) = routes.find(|route| route.credential.as_deref() == name) {
-            table.text("header", route.token_header.as_str());
-        }
-        table.text("scheme", &credential.scheme);
-        table.span("default_lifetime", credential.answer.default_lifetime);
-        table.text("refresh_on_401", credential.refusals.refused_by.name());
-        table.word(
-            "refreshes_on_401_per_minute",
-            credential.refusals.per_minute,
-        );
-        table.text_if_any("store", credential.store.as_deref());
-        if let Some(per_hour) = credential.token_requests_per_hour {
-            table.word("token_requests_per_hour", per_hour);
-        }
-        let _ = write!(
-            text,
-            "\n[credentials.{}]\n{}",
-            credential.credential, table.0
-        );
-    }
-    text
+/// A table of TOML.
+pub struct Table {
+    credential: String,
+    lines: Vec<(String, String)>,
 }
 
-/// The lines of one table.
-#[derive(Default)]
-struct Table(String);
+/// As it would be written.
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "[credentials.{}]", self.credential)?;
+        for (key, value) in &self.lines {
+            writeln!(f, "{key} = {value}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A string of TOML; one of JSON is always one.
+pub fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+impl Settings {
+    /// Each credential as it would be written.
+    pub fn credentials_in_full(&self) -> impl Iterator<Item = Table> {
+        self.credentials.iter().map(|credential| {
+            let mut table = Table {
+                credential: credential.credential.clone(),
+                lines: Vec::new(),
+            };
+            match &credential.origin {
+                Origin::File(path) => table.file("token_file", path),
+                Origin::Provider(provider) => table.provider(provider),
+            }
+            table.list("token_field", credential.answer.token.iter().map(place));
+            let token_type = credential.answer.token_type.as_deref();
+            table.text("token_type", token_type.unwrap_or("any"));
+            let mut routes = self.routes.iter();
+            let name = Some(credential.credential.as_str());
+            if let Some(route) = routes.find(|route| route.credential.as_deref() == name) {
+                table.text("header", route.token_header.as_str());
+            }
+            table.text("scheme", &credential.scheme);
+            table.span("default_lifetime", credential.answer.default_lifetime);
+            table.text("refresh_on_401", credential.refusals.refused_by.name());
+            table.word(
+                "refreshes_on_401_per_minute",
+                credential.refusals.per_minute,
+            );
+            table.text_if_any("store", credential.store.as_deref());
+            if let Some(per_hour) = credential.token_requests_per_hour {
+                table.word("token_requests_per_hour", per_hour);
+            }
+            table
+        })
+    }
+}
 
 impl Table {
     /// What needs no quotes.
-    fn word(&mut self, key: &str, value: impl std::fmt::Display) {
-        let _ = writeln!(self.0, "{key} = {value}");
+    fn word(&mut self, key: &str, value: impl fmt::Display) {
+        self.lines.push((key.to_owned(), value.to_string()));
     }
 
     fn text(&mut self, key: &str, value: &str) {
@@ -95,7 +116,7 @@ impl Table {
         }
     }
 
-    fn secrets<N: std::fmt::Display>(&mut self, key: &str, secrets: &[(N, Secret)]) {
+    fn secrets<N: fmt::Display>(&mut self, key: &str, secrets: &[(N, Secret)]) {
         if secrets.is_empty() {
             return;
         }
