@@ -1,43 +1,40 @@
 //! The composition root: from settings to a running gatepass. This is where the rooms meet.
 
 mod error;
+mod findings;
 mod keeper;
+mod listeners;
+mod operators;
 mod reload;
 mod stopping;
 
-use std::fmt;
-use std::future::pending;
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use prometheus::{IntCounterVec, Opts, Registry};
 use tokio::sync::{Notify, RwLock};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
-use tracing::{error, info, warn};
+use tokio::time::Instant;
+use tracing::{error, info};
 
-use crate::config::{Layers, Listen, Settings};
-use crate::drain::{self, DrainWatch};
+use crate::config::{Layers, Settings};
+use crate::drain;
 use crate::proxy;
 use crate::proxy::RequestLimit;
 use crate::proxy::metrics::ProxyMetrics;
-use crate::readiness::{Finding, Readiness, StartupGuard};
-use crate::runtime::{self, Workers, supervise};
-use crate::server::{
-    self, Activated, Address, Intake, Listener, ListenerMetrics, ServerMetrics, ServerTls,
-    UnixAccess,
-};
+use crate::readiness::{Readiness, StartupGuard};
+use crate::runtime::{Workers, supervise};
+use crate::server::{self, Activated, Address, Intake, Listener, ListenerMetrics, ServerMetrics};
 use crate::signal::Signals;
 use crate::store::{Standings, Stores, StoresMetrics};
 use crate::telemetry::{Events, Log};
+use crate::token::heartbeat;
 use crate::token::metrics::TokenMetrics;
-use crate::token::{Credentials, TokenReader, TokenState, heartbeat};
 use crate::traces::{self, Exporter, TraceMetrics};
 use crate::{admin, systemd};
 pub use error::{BuildError, RunError};
+use operators::Operators;
 use reload::{Parts, ReloadMetrics, Reloader, Standing};
 pub use stopping::Ended;
 use stopping::{Cause, Stopping, stop_asked};
@@ -45,6 +42,8 @@ use stopping::{Cause, Stopping, stop_asked};
 /// Everything built and every address bound; nothing runs yet.
 pub struct Bound {
     proxy: Vec<Address>,
+    /// The same for people, with how they are spoken on.
+    listed: String,
     admin: Address,
     intakes: Vec<Intake>,
     admin_listener: Listener,
@@ -98,22 +97,13 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
     let readiness = Readiness::default();
 
     let mut activated = Activated::from_environment().map_err(BuildError::Activation)?;
-    let (admin, admin_listener) = bind_admin(settings.admin.clone(), &mut activated)?;
-    // One certificate for all that speak TLS.
-    let tls = settings
-        .proxy
-        .tls()
-        .map(|config| Arc::new(ArcSwap::new(config)));
-    let mut proxy = Vec::new();
-    let mut listeners = Vec::new();
-    for listen in settings.proxy.listen.clone() {
-        let access = settings.proxy.unix;
-        for (address, listener) in bind_proxy(listen, tls.as_ref(), access, &mut activated)? {
-            proxy.push(address);
-            listeners.push(listener);
-        }
-    }
-    let connections = within_descriptors(settings.proxy.connections);
+    let (admin, admin_listener) = listeners::bind_admin(settings.admin.clone(), &mut activated)?;
+    let tls = settings.proxy.tls();
+    let tls = tls.map(|config| Arc::new(ArcSwap::new(config)));
+    let bound = listeners::bind_proxy(&settings.proxy, tls.as_ref(), &mut activated)?;
+    let listed = listeners::listed(&bound);
+    let (proxy, listeners) = bound.into_iter().unzip();
+    let connections = listeners::within_descriptors(settings.proxy.connections);
     let workers = settings.proxy.workers;
     let (quit, show_subject) = (settings.quit, settings.show_subject);
     let event_streams = settings.event_streams;
@@ -126,22 +116,10 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
     let (tracer, exporter) = traced.transpose()?.unzip();
     let limit = RequestLimit::new(settings.proxy.max_requests);
     let reloader = Reloader::new(settings, layers, parts, tls, &readiness, standing.clone())?;
-    let credentials = reloader.credentials().clone();
-    readiness.require({
-        let credentials = credentials.clone();
-        move || findings(&credentials, TokenState::why_unusable)
-    });
-    readiness.remark({
-        let credentials = credentials.clone();
-        move || findings(&credentials, TokenState::remark)
-    });
-    readiness.remark({
-        let standings = standings.clone();
-        move || troubles(&credentials, &standings)
-    });
-    readiness.remark(move || standing.findings());
+    findings::tell(&readiness, reloader.credentials(), &standings, standing);
     Ok(Bound {
         proxy,
+        listed,
         admin,
         intakes: server::spread(
             listeners,
@@ -172,99 +150,6 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
         standings,
         exporter,
     })
-}
-
-/// What there is to say about each credential.
-fn findings(
-    credentials: &Credentials,
-    look: impl Fn(&TokenState) -> Option<String>,
-) -> Vec<Finding> {
-    let finding = |reader: &TokenReader| {
-        let subject = format!("credential \"{}\"", reader.credential());
-        look(&reader.load()).map(|reason| Finding { subject, reason })
-    };
-    credentials.all().iter().filter_map(finding).collect()
-}
-
-/// What there is to say about the stores of credentials that are at work.
-fn troubles(credentials: &Credentials, standings: &Standings) -> Vec<Finding> {
-    let finding = |reader: &TokenReader| {
-        let name = reader.credential();
-        let trouble = standings.of(name).trouble?;
-        Some(Finding {
-            subject: format!("credential \"{name}\""),
-            reason: format!(
-                "shares no tokens: {trouble}; until that is mended, this replica asks the provider \
-                 by itself"
-            ),
-        })
-    };
-    credentials.all().iter().filter_map(finding).collect()
-}
-
-fn bind_admin(
-    wanted: Address,
-    activated: &mut Activated,
-) -> Result<(Address, Listener), BuildError> {
-    let mut bound = bind("admin", wanted.clone(), UnixAccess::default(), activated)?;
-    let several = || io::Error::other("several sockets were handed over, and one is needed");
-    match (bound.pop(), bound.is_empty()) {
-        (Some(only), true) => Ok(only),
-        _ => Err(BuildError::listen("admin", wanted, several())),
-    }
-}
-
-fn bind_proxy(
-    listen: Listen,
-    tls: Option<&ServerTls>,
-    access: UnixAccess,
-    activated: &mut Activated,
-) -> Result<Vec<(Address, Listener)>, BuildError> {
-    let bound = bind("proxy", listen.address, access, activated)?;
-    let with_tls = |(address, listener): (Address, Listener)| {
-        // Where systemd has bound its sockets was not to be known before.
-        if !address.is_local() && !listen.is_guarded {
-            return Err(BuildError::Exposed(address));
-        }
-        Ok(match tls.filter(|_| listen.tls.is_some()) {
-            Some(tls) => (address, listener.with_tls(Arc::clone(tls))),
-            None => (address, listener),
-        })
-    };
-    bound.into_iter().map(with_tls).collect()
-}
-
-fn bind(
-    listener: &'static str,
-    wanted: Address,
-    access: UnixAccess,
-    activated: &mut Activated,
-) -> Result<Vec<(Address, Listener)>, BuildError> {
-    let bound = Listener::bind(&wanted, access, activated).and_then(|bound| {
-        let with_address = |bound: Listener| Ok((bound.address()?, bound));
-        bound.into_iter().map(with_address).collect()
-    });
-    bound.map_err(|error| BuildError::listen(listener, wanted, error))
-}
-
-/// A busy caller costs two descriptors, its own and the upstream's. Without this, too many callers
-/// would leave none for token requests and probes.
-fn within_descriptors(wanted: server::Settings) -> server::Settings {
-    let limit = runtime::raise_descriptor_limit();
-    let affordable = (limit.saturating_sub(RESERVED_DESCRIPTORS) / 2).max(1);
-    if affordable < wanted.max_connections {
-        warn!(
-            open_files = limit,
-            wanted = wanted.max_connections,
-            connections = affordable,
-            "the limit of open files allows fewer connections than proxy.limits.connections; \
-             raise it (ulimit -n, LimitNOFILE) or lower the other"
-        );
-    }
-    server::Settings {
-        max_connections: wanted.max_connections.min(affordable),
-        ..wanted
-    }
 }
 
 impl Bound {
@@ -322,8 +207,6 @@ impl Bound {
             });
         }
         let order = self.order;
-        // The admin listener outlives the data plane's drain, so that the drain can be watched.
-        let (admin_drain, admin_watch) = drain::channel();
         let trends = Rc::new(admin::Trends::default());
         supervised("status", &self.restarts, {
             let (trends, registry) = (Rc::clone(&trends), self.registry.clone());
@@ -332,7 +215,7 @@ impl Bound {
                 async move { trends.watch(&registry).await }
             }
         });
-        let admin = admin::Admin {
+        let admin = |ends| admin::Admin {
             trends,
             registry: self.registry,
             readiness: self.readiness.clone(),
@@ -345,17 +228,12 @@ impl Bound {
             commands: self.admin.is_local(),
             quit: self.quit.then(|| Arc::clone(&order)),
             show_subject: self.show_subject,
-            subscribers: admin::Subscribers::new(
-                self.events,
-                self.event_streams,
-                admin_watch.clone(),
-            ),
+            subscribers: admin::Subscribers::new(self.events, self.event_streams, ends),
         };
-        let admin_ended = serve_admin(
+        let operators = Operators::serve(
             self.admin_listener,
             self.admin_connections,
             admin,
-            admin_watch,
             &self.restarts,
         );
         let (drain, watch) = drain::channel();
@@ -372,7 +250,7 @@ impl Bound {
         }
         drop(self.listeners_starting);
         info!(
-            proxy = %Listed(&self.proxy),
+            proxy = self.listed,
             admin = %self.admin,
             version = env!("CARGO_PKG_VERSION"),
             "listening"
@@ -396,50 +274,12 @@ impl Bound {
             times: reloader.times(),
         };
         let ended = stopping.stop(cause, &mut signals).await;
-        // Those who follow the events are told that there are no more.
-        admin_drain.begin();
-        let _ = timeout(ADMIN_GRACE, admin_ended.notified()).await;
+        operators.end().await;
         if let (Ok(Ended::Drained), Some(exporter)) = (&ended, exporter) {
             exporter.finish(reloader.credentials()).await;
         }
         ended
     }
-}
-
-fn serve_admin(
-    listener: Listener,
-    metrics: ListenerMetrics,
-    admin: admin::Admin,
-    drain: DrainWatch,
-    restarts: &IntCounterVec,
-) -> Rc<Notify> {
-    let service = admin::service(admin);
-    let ended = Rc::new(Notify::new());
-    let told = Rc::clone(&ended);
-    let settings = server::Settings {
-        max_connections: ADMIN_CONNECTIONS,
-        stalled: ADMIN_STALLED,
-        ..server::Settings::default()
-    };
-    supervised("admin listener", restarts, move || {
-        let (service, drain, metrics) = (service.clone(), drain.clone(), metrics.clone());
-        let ended = Rc::clone(&told);
-        // The address stays bound whatever becomes of the task.
-        let listener = listener.try_clone();
-        async move {
-            match listener {
-                Ok(listener) => {
-                    let intake = server::alone(listener, settings.max_connections, metrics);
-                    server::serve(intake, service, server::refuse_briefly(), settings, drain).await;
-                    // That was all: it is not to be started again.
-                    ended.notify_one();
-                    pending::<()>().await;
-                }
-                Err(error) => error!(%error, "the admin listener cannot be used"),
-            }
-        }
-    });
-    ended
 }
 
 /// Runs a task of the control plane for ever; see [`supervise`].
@@ -460,28 +300,3 @@ where
         );
     }))
 }
-
-/// Addresses side by side.
-struct Listed<'a>(&'a [Address]);
-
-impl fmt::Display for Listed<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, address) in self.0.iter().enumerate() {
-            let comma = if position > 0 { ", " } else { "" };
-            write!(f, "{comma}{address}")?;
-        }
-        Ok(())
-    }
-}
-
-/// For token requests, probes, scrapes, look-ups and what the runtimes need.
-const RESERVED_DESCRIPTORS: usize = 200;
-
-/// Probes and scrapes; more at once is a mistake or an attack.
-const ADMIN_CONNECTIONS: usize = 100;
-
-/// For one who follows the events and takes nothing more.
-const ADMIN_STALLED: Duration = Duration::from_secs(30);
-
-/// For its last answers to end, once all else has.
-const ADMIN_GRACE: Duration = Duration::from_millis(500);

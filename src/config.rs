@@ -18,8 +18,7 @@ mod resolve;
 mod scalar;
 mod show;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +30,7 @@ pub use problem::{Problem, Problems};
 pub use reference::{json_schema, page};
 pub use show::{Table, quoted};
 
+use crate::watch::Files;
 use crate::{oauth, proxy, server, store, telemetry, traces};
 
 /// A digest that tells settings from those before a reload.
@@ -41,6 +41,8 @@ pub type Revision = [u8; 32];
 pub struct Settings {
     /// Of everything, the files that are part of it included.
     pub revision: Revision,
+    /// The files that it was read from, as they were before.
+    pub files: Files,
     /// Of each key that takes effect with a restart alone.
     pub fixed: BTreeMap<String, Revision>,
     /// Where callers are served.
@@ -142,17 +144,19 @@ pub fn load(layers: &Layers) -> Result<Settings, Problems> {
     load_with_files(layers).0
 }
 
-/// The same, and the files whose change may change the outcome.
-pub fn load_with_files(layers: &Layers) -> (Result<Settings, Problems>, BTreeSet<PathBuf>) {
+/// The same, and the files whose change may change the outcome, as they were before they were read.
+pub fn load_with_files(layers: &Layers) -> (Result<Settings, Problems>, Files) {
+    let own = decode::seen(layers);
     let (raw, mut report) = match decode::decode(layers) {
         Ok(decoded) => decoded,
-        Err(problems) => return (Err(problems), layers.file.iter().cloned().collect()),
+        Err(problems) => return (Err(problems), own),
     };
     let settings = resolve::resolve(raw, &mut report);
-    let files = report.read_files().cloned().collect();
+    let files = report.read_files().clone();
     match settings {
         Some(mut settings) if report.is_clean() => {
             settings.annotated = show::annotated(&settings, &report);
+            settings.files = files.clone();
             (Ok(settings), files)
         }
         _ => (Err(report.into_problems()), files),

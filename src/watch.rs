@@ -1,9 +1,11 @@
 //! Whether files have changed since they were last looked at.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::future::pending;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -20,8 +22,31 @@ pub struct WatchedFiles {
     seen: RefCell<Vec<Stamp>>,
 }
 
-/// What tells two states of a file apart; `None` while there is no such file.
-type Stamp = Option<(u64, u64, u64, (i64, i64), (i64, i64))>;
+/// Files as they were when somebody looked at them.
+pub type Files = BTreeMap<PathBuf, Stamp>;
+
+/// What tells two states of a file apart; nothing while there is no such file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp(Option<State>);
+
+/// Device, inode and size; when it was written to, and when anything of it was changed.
+type State = (u64, u64, u64, (i64, i64), (i64, i64));
+
+impl Stamp {
+    /// Of a file as it is now. To be taken before it is read: a change in between is then found once
+    /// more, not missed. It blocks.
+    pub fn of(path: &Path) -> Self {
+        Self::by(std::fs::metadata(path).ok())
+    }
+
+    fn by(metadata: Option<Metadata>) -> Self {
+        Self(metadata.map(|of| {
+            let written = (of.mtime(), of.mtime_nsec());
+            let changed = (of.ctime(), of.ctime_nsec());
+            (of.dev(), of.ino(), of.size(), written, changed)
+        }))
+    }
+}
 
 impl WatchedFiles {
     /// Names the files; nothing is looked at yet.
@@ -29,6 +54,15 @@ impl WatchedFiles {
         Self {
             paths,
             seen: RefCell::default(),
+        }
+    }
+
+    /// Files that were looked at before they were read.
+    pub fn seen(files: Files) -> Self {
+        let (paths, seen) = files.into_iter().unzip();
+        Self {
+            paths,
+            seen: RefCell::new(seen),
         }
     }
 
@@ -69,12 +103,7 @@ impl WatchedFiles {
     async fn stamps(&self) -> Vec<Stamp> {
         let mut stamps = Vec::new();
         for path in &self.paths {
-            let metadata = tokio::fs::metadata(path).await.ok();
-            stamps.push(metadata.map(|of| {
-                let written = (of.mtime(), of.mtime_nsec());
-                let changed = (of.ctime(), of.ctime_nsec());
-                (of.dev(), of.ino(), of.size(), written, changed)
-            }));
+            stamps.push(Stamp::by(tokio::fs::metadata(path).await.ok()));
         }
         stamps
     }

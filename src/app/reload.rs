@@ -5,17 +5,16 @@
 //! provider that hands out no token for the new state, costs nothing: what runs stays.
 
 mod standing;
+mod state;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
-use tokio::sync::{Notify, RwLock};
+use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
@@ -23,20 +22,21 @@ use tracing::{error, info, warn};
 use super::BuildError;
 use super::keeper::{Ending, Keeper};
 use crate::config::{self, Layers, Problems, Revision, Settings};
-use crate::proxy::metrics::ProxyMetrics;
-use crate::proxy::{self, Route, RouteTable, Routing};
+use crate::proxy::Routing;
 use crate::readiness::Readiness;
 use crate::server::ServerTls;
-use crate::store::Stores;
 use crate::systemd;
-use crate::token::metrics::TokenMetrics;
 use crate::token::{Credentials, TokenReader};
-use crate::watch::WatchedFiles;
+use crate::watch::{Files, WatchedFiles};
 pub(super) use standing::{ReloadMetrics, Standing};
+use state::{Next, readers};
+pub(super) use state::{Parts, Times};
 
 /// What a running gatepass is made of, as far as a reload replaces it.
 pub(super) struct Reloader {
     layers: Layers,
+    /// As they were when they were read last.
+    files: RefCell<Files>,
     parts: Parts,
     /// The routes, for the workers.
     published: Arc<ArcSwap<Routing>>,
@@ -53,41 +53,10 @@ pub(super) struct Reloader {
     standing: Standing,
 }
 
-/// What every state is made with.
-pub(super) struct Parts {
-    pub(super) token_metrics: TokenMetrics,
-    pub(super) proxy_metrics: ProxyMetrics,
-    /// Those of the start.
-    pub(super) stores: Stores,
-    /// Held for reading by refreshers during attempts that must finish.
-    pub(super) at_work: Rc<RwLock<()>>,
-}
-
-/// How long stopping may take.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Times {
-    pub(super) delay: Duration,
-    pub(super) grace: Duration,
-}
-
 struct Running {
     revision: Revision,
     keepers: BTreeMap<String, Keeper>,
     /// As it was at the start, whatever stands in the file by now.
-    fixed: BTreeMap<String, Revision>,
-}
-
-/// A state that is complete but for its tokens.
-struct Next {
-    revision: Revision,
-    routing: Routing,
-    tls: Option<Arc<ServerConfig>>,
-    keepers: BTreeMap<String, Keeper>,
-    /// The names of all its credentials, those that go on as they are among them.
-    names: BTreeSet<String>,
-    first_attempts: Readiness,
-    times: Times,
-    shown: String,
     fixed: BTreeMap<String, Revision>,
 }
 
@@ -104,11 +73,13 @@ impl Reloader {
     ) -> Result<Self, BuildError> {
         let fixed = settings.fixed.clone();
         let shown = settings.annotated.clone();
+        let files = settings.files.clone();
         let first = parts.build(settings, &BTreeMap::new(), readiness)?;
         let credentials = Credentials::default();
         credentials.replace(readers(&first.keepers));
         Ok(Self {
             layers,
+            files: RefCell::new(files),
             parts,
             published: Arc::new(ArcSwap::from_pointee(first.routing)),
             credentials,
@@ -159,40 +130,39 @@ impl Reloader {
 
     /// Takes up what is written whenever it changes or somebody orders it. For ever.
     pub(super) async fn run(self: Rc<Self>) {
-        let mut files = BTreeSet::new();
-        let mut asked = false;
+        let mut has_reason = false;
         loop {
-            // Looked at before they are read: a change in between is found once more, not missed.
-            let watched = WatchedFiles::new(files.iter().cloned().collect());
-            watched.look().await;
-            let (loaded, read) = self.load().await;
-            if read != files {
-                files = read;
-                continue;
-            }
-            let next = self.judge(loaded);
-            if next.is_none() && asked {
-                info!("what runs stays as it is");
-            }
-            asked = true;
-            if self.awaited.take() {
-                systemd::ready();
-            }
-            let Some(mut next) = next else {
-                self.asked(&watched).await;
-                continue;
-            };
-            let superseded = tokio::select! {
-                () = self.tokens(&mut next) => false,
-                () = self.asked(&watched) => true,
-            };
-            if superseded {
-                self.retire(next.keepers);
-            } else {
-                self.swap(next);
+            if !has_reason {
+                let watched = WatchedFiles::seen(self.files.borrow().clone());
                 self.asked(&watched).await;
             }
+            has_reason = self.read_again().await;
         }
+    }
+
+    /// Takes up what is written by now. `true` if there is a reason to read it once more.
+    async fn read_again(&self) -> bool {
+        let (loaded, files) = self.load().await;
+        let watched = WatchedFiles::seen(files.clone());
+        let next = self.judge(loaded);
+        // Not before: whoever starts this task again after a panic is to find a change.
+        self.files.replace(files);
+        if self.awaited.take() {
+            systemd::ready();
+        }
+        let Some(mut next) = next else {
+            info!("what runs stays as it is");
+            return false;
+        };
+        let superseded = tokio::select! {
+            () = self.tokens(&mut next) => false,
+            () = self.asked(&watched) => true,
+        };
+        match superseded {
+            true => self.retire(next.keepers),
+            false => self.swap(next),
+        }
+        superseded
     }
 
     /// Waits for a reason to read the configuration again.
@@ -211,7 +181,7 @@ impl Reloader {
     }
 
     /// Off this thread, because disks can hang.
-    async fn load(&self) -> (Result<Settings, Problems>, BTreeSet<PathBuf>) {
+    async fn load(&self) -> (Result<Settings, Problems>, Files) {
         let layers = self.layers.clone();
         match spawn_blocking(move || config::load_with_files(&layers)).await {
             Ok(loaded) => loaded,
@@ -367,87 +337,6 @@ impl Reloader {
         let at_work = Rc::clone(&self.parts.at_work);
         tokio::task::spawn_local(async move { ending.end(&at_work).await })
     }
-}
-
-impl Parts {
-    /// Makes a state. Credentials that `running` serves already go on as they are; `first_attempts`
-    /// has started when the first attempt of each other is over.
-    fn build(
-        &self,
-        settings: Settings,
-        running: &BTreeMap<String, Keeper>,
-        first_attempts: &Readiness,
-    ) -> Result<Next, BuildError> {
-        let mut keepers = BTreeMap::new();
-        let mut readers = BTreeMap::new();
-        for credential in settings.credentials {
-            let name = credential.credential.clone();
-            match running
-                .get(&name)
-                .filter(|keeper| keeper.serves(&credential))
-            {
-                Some(keeper) => drop(readers.insert(name, keeper.reader().clone())),
-                None => {
-                    let part = format!("credential \"{name}\": first attempt to get a token");
-                    let first_attempt = first_attempts.startup(&part);
-                    let at_work = Rc::clone(&self.at_work);
-                    let metrics = &self.token_metrics;
-                    let stores = &self.stores;
-                    if let Some(store) = credential.store.as_ref().filter(|of| !stores.has(of)) {
-                        return Err(BuildError::Store {
-                            credential: name,
-                            store: store.clone(),
-                        });
-                    }
-                    let keeper = Keeper::new(credential, stores, metrics, first_attempt, at_work)?;
-                    readers.insert(name.clone(), keeper.reader().clone());
-                    keepers.insert(name, keeper);
-                }
-            }
-        }
-        let tls = settings.proxy.tls();
-        let routes = settings.routes.into_iter();
-        let routes = routes.map(|route| self.route(route, &readers));
-        Ok(Next {
-            revision: settings.revision,
-            routing: Routing {
-                table: RouteTable::new(routes.collect::<Result<_, _>>()?),
-                admission: settings.proxy.admission,
-                access_log: settings.access_log,
-            },
-            tls,
-            keepers,
-            names: readers.into_keys().collect(),
-            first_attempts: first_attempts.clone(),
-            times: Times {
-                delay: settings.delay,
-                grace: settings.grace,
-            },
-            shown: settings.annotated,
-            fixed: settings.fixed,
-        })
-    }
-
-    fn route(
-        &self,
-        route: proxy::Settings,
-        readers: &BTreeMap<String, TokenReader>,
-    ) -> Result<Route, BuildError> {
-        let token = match &route.credential {
-            None => None,
-            Some(name) => Some(readers.get(name).cloned().ok_or(BuildError::Credential {
-                route: route.name.to_string(),
-                credential: name.clone(),
-            })?),
-        };
-        let metrics = self.proxy_metrics.for_route(&route.name);
-        Ok(Route::new(route, token, metrics))
-    }
-}
-
-fn readers(keepers: &BTreeMap<String, Keeper>) -> Vec<TokenReader> {
-    let readers = keepers.values().map(Keeper::reader);
-    readers.cloned().collect()
 }
 
 fn has_token(reader: &TokenReader) -> bool {

@@ -3,7 +3,7 @@
 //! serde stops at the first value that does not fit. So that all of them are reported, a value
 //! that does not fit is noted and taken out, and decoding starts again without it.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -17,9 +17,11 @@ use super::places::Places;
 use super::problem::{Problem, Problems, near_miss};
 use super::profiles::PROFILE;
 use super::raw;
+use crate::watch::{Files, Stamp};
 
 /// Decodes what the layers hold, without the values that do not fit; those are in the report.
 pub(super) fn decode(layers: &Layers) -> Result<(raw::Config, Report), Problems> {
+    let read_files = seen(layers);
     let (figment, places) = layers.read()?;
     let main_source = layers.main_source();
     let mut data = figment.data().map_err(|_| {
@@ -40,7 +42,7 @@ pub(super) fn decode(layers: &Layers) -> Result<(raw::Config, Report), Problems>
         problems: Vec::new(),
         warnings: Vec::new(),
         secret_files: Vec::new(),
-        read_files: layers.file.iter().cloned().collect(),
+        read_files,
     };
     let mut tree = tree;
     // Each round takes at least one value out, so there are no more rounds than values.
@@ -58,6 +60,12 @@ pub(super) fn decode(layers: &Layers) -> Result<(raw::Config, Report), Problems>
     }
 }
 
+/// The configuration's own file, as it is before it is read.
+pub(super) fn seen(layers: &Layers) -> Files {
+    let file = layers.file.iter();
+    file.map(|file| (file.clone(), Stamp::of(file))).collect()
+}
+
 /// What is wrong so far, and where everything was written.
 pub(super) struct Report {
     figment: Figment,
@@ -69,7 +77,7 @@ pub(super) struct Report {
     problems: Vec<Problem>,
     warnings: Vec<String>,
     secret_files: Vec<(Path, Option<PathBuf>)>,
-    read_files: BTreeSet<PathBuf>,
+    read_files: Files,
 }
 
 impl Report {
@@ -88,14 +96,19 @@ impl Report {
         self.secret_files.push((path.clone(), file));
     }
 
-    /// Notes a file whose content is part of the settings, so that they change with it.
+    /// Notes a file whose content is part of the settings, so that they change with it. To be done
+    /// before it is read.
     pub(super) fn reads(&mut self, file: impl Into<PathBuf>) {
-        self.read_files.insert(file.into());
+        let file = self.read_files.entry(file.into());
+        if let Entry::Vacant(new) = file {
+            let stamp = Stamp::of(new.key());
+            new.insert(stamp);
+        }
     }
 
     /// The files that were noted so.
-    pub(super) fn read_files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.read_files.iter()
+    pub(super) fn read_files(&self) -> &Files {
+        &self.read_files
     }
 
     /// What is written at a path, as JSON; secrets may stand in it.

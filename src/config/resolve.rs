@@ -94,6 +94,7 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
         access_log: log::access(raw.log.access, report)?,
         // Told once all of it is there.
         annotated: String::new(),
+        files: BTreeMap::new(),
         warnings,
     })
 }

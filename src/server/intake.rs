@@ -17,7 +17,7 @@ use tokio_util::either::Either;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
-use super::listener::{Listener, Listening, ServerTls};
+use super::listener::{Listener, Listening, ServerTls, SocketFile};
 use super::metrics::{ListenerMetrics, Place};
 use super::stream::{HandedSocket, Peer, Socket};
 use crate::drain::DrainWatch;
@@ -217,6 +217,7 @@ impl<F: Fn(Accepted)> Turns<F> {
 struct Door {
     sockets: Sockets,
     tls: Option<ServerTls>,
+    file: Option<SocketFile>,
 }
 
 impl Door {
@@ -224,6 +225,7 @@ impl Door {
         Ok(Self {
             sockets: Sockets::of(listener.socket)?,
             tls: listener.tls,
+            file: listener.file,
         })
     }
 
@@ -235,7 +237,11 @@ impl Door {
             () = self.accept(limit, turns) => {}
             () = drain.begun() => {}
         }
-        let Self { sockets, tls } = self;
+        let Self { sockets, tls, file } = self;
+        // First, so that nobody finds the way to a socket that is closed.
+        if let Some(file) = file {
+            file.remove();
+        }
         for (socket, peer) in sockets.close() {
             // One for whom there is no place any more is one too many.
             let Some(place) = limit.place_now() else {

@@ -1,6 +1,7 @@
 //! The sockets that callers connect to: bound here, or handed over by systemd.
 
 mod activation;
+mod socket_file;
 
 use std::fmt;
 use std::fs::{self, Permissions};
@@ -18,6 +19,7 @@ use rustls::ServerConfig;
 use socket2::{Domain, Socket, Type};
 
 pub use activation::Activated;
+pub(super) use socket_file::SocketFile;
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +93,8 @@ pub type ServerTls = Arc<ArcSwap<ServerConfig>>;
 pub struct Listener {
     pub(super) socket: Listening,
     pub(super) tls: Option<ServerTls>,
+    /// To be taken away when it is closed.
+    pub(super) file: Option<SocketFile>,
 }
 
 #[derive(Debug)]
@@ -113,11 +117,15 @@ impl Listener {
     ) -> io::Result<Vec<Self>> {
         let sockets = match address {
             Address::Tcp(address) => return Ok(vec![Self::bind_tcp(*address)?]),
-            Address::Unix(path) => vec![Listening::Unix(bind_unix(path, access)?)],
+            Address::Unix(path) => {
+                let bound = Self::of(Listening::Unix(bind_unix(path, access)?));
+                let file = Some(SocketFile::made_at(path)?);
+                return Ok(vec![Self { file, ..bound }]);
+            }
+            // Its files are systemd's.
             Address::Systemd(name) => activated.take(name.as_deref())?,
         };
-        let plain = |socket| Self { socket, tls: None };
-        Ok(sockets.into_iter().map(plain).collect())
+        Ok(sockets.into_iter().map(Self::of).collect())
     }
 
     /// Binds an address of TCP and listens on it.
@@ -132,10 +140,15 @@ impl Listener {
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        Ok(Self {
-            socket: Listening::Tcp(socket.into()),
+        Ok(Self::of(Listening::Tcp(socket.into())))
+    }
+
+    fn of(socket: Listening) -> Self {
+        Self {
+            socket,
             tls: None,
-        })
+            file: None,
+        }
     }
 
     /// The same socket once more.
@@ -150,6 +163,7 @@ impl Listener {
                 Listening::Unix(listener) => Listening::Unix(listener.try_clone()?),
             },
             tls: self.tls.clone(),
+            file: self.file.clone(),
         })
     }
 
@@ -160,6 +174,11 @@ impl Listener {
             tls: Some(config),
             ..self
         }
+    }
+
+    /// Whether it does.
+    pub fn speaks_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// Where it is bound.

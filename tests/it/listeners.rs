@@ -6,6 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use rustix::process::Signal;
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
@@ -37,13 +38,32 @@ async fn a_unix_socket_is_for_its_owner_unless_told_otherwise() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("proxy.sock");
     for (keys, mode) in [("", 0o600), ("proxy.unix.mode = \"0660\"", 0o660)] {
-        // The second one finds the file that the first has left behind.
+        // The second one finds the file that the first has left behind, killed as it was.
         let (_gatepass, upstream) = at_unix_socket(&path, keys).await;
         let permissions = std::fs::metadata(&path).unwrap().permissions();
         assert_eq!(permissions.mode() & 0o777, mode);
         assert_eq!(ask_over_unix(&path).await.status(), 200);
         assert_eq!(upstream.last().all("host"), [upstream.authority()]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_takes_the_files_of_its_sockets_away_and_no_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proxy.sock");
+    let (mut gatepass, _upstream) = at_unix_socket(&path, "").await;
+    gatepass.signal(Signal::TERM);
+    assert!(gatepass.ended().await.success());
+    assert!(!path.exists(), "left behind");
+
+    let (mut gatepass, _upstream) = at_unix_socket(&path, "").await;
+    // Another has taken over meanwhile.
+    let taken = directory.path().join("next.sock");
+    let _another = std::os::unix::net::UnixListener::bind(&taken).unwrap();
+    std::fs::rename(&taken, &path).unwrap();
+    gatepass.signal(Signal::TERM);
+    assert!(gatepass.ended().await.success());
+    assert!(path.exists(), "somebody else's");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,6 +152,8 @@ async fn tls_is_spoken_where_it_is_asked_for_and_http2_agreed_on() {
     let directory = tempfile::tempdir().unwrap();
     let keys = "proxy.timeouts.header_read = \"2s\"";
     let (gatepass, upstream) = with_tls(&authority, directory.path(), keys).await;
+    let listening = gatepass.wait_for_event("listening");
+    assert_eq!(listening["proxy"], format!("tls:{}", gatepass.proxy()));
     let stream = connect(&gatepass, &authority, None, &["h2", "http/1.1"])
         .await
         .unwrap();

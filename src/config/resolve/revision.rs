@@ -23,6 +23,7 @@ pub(super) fn of_all(report: &Report) -> Revision {
     let own = report.main_file();
     for file in report
         .read_files()
+        .keys()
         .filter(|file| Some(*file) != own.as_ref())
     {
         // One that cannot be read is told elsewhere.

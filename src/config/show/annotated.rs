@@ -249,6 +249,14 @@ mod tests {
         };
         let text = load(&layers).unwrap().annotated;
         assert!(!text.contains("canary"), "{text}");
-        insta::assert_snapshot!(text);
+        let workers =
+            "workers = \"2\"                                 # GATEPASS__PROXY__WORKERS\n";
+        assert!(text.contains(workers), "{text}");
+        assert!(text.contains("limits.requests = 10000                       # default\n"));
+        // The others have a key more every now and then.
+        let (_, rest) = text.split_once("\n[stores.fleet]").unwrap();
+        let (written, defaults) = rest.split_once("\n# each of").unwrap();
+        assert!(defaults.contains("retries = 1  "), "{defaults}");
+        insta::assert_snapshot!(written);
     }
 }

@@ -107,7 +107,7 @@ impl Gatepass {
         let address = |name: &str| {
             let all = listening[name].as_str().unwrap();
             all.split(", ")
-                .find_map(|one| one.parse().ok())
+                .find_map(|one| one.trim_start_matches("tls:").parse().ok())
                 .unwrap_or(unknown)
         };
         (gatepass.proxy, gatepass.admin) = (address("proxy"), address("admin"));

@@ -1,0 +1,53 @@
+//! What keeps gatepass from serving, and what else operators should look at.
+
+use super::reload::Standing;
+use crate::readiness::{Finding, Readiness};
+use crate::store::Standings;
+use crate::token::{Credentials, TokenReader, TokenState};
+
+/// Has them told to whoever asks whether gatepass is ready.
+pub(super) fn tell(
+    readiness: &Readiness,
+    credentials: &Credentials,
+    standings: &Standings,
+    standing: Standing,
+) {
+    let (of, of_remarks, of_stores) = (
+        credentials.clone(),
+        credentials.clone(),
+        credentials.clone(),
+    );
+    let standings = standings.clone();
+    readiness.require(move || findings(&of, TokenState::why_unusable));
+    readiness.remark(move || findings(&of_remarks, TokenState::remark));
+    readiness.remark(move || troubles(&of_stores, &standings));
+    readiness.remark(move || standing.findings());
+}
+
+/// What there is to say about each credential.
+fn findings(
+    credentials: &Credentials,
+    look: impl Fn(&TokenState) -> Option<String>,
+) -> Vec<Finding> {
+    let finding = |reader: &TokenReader| {
+        let subject = format!("credential \"{}\"", reader.credential());
+        look(&reader.load()).map(|reason| Finding { subject, reason })
+    };
+    credentials.all().iter().filter_map(finding).collect()
+}
+
+/// What there is to say about the stores of credentials that are at work.
+fn troubles(credentials: &Credentials, standings: &Standings) -> Vec<Finding> {
+    let finding = |reader: &TokenReader| {
+        let name = reader.credential();
+        let trouble = standings.of(name).trouble?;
+        Some(Finding {
+            subject: format!("credential \"{name}\""),
+            reason: format!(
+                "shares no tokens: {trouble}; until that is mended, this replica asks the provider \
+                 by itself"
+            ),
+        })
+    };
+    credentials.all().iter().filter_map(finding).collect()
+}

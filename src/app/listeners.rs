@@ -1,0 +1,92 @@
+//! The addresses that are listened on.
+
+use std::io;
+use std::sync::Arc;
+
+use tracing::warn;
+
+use super::BuildError;
+use crate::server::{self, Activated, Address, Listener, ServerTls, UnixAccess};
+use crate::{config, runtime};
+
+pub(super) fn bind_admin(
+    wanted: Address,
+    activated: &mut Activated,
+) -> Result<(Address, Listener), BuildError> {
+    let mut bound = bind("admin", wanted.clone(), UnixAccess::default(), activated)?;
+    let several = || io::Error::other("several sockets were handed over, and one is needed");
+    match (bound.pop(), bound.is_empty()) {
+        (Some(only), true) => Ok(only),
+        _ => Err(BuildError::listen("admin", wanted, several())),
+    }
+}
+
+/// The listeners of callers, each with its address. All that speak TLS show the same certificate.
+pub(super) fn bind_proxy(
+    settings: &config::Proxy,
+    tls: Option<&ServerTls>,
+    activated: &mut Activated,
+) -> Result<Vec<(Address, Listener)>, BuildError> {
+    let mut all = Vec::new();
+    for listen in &settings.listen {
+        let bound = bind("proxy", listen.address.clone(), settings.unix, activated)?;
+        for (address, listener) in bound {
+            // Where systemd has bound its sockets was not to be known before.
+            if !address.is_local() && !listen.is_guarded {
+                return Err(BuildError::Exposed(address));
+            }
+            let listener = match tls.filter(|_| listen.tls.is_some()) {
+                Some(tls) => listener.with_tls(Arc::clone(tls)),
+                None => listener,
+            };
+            all.push((address, listener));
+        }
+    }
+    Ok(all)
+}
+
+/// The addresses side by side, each as it would be written.
+pub(super) fn listed(listeners: &[(Address, Listener)]) -> String {
+    let written = |(address, listener): &(Address, Listener)| match listener.speaks_tls() {
+        true => format!("tls:{address}"),
+        false => address.to_string(),
+    };
+    let all: Vec<_> = listeners.iter().map(written).collect();
+    all.join(", ")
+}
+
+fn bind(
+    listener: &'static str,
+    wanted: Address,
+    access: UnixAccess,
+    activated: &mut Activated,
+) -> Result<Vec<(Address, Listener)>, BuildError> {
+    let bound = Listener::bind(&wanted, access, activated).and_then(|bound| {
+        let with_address = |bound: Listener| Ok((bound.address()?, bound));
+        bound.into_iter().map(with_address).collect()
+    });
+    bound.map_err(|error| BuildError::listen(listener, wanted, error))
+}
+
+/// A busy caller costs two descriptors, its own and the upstream's. Without this, too many callers
+/// would leave none for token requests and probes.
+pub(super) fn within_descriptors(wanted: server::Settings) -> server::Settings {
+    let limit = runtime::raise_descriptor_limit();
+    let affordable = (limit.saturating_sub(RESERVED_DESCRIPTORS) / 2).max(1);
+    if affordable < wanted.max_connections {
+        warn!(
+            open_files = limit,
+            wanted = wanted.max_connections,
+            connections = affordable,
+            "the limit of open files allows fewer connections than proxy.limits.connections; \
+             raise it (ulimit -n, LimitNOFILE) or lower the other"
+        );
+    }
+    server::Settings {
+        max_connections: wanted.max_connections.min(affordable),
+        ..wanted
+    }
+}
+
+/// For token requests, probes, scrapes, look-ups and what the runtimes need.
+const RESERVED_DESCRIPTORS: usize = 200;
