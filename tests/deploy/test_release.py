@@ -42,6 +42,13 @@ class Release(unittest.TestCase):
         self.assertEqual(set(jobs["publish"]["needs"]), {"binary", "image"})
         self.assertNotIn("needs", jobs["check"])
 
+    def test_what_others_wrote_is_named_by_its_content(self):
+        """Whoever can move a tag could publish in our name."""
+        uses = [step["uses"] for _, step in self.steps() if "uses" in step]
+        self.assertTrue(uses)
+        for action in uses:
+            self.assertRegex(action, "^[a-z-]+/[a-z-]+@[0-9a-f]{40}$")
+
     def test_each_job_may_do_what_it_needs_alone(self):
         self.assertEqual(self.workflow["permissions"], {})
         for name, job in self.workflow["jobs"].items():

@@ -45,12 +45,11 @@ pub(super) fn access(raw: raw::AccessLog, report: &mut Report) -> Option<Option<
     }))
 }
 
-pub(super) const LEVELS: [(&str, Level); 5] = [
+pub(super) const LEVELS: [(&str, Level); 4] = [
     ("error", Level::ERROR),
     ("warn", Level::WARN),
     ("info", Level::INFO),
     ("debug", Level::DEBUG),
-    ("trace", Level::TRACE),
 ];
 
 pub(super) const LOGGED: [(&str, Option<Logged>); 3] = [

@@ -80,7 +80,7 @@ impl Gatepass {
         let mut child = run
             .env("GATEPASS__PROXY__LISTEN", "127.0.0.1:0")
             .env("GATEPASS__ADMIN__LISTEN", "127.0.0.1:0")
-            .env("GATEPASS__LOG__LEVEL", "trace")
+            .env("GATEPASS__LOG__LEVEL", "debug")
             .env("GATEPASS__LOG__FORMAT", "json")
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
