@@ -257,8 +257,12 @@ mod tests {
     fn a_reader_that_has_gone_is_survived() {
         let (reader, mut lines) = piped();
         drop(reader);
-        lines.write_all(b"line\n").unwrap();
-        lines.flush();
-        assert_eq!(lines.dropped().get(), 1);
+        // Another test may be starting a process, which holds the reader for a moment.
+        let noticed = (0..10_000).any(|_| {
+            lines.write_all(b"line\n").unwrap();
+            lines.flush();
+            lines.dropped().get() > 0
+        });
+        assert!(noticed);
     }
 }

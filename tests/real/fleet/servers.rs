@@ -8,8 +8,19 @@ use tokio::time::sleep;
 use super::{Calls, Stage, at};
 use crate::redis_server::{PASSWORD, Redis};
 use crate::support::fleet::TAKEN_OVER;
+use crate::support::gatepass::run_with;
 use crate::support::{Gatepass, get};
 use crate::waiting::{eventually, order_refresh};
+
+/// How `gatepass doctor` ends, and what it prints.
+fn doctor(config: &str) -> (Option<i32>, String) {
+    let anywhere = [
+        ("GATEPASS__PROXY__LISTEN", "127.0.0.1:0"),
+        ("GATEPASS__ADMIN__LISTEN", "127.0.0.1:0"),
+    ];
+    let finished = run_with(&["doctor"], &[("gatepass.toml", config)], &anywhere);
+    (finished.code, finished.stdout + &finished.stderr)
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_tls_as_a_user_that_may_do_no_more_than_it_needs() {
@@ -26,9 +37,16 @@ async fn over_tls_as_a_user_that_may_do_no_more_than_it_needs() {
         assert!(!output.contains("is no help"), "{output}");
         assert!(!output.contains("are not heard"), "{output}");
     }
+    let right = format!("username = \"gatepass\"\npassword = \"{PASSWORD}\"");
+    let (code, told) = doctor(&stage.config(&[url.clone(), right, trust(&ca)].join("\n")));
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("store \"fleet\""), "{told}");
     // With the wrong password it says so, and goes on without.
     let wrong = "username = \"gatepass\"\npassword = \"canary-wrong\"".to_owned();
     let config = stage.config(&[url.clone(), wrong, trust(&ca)].join("\n"));
+    let (code, told) = doctor(&config);
+    assert_ne!(code, Some(0), "{told}");
+    assert!(told.contains("WRONGPASS"), "{told}");
     let gatepass = Gatepass::start(&config).ready().await;
     gatepass.output_with("WRONGPASS");
     // So it does with a server that nobody it trusts has vouched for.
