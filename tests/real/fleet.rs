@@ -123,6 +123,17 @@ async fn holder(fleet: &[Gatepass]) -> Option<usize> {
     asked.join_all().await.into_iter().flatten().next()
 }
 
+/// After a trouble: what one renews, the other takes over again at some time.
+async fn share_again(one: &Gatepass, other: &Gatepass) {
+    eventually("they share again", async || {
+        let taken_over = other.metric(TAKEN_OVER).await;
+        order_refresh(one, "envase").await;
+        sleep(Duration::from_secs(1)).await;
+        other.metric(TAKEN_OVER).await > taken_over
+    })
+    .await;
+}
+
 /// A token of 10 s is due after 7 s at the earliest, for the earliest of many: so that is a life.
 const LIFE: Duration = Duration::from_secs(7);
 
@@ -240,13 +251,7 @@ async fn a_store_that_stops_and_wakes_costs_no_request() {
         .await;
     calls.on(&late);
     redis.signal(Signal::CONT);
-    eventually("they share again", async || {
-        let taken_over = other.metric(TAKEN_OVER).await;
-        order_refresh(&one, "envase").await;
-        sleep(Duration::from_secs(1)).await;
-        other.metric(TAKEN_OVER).await > taken_over
-    })
-    .await;
+    share_again(&one, &other).await;
     let (_, failures) = calls.end().await;
     assert_eq!(failures, Vec::<String>::new());
 }
@@ -258,13 +263,7 @@ async fn a_store_that_starts_again_empty_is_filled_again() {
     let [one, other] = stage.shares(&at(redis.port())).await;
     redis.kill();
     redis.start_again().await;
-    eventually("they share again", async || {
-        let taken_over = other.metric(TAKEN_OVER).await;
-        order_refresh(&one, "envase").await;
-        sleep(Duration::from_secs(1)).await;
-        other.metric(TAKEN_OVER).await > taken_over
-    })
-    .await;
+    share_again(&one, &other).await;
     let late = Gatepass::start(&stage.config(&at(redis.port())))
         .ready()
         .await;

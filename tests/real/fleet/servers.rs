@@ -1,16 +1,19 @@
 //! Every kind of Redis: with TLS and users, under Sentinels, as a Cluster.
 
 use std::path::Path;
-use std::time::Duration;
 
-use tokio::time::sleep;
-
-use super::{Calls, Stage, at};
+use super::{Calls, Stage, at, share_again};
 use crate::redis_server::{PASSWORD, Redis};
-use crate::support::fleet::TAKEN_OVER;
 use crate::support::gatepass::run_with;
 use crate::support::{Gatepass, get};
 use crate::waiting::{eventually, order_refresh};
+
+fn urls(servers: &[Redis]) -> String {
+    let urls = servers
+        .iter()
+        .map(|server| format!("\"redis://127.0.0.1:{}\"", server.port()));
+    urls.collect::<Vec<_>>().join(", ")
+}
 
 /// How `gatepass doctor` ends, and what it prints.
 fn doctor(config: &str) -> (Option<i32>, String) {
@@ -76,24 +79,14 @@ async fn a_password_that_is_replaced_is_read_again() {
     std::fs::write(file.path(), "canary-next").unwrap();
     redis.cli(&["-a", "canary-next", "client", "kill", "type", "normal"]);
     redis.cli(&["-a", "canary-next", "client", "kill", "type", "pubsub"]);
-    eventually("they share again", async || {
-        let taken_over = other.metric(TAKEN_OVER).await;
-        order_refresh(&one, "envase").await;
-        sleep(Duration::from_secs(1)).await;
-        other.metric(TAKEN_OVER).await > taken_over
-    })
-    .await;
+    share_again(&one, &other).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failover_of_sentinels_costs_no_request() {
     let stage = Stage::new().await;
     let mut redis = Redis::under_sentinels().await;
-    let urls = redis
-        .sentinels
-        .iter()
-        .map(|of| format!("\"redis://127.0.0.1:{}\"", of.port()));
-    let urls = urls.collect::<Vec<_>>().join(", ");
+    let urls = urls(&redis.sentinels);
     let store = format!(
         "url = [{urls}]\ntopology = \"sentinel\"\nservice = \"fleet\"\n\
          sentinel_password = \"{PASSWORD}\""
@@ -109,13 +102,7 @@ async fn a_failover_of_sentinels_costs_no_request() {
         redis.sentinels[0].cli(&master).contains(&second)
     })
     .await;
-    eventually("they share again", async || {
-        let taken_over = other.metric(TAKEN_OVER).await;
-        order_refresh(&one, "envase").await;
-        sleep(Duration::from_secs(1)).await;
-        other.metric(TAKEN_OVER).await > taken_over
-    })
-    .await;
+    share_again(&one, &other).await;
     let (sent, failures) = calls.end().await;
     assert!(sent > 0);
     assert_eq!(failures, Vec::<String>::new());
@@ -125,11 +112,7 @@ async fn a_failover_of_sentinels_costs_no_request() {
 async fn a_cluster_that_loses_a_server_costs_no_request() {
     let stage = Stage::new().await;
     let mut redis = Redis::cluster().await;
-    let urls = redis
-        .servers
-        .iter()
-        .map(|of| format!("\"redis://127.0.0.1:{}\"", of.port()));
-    let urls = urls.collect::<Vec<_>>().join(", ");
+    let urls = urls(&redis.servers);
     let store = format!("url = [{urls}]\ntopology = \"cluster\"");
     let [one, other] = stage.shares(&store).await;
     let mut calls = Calls::begin();
