@@ -120,6 +120,9 @@ pub fn presets() -> impl Iterator<Item = &'static str> {
     resolve::presets()
 }
 
+/// What is expected of the path of a file that may be written later.
+pub const FILE_TO_COME: &str = resolve::FILE_TO_COME;
+
 /// Whether a text is the path of a file that is there or may come, and no secret in its place.
 pub fn is_surely_a_path(text: &str) -> bool {
     resolve::is_surely_a_path(text)

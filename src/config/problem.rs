@@ -86,13 +86,9 @@ impl Problems {
         self.0.iter()
     }
 
-    /// Those that are left without some; `None` if none is.
-    pub fn without(self, leave_out: impl Fn(&Problem) -> bool) -> Option<Self> {
-        let left: Vec<_> = self
-            .0
-            .into_iter()
-            .filter(|problem| !leave_out(problem))
-            .collect();
+    /// Those that are left, as they are to be told; `None` if none is.
+    pub fn filter_map(self, left: impl Fn(Problem) -> Option<Problem>) -> Option<Self> {
+        let left: Vec<_> = self.0.into_iter().filter_map(left).collect();
         (!left.is_empty()).then_some(Self(left))
     }
 

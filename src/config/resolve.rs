@@ -31,7 +31,7 @@ use crate::wording::harmless;
 use crate::{proxy, runtime, server};
 pub(super) use listener::admin_address;
 pub(super) use preset::names as presets;
-pub(super) use secret::is_surely_a_path;
+pub(super) use secret::{FILE_TO_COME, is_surely_a_path};
 pub(super) use words::words;
 
 /// Resolves everything that can be resolved. `None`, or a report that is not clean, means that

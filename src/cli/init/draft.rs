@@ -7,8 +7,8 @@ use super::super::one_route::help_of;
 use super::super::toml::quoted;
 use super::Failure;
 use crate::config::{
-    CREDENTIAL_KEYS, Flags, Layers, ONLY_CREDENTIAL, OneRoute, Problem, Problems, Settings,
-    is_surely_a_path,
+    CREDENTIAL_KEYS, FILE_TO_COME, Flags, Layers, ONLY_CREDENTIAL, OneRoute, Problem, Problems,
+    Settings, is_surely_a_path,
 };
 use crate::oauth::Flow;
 
@@ -107,17 +107,25 @@ impl Draft {
             return Ok(());
         };
         let to_come = self.files_to_come();
-        let is_to_come = |problem: &Problem| {
+        let left = |mut problem: Problem| {
             let key = problem.key.rsplit('.').next().unwrap_or_default();
             // It is made when all else is good, and has to be good then.
             let store = [SESSIONS_DIRECTORY, SESSIONS_KEY];
             let is_of_store = self.is_login()
                 && problem.key.starts_with("stores.")
                 && !store.iter().all(|place| Path::new(place).exists());
-            let file = self.value(key);
-            is_of_store || file.is_some_and(|file| to_come.contains(&file.to_owned()))
+            let file = self.value(key).filter(|_| key.ends_with("_file"));
+            if is_of_store || file.is_some_and(|file| to_come.contains(&file.to_owned())) {
+                return None;
+            }
+            // The file need not be there yet, but what is written has to be its path.
+            if file.is_some_and(|file| !is_surely_a_path(file)) {
+                problem.found = NO_SURE_PATH.into();
+                problem.expected = FILE_TO_COME.into();
+            }
+            Some(problem)
         };
-        match problems.without(is_to_come) {
+        match problems.filter_map(left) {
             Some(left) => Err(Failure::Config(left)),
             None => Ok(()),
         }
@@ -217,6 +225,9 @@ fn bare_or_quoted(name: &str) -> String {
 }
 
 const UPSTREAM: &str = "upstream";
+
+const NO_SURE_PATH: &str =
+    "a path whose first directory does not exist (not shown: it might be the secret itself)";
 
 /// Keys of which one says who hands out tokens.
 const PROVIDER_KEYS: [&str; 5] = [

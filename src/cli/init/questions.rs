@@ -39,15 +39,15 @@ impl Questions {
                 "  found     {}\n  expected  {}\n",
                 problem.found, problem.expected
             ));
-            return self.required(key);
         }
-        match key.ends_with("_file") {
-            true => {
-                let usual = format!("./{}", key.trim_end_matches("_file").replace('_', "-"));
-                let question = format!("{key} (where the secret is kept, or will be) [{usual}]");
-                Ok(self.optional(&question)?.unwrap_or(usual))
-            }
-            false => self.required(&format!("{key} ({})", problem.expected)),
+        if key.ends_with("_file") {
+            let usual = format!("./{}", key.trim_end_matches("_file").replace('_', "-"));
+            let question = format!("{key} (where the secret is kept, or will be) [{usual}]");
+            return Ok(self.optional(&question)?.unwrap_or(usual));
+        }
+        match problem.found.as_str() {
+            "nothing" => self.required(&format!("{key} ({})", problem.expected)),
+            _ => self.required(key),
         }
     }
 

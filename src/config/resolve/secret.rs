@@ -136,13 +136,17 @@ pub(super) fn headers(
         .collect()
 }
 
+/// What the path of a file that may be written later has to look like.
+pub(in super::super) const FILE_TO_COME: &str =
+    "the path of a file, with ./ before it if it will be in this directory";
+
 /// A file that somebody else writes, perhaps later than gatepass starts.
 pub(super) fn file_of_others(file: String, path: &Path, report: &mut Report) -> Option<Secret> {
     if !is_surely_a_path(&file) {
         report.add(
             path,
             "a path whose first directory does not exist (not shown: it might be the token itself)",
-            "the path of a file, with ./ before it if it will be in this directory",
+            FILE_TO_COME,
         );
         return None;
     }
