@@ -16,15 +16,27 @@ use prometheus::Registry;
 use super::progress::Progress;
 use super::terminal::print_out;
 use super::{DONE, DoctorArguments, Failure, UNAVAILABLE};
-use crate::config::{self, Settings};
+use crate::config::{self, Problems, Settings};
 use crate::runtime;
 use crate::store::{Stores, StoresMetrics};
 use report::{Examination, Report, Step};
 
 pub(super) fn doctor(arguments: DoctorArguments) -> Result<u8, Failure> {
     let DoctorArguments { config, call, json } = arguments;
-    let layers = config.layers()?;
-    let settings = config::load(&layers)?;
+    let loaded = config.layers().and_then(|layers| {
+        let settings = config::load(&layers)?;
+        Ok((layers, settings))
+    });
+    let (layers, settings) = match loaded {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            // Programs get their one object in any case; people read the same as of `check`.
+            if json {
+                print_out(&unreadable(&problems).json())?;
+            }
+            return Err(problems.into());
+        }
+    };
     let progress = Progress::on_terminal();
     let fault = |error: prometheus::Error| Failure::Fault(error.to_string());
     let metrics = StoresMetrics::register(&Registry::new()).map_err(fault)?;
@@ -76,12 +88,22 @@ async fn examine(
     Report(examinations)
 }
 
+/// What is found where there is no configuration to go by.
+fn unreadable(problems: &Problems) -> Report {
+    Report(vec![Examination {
+        subject: CONFIGURATION.into(),
+        steps: vec![Step::unreadable("read", problems.to_string())],
+    }])
+}
+
 fn configuration(settings: &Settings, sources: &str) -> Examination {
     let mut steps = vec![Step::good("read", format!("{sources} is good"))];
     let warnings = settings.warnings.iter();
     steps.extend(warnings.map(|warning| Step::warned("read", warning)));
     Examination {
-        subject: "the configuration".into(),
+        subject: CONFIGURATION.into(),
         steps,
     }
 }
+
+const CONFIGURATION: &str = "the configuration";

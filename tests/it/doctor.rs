@@ -138,4 +138,15 @@ fn a_wrong_configuration_is_told_as_check_tells_it() {
     let finished = doctor("nonsense = 1", &["--json"]);
     assert_eq!(finished.code, Some(78));
     assert!(finished.stderr.contains("nonsense"), "{}", finished.stderr);
+    // Programs have it in the form in which they get everything.
+    insta::assert_snapshot!("wrong_configuration", finished.stdout);
+    let report: Value = serde_json::from_str(&finished.stdout).unwrap();
+    let said = report["examinations"][0]["steps"][0]["said"].as_str();
+    let told = finished.stderr.strip_prefix("gatepass: ").unwrap();
+    assert_eq!(said, Some(told.trim_end()));
+    let missing = doctor("", &["--json", "--config", "nowhere.toml"]);
+    assert_eq!(missing.code, Some(78));
+    let report: Value = serde_json::from_str(&missing.stdout).unwrap();
+    assert_eq!(report["healthy"], false);
+    assert_eq!(doctor("nonsense = 1", &[]).stdout, "");
 }

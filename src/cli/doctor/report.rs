@@ -85,6 +85,11 @@ impl Step {
         Self::new(step, Outcome::Broken, said, Some(next))
     }
 
+    /// Broken, by a text that says all.
+    pub(super) fn unreadable(step: &'static str, said: impl Into<String>) -> Self {
+        Self::new(step, Outcome::Broken, said.into(), None)
+    }
+
     pub(super) fn left_out(step: &'static str, said: impl Into<String>) -> Self {
         Self::new(step, Outcome::LeftOut, said.into(), None)
     }
