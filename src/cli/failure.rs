@@ -59,8 +59,6 @@ pub(super) enum Failure {
     NotReadyInTime(Address, Duration, Silence),
     /// The gatepass there tells no status.
     NoStatus(Address, Silence),
-    /// What listens there is no gatepass.
-    NoGatepass(Address),
     /// The command of `exec` is not started, because these tokens did not come in time.
     NoTokensInTime(Duration, String),
     /// The command of `exec` cannot be started.
@@ -80,6 +78,8 @@ pub(super) enum Silence {
     Unreachable(io::Error),
     /// Something else is said.
     Said(String),
+    /// What is said is not what a gatepass says.
+    Stranger(String),
 }
 
 impl Failure {
@@ -107,7 +107,6 @@ impl Failure {
             | Self::LogoutFailed(..)
             | Self::NotReadyInTime(..)
             | Self::NoStatus(..)
-            | Self::NoGatepass(_)
             | Self::NoTokensInTime(..)
             | Self::NoCommand(..)
             | Self::Unprinted(_)
@@ -227,11 +226,6 @@ impl fmt::Display for Failure {
             Self::NoStatus(address, silence) => {
                 silence.trouble(format!("the gatepass at {address} tells no status"))
             }
-            Self::NoGatepass(address) => Trouble::new(
-                format!("what listens at {address} tells no status"),
-                "it is no gatepass, or one of another version",
-                "say with --admin-listen where the right one listens",
-            ),
             Self::NoTokensInTime(patience, missing) => Trouble::new(
                 "the command is not started",
                 format!(
@@ -281,9 +275,28 @@ impl Silence {
                     "see its log, and `gatepass doctor`",
                 )
             }
+            Self::Stranger(said) => {
+                let first = said.lines().next().unwrap_or_default();
+                let first: String = first.chars().take(ENOUGH_OF_A_STRANGER).collect();
+                let said = match first.as_str() {
+                    "" => "nothing".into(),
+                    _ => harmless(&first),
+                };
+                Trouble::new(
+                    what,
+                    format!(
+                        "what answers there is not a gatepass's admin listener; it says: {said}"
+                    ),
+                    "see admin.listen of the configuration, or say with --admin-listen where that is \
+                     (proxy.listen is another)",
+                )
+            }
         }
     }
 }
+
+/// Characters that tell what sort of a server it is.
+const ENOUGH_OF_A_STRANGER: usize = 100;
 
 fn fetched(what: String, error: &FetchError) -> Trouble {
     let next = error.advice.as_deref();

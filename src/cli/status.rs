@@ -36,8 +36,8 @@ pub(super) fn status(arguments: StatusArguments) -> Result<u8, Failure> {
     loop {
         let seen = look(&address);
         let text = match seen {
-            Ok(json) if arguments.json => format!("{json}\n"),
-            Ok(json) => shown(&json, &address, palette)?,
+            Ok((json, _)) if arguments.json => format!("{json}\n"),
+            Ok((_, status)) => shown(&status, &address, palette),
             // Whoever watches waits for it to come back.
             Err(failure) if arguments.watch => format!("{failure}\n"),
             Err(failure) => return Err(failure),
@@ -51,30 +51,43 @@ pub(super) fn status(arguments: StatusArguments) -> Result<u8, Failure> {
     }
 }
 
-fn look(address: &Address) -> Result<String, Failure> {
+/// The status as it is said, and what that means.
+fn look(address: &Address) -> Result<(String, Value), Failure> {
     let silence = match get(address, "/api/status") {
-        Ok(answer) if answer.is_good => return Ok(answer.text),
-        Ok(answer) => Silence::Said(answer.text),
+        Ok(answer) => match read(&answer.text).filter(|_| answer.is_good) {
+            Some(status) => return Ok((answer.text, status)),
+            None => Silence::Stranger(answer.text),
+        },
         Err(error) => Silence::Unreachable(error),
     };
     Err(Failure::NoStatus(address.clone(), silence))
 }
 
+/// `None` if it is no gatepass's. Other servers have JSON, too.
+fn read(json: &str) -> Option<Value> {
+    let status: Value = serde_json::from_str(json).ok()?;
+    let has_texts = ["version", "state"]
+        .iter()
+        .all(|name| at(&status, name).is_string());
+    let has_lists = ["credentials", "routes"]
+        .iter()
+        .all(|name| at(&status, name).is_array());
+    (has_texts && has_lists).then_some(status)
+}
+
 /// The status in words.
-fn shown(json: &str, address: &Address, palette: Palette) -> Result<String, Failure> {
-    let status: Value =
-        serde_json::from_str(json).map_err(|_| Failure::NoGatepass(address.clone()))?;
-    let state = match at(&status, "state").as_str() {
+fn shown(status: &Value, address: &Address, palette: Palette) -> String {
+    let state = match at(status, "state").as_str() {
         Some("ready") => palette.good("ready"),
         Some("starting") => palette.doubtful("starting"),
         _ => palette.bad("not ready"),
     };
     let mut text = format!(
         "gatepass {} at {address} is {state}, {} after its start\n",
-        word(at(&status, "version")),
-        span(at(&status, "uptime_seconds"))
+        word(at(status, "version")),
+        span(at(status, "uptime_seconds"))
     );
-    for finding in list(at(&status, "findings")) {
+    for finding in list(at(status, "findings")) {
         let (subject, reason) = (word(at(finding, "subject")), word(at(finding, "reason")));
         let _ = writeln!(
             text,
@@ -82,14 +95,14 @@ fn shown(json: &str, address: &Address, palette: Palette) -> Result<String, Fail
             palette.doubtful(&format!("{subject} {reason}"))
         );
     }
-    let credentials = list(at(&status, "credentials"));
+    let credentials = list(at(status, "credentials"));
     let rows = credentials
         .iter()
         .map(|credential| credential_row(credential, palette));
     text.push_str(&table(CREDENTIALS, rows.collect(), palette));
-    let rows = list(at(&status, "routes")).iter().map(route_row);
+    let rows = list(at(status, "routes")).iter().map(route_row);
     text.push_str(&table(ROUTES, rows.collect(), palette));
-    Ok(text)
+    text
 }
 
 fn credential_row(credential: &Value, palette: Palette) -> Vec<Cell> {

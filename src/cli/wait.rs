@@ -31,8 +31,12 @@ async fn until_ready(address: &Address, patience: Duration) -> Result<(), Silenc
         let address = address.clone();
         let asked = spawn_blocking(move || get(&address, "/readyz")).await;
         let silence = match asked.unwrap_or_else(|panicked| Err(panicked.into())) {
-            Ok(answer) if answer.is_good => return Ok(()),
-            Ok(answer) => Silence::Said(answer.text),
+            Ok(answer) => match (answer.is_good, answer.text.lines().next()) {
+                (true, Some(READY)) => return Ok(()),
+                (false, Some(NOT_READY)) => Silence::Said(answer.text),
+                // It may still give way to the right one.
+                _ => Silence::Stranger(answer.text),
+            },
             Err(error) => Silence::Unreachable(error),
         };
         if start.elapsed() >= patience {
@@ -41,5 +45,9 @@ async fn until_ready(address: &Address, patience: Duration) -> Result<(), Silenc
         sleep(PERIOD).await;
     }
 }
+
+/// How the answers of `/readyz` begin.
+const READY: &str = "ready";
+const NOT_READY: &str = "not ready";
 
 const PERIOD: Duration = Duration::from_millis(200);

@@ -1,5 +1,8 @@
 //! `gatepass status`
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
 use crate::support::gatepass::{Finished, run};
 use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, simple_config};
 
@@ -101,4 +104,58 @@ fn nobody_there_is_said_as_such() {
         why       it cannot be asked: Connection refused (os error 111)
         next      see that it runs, and that it listens there
     ");
+}
+
+/// The proxy's port is the likeliest slip, and what is behind it may answer anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_admin_listener_is_not_believed() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let gatepass = Gatepass::start(&simple_config(&provider, &upstream))
+        .ready()
+        .await;
+    let said = told_by_a_stranger(&["status"], &gatepass.proxy().to_string()).await;
+    assert!(said.contains(NO_ADMIN_LISTENER), "{said}");
+    let page = stranger("<!doctype html>\n<title>no gatepass</title>").await;
+    insta::assert_snapshot!(told_by_a_stranger(&["status"], &page).await, @r"
+    gatepass: the gatepass at ADDRESS tells no status
+        why       what answers there is not a gatepass's admin listener; it says: <!doctype html>
+        next      see admin.listen of the configuration, or say with --admin-listen where that is (proxy.listen is another)
+    ");
+    let json = stranger(r#"{"state":"ready","version":"1"}"#).await;
+    for command in [&["status"][..], &["status", "--json"]] {
+        let said = told_by_a_stranger(command, &json).await;
+        assert!(said.contains(NO_ADMIN_LISTENER), "{said}");
+    }
+}
+
+pub const NO_ADMIN_LISTENER: &str = "what answers there is not a gatepass's admin listener";
+
+/// What is said of an address that belongs to somebody else; nothing is printed as an answer.
+pub async fn told_by_a_stranger(command: &[&'static str], address: &str) -> String {
+    let (command, asked) = (command.to_vec(), address.to_owned());
+    let running = tokio::task::spawn_blocking(move || {
+        run(&[&command[..], &["--admin-listen", &asked]].concat(), &[])
+    });
+    let finished = running.await.unwrap();
+    assert_eq!(finished.code, Some(69), "{}", finished.stdout);
+    assert_eq!(finished.stdout, "");
+    finished.stderr.replace(address, "ADDRESS")
+}
+
+/// A server that answers everything with 200 and this; its address.
+pub async fn stranger(body: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let length = body.len();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+            // All of the question is taken, or the answer might be lost with it.
+            let mut question = [0; 1024];
+            let _ = stream.read(&mut question).await;
+            let _ = stream.write_all((head + body).as_bytes()).await;
+        }
+    });
+    address
 }

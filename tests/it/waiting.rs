@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use crate::status_command::{NO_ADMIN_LISTENER, stranger, told_by_a_stranger};
 use crate::support::gatepass::{command, run};
 use crate::support::{AuthorizationServer, Gatepass, Upstream, simple_config};
 
@@ -66,4 +67,12 @@ fn nobody_there_is_said_as_such() {
     let files = [("gatepass.toml", "admin.listen = \"nonsense\"")];
     let finished = run(&["wait"], &files);
     assert_eq!(finished.code, Some(78), "{}", finished.stderr);
+}
+
+/// Other servers say 200 to anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_that_says_200_is_not_believed() {
+    let page = stranger("<!doctype html>").await;
+    let said = told_by_a_stranger(&["wait", "--timeout", "1ms"], &page).await;
+    assert!(said.contains(NO_ADMIN_LISTENER), "{said}");
 }

@@ -95,7 +95,11 @@ fn examples() -> Vec<Failure> {
         Failure::NotReadyInTime(address(), minute, Silence::Said(not_ready.into())),
         Failure::NotReadyInTime(address(), minute, Silence::Unreachable(refused())),
         Failure::NoStatus(address(), Silence::Unreachable(refused())),
-        Failure::NoGatepass(address()),
+        Failure::NoStatus(
+            address(),
+            Silence::Stranger("<!doctype html>\n<title>\u{1b}".into()),
+        ),
+        Failure::NotReadyInTime(address(), minute, Silence::Stranger(String::new())),
         Failure::NoTokensInTime(minute, "credential \"tms\" has no token yet".into()),
         Failure::NoCommand("./run".into(), NotFound.into()),
         Failure::Unprinted(io::ErrorKind::StorageFull.into()),
