@@ -14,9 +14,8 @@ use std::time::Duration;
 
 use gatepass::config::{self, Layers};
 use gatepass::signal::Signals;
-use gatepass::{app, runtime};
+use gatepass::{app, runtime, telemetry};
 use libfuzzer_sys::fuzz_target;
-use prometheus::IntCounter;
 
 fuzz_target!(|input: (bool, &[u8])| {
     static PROXY: OnceLock<SocketAddr> = OnceLock::new();
@@ -105,7 +104,8 @@ fn start() -> SocketAddr {
     let token = std::env::temp_dir().join(format!("gatepass-fuzz-{}", std::process::id()));
     std::fs::write(&token, "canary-token-1").unwrap();
     let text = format!(
-        "proxy.listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\n\
+        "log.level = \"error\"\n\
+         proxy.listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\n\
          proxy.timeouts.half_closed = \"1s\"\n\
          [credentials.a]\ntoken_file = \"{}\"\ndefault_lifetime = \"1d\"\n\
          [[routes]]\npath = \"/\"\nupstream = \"{origin}\"\ncredential = \"a\"\n",
@@ -119,10 +119,10 @@ fn start() -> SocketAddr {
         };
         let settings = config::load(&layers);
         let settings = settings.unwrap_or_else(|problems| panic!("{problems}"));
-        let dropped_log_lines = IntCounter::new("dropped", "dropped").unwrap();
+        let log = telemetry::start(settings.log).unwrap();
         runtime::control(async move {
             let signals = Signals::catch().unwrap();
-            let bound = app::build(settings, layers, dropped_log_lines).unwrap();
+            let bound = app::build(settings, layers, &log).unwrap();
             send.send(bound.proxy_addresses()[0].to_string()).unwrap();
             bound.run(signals).await.unwrap();
         })
