@@ -49,7 +49,7 @@ use tracing::error;
 
 use crate::proxy::Routing;
 use crate::readiness::Readiness;
-use crate::server::CallerBody;
+use crate::server::{Address, CallerBody};
 use crate::store::Standings;
 use crate::token::Credentials;
 use commands::Command;
@@ -75,6 +75,8 @@ pub struct Admin {
     pub published: Arc<ArcSwap<Routing>>,
     /// The configuration at work as people may see it, with where each value comes from.
     pub configuration: Rc<RefCell<String>>,
+    /// Where callers are served.
+    pub proxy: Vec<Address>,
     /// Since when the process is at work.
     pub started: Instant,
     /// Whether those who reach the listener may command it, or only look.

@@ -223,6 +223,7 @@ impl Bound {
             standings: self.standings,
             published: reloader.published(),
             configuration: reloader.shown(),
+            proxy: self.proxy,
             started: Instant::now(),
             // Whoever reaches another address may look, but not act.
             commands: self.admin.is_local(),

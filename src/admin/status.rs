@@ -24,6 +24,8 @@ pub(super) struct Status {
     pub(super) version: &'static str,
     pub(super) uptime_seconds: u64,
     pub(super) state: State,
+    /// Where callers are served.
+    pub(super) proxy: Vec<String>,
     /// Why it is not ready, and what else an operator should know.
     pub(super) findings: Vec<Finding>,
     pub(super) credentials: Vec<CredentialStatus>,
@@ -128,6 +130,7 @@ pub(super) fn look(admin: &Admin) -> Status {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: (now - admin.started).as_secs(),
         state,
+        proxy: admin.proxy.iter().map(ToString::to_string).collect(),
         findings,
         credentials: credentials
             .iter()

@@ -64,7 +64,7 @@ fn look(address: &Address) -> Result<(String, Value), Failure> {
 }
 
 /// `None` if it is no gatepass's. Other servers have JSON, too.
-fn read(json: &str) -> Option<Value> {
+pub(super) fn read(json: &str) -> Option<Value> {
     let status: Value = serde_json::from_str(json).ok()?;
     let has_texts = ["version", "state"]
         .iter()

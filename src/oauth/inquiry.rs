@@ -2,6 +2,7 @@
 //! without touching what a gatepass that runs keeps.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -9,8 +10,8 @@ use url::Url;
 
 use super::client::Client;
 use super::token_file::TokenFile;
-use super::{EndpointSettings, Origin, ProviderSettings, Settings, rotation, sharing};
-use crate::store::{StoreError, Stores};
+use super::{EndpointSettings, Grant, Origin, ProviderSettings, Settings, rotation, sharing};
+use crate::store::{Entry, StoreError, Stores};
 use crate::token::source::{FetchError, FetchedToken, Occasion, TokenSource};
 
 /// The steps to a token of one credential.
@@ -80,6 +81,12 @@ impl Inquiry {
             .is_some_and(|provider| !provider.grant.can_sign_in_again())
     }
 
+    /// Whether there is nothing before somebody has logged in.
+    pub fn needs_login(&self) -> bool {
+        let grant = self.provider().map(|provider| &provider.grant);
+        matches!(grant, Some(Grant::Login(_)))
+    }
+
     /// Where tokens are asked for, as the provider says itself; nothing if the configuration does.
     ///
     /// # Errors
@@ -98,6 +105,15 @@ impl Inquiry {
     /// Whether the store that the credential shares its tokens in has something that can be read
     /// here; nothing if it shares them with nobody.
     pub async fn stored(&self, stores: &Stores) -> Option<Result<bool, StoreError>> {
+        Some(self.entry(stores)?.holds_something().await)
+    }
+
+    /// The store's token, if there is one that can still be sent.
+    pub async fn stored_token(&self, stores: &Stores) -> Option<FetchedToken> {
+        self.entry(stores)?.token_at_hand().await.ok()?
+    }
+
+    fn entry(&self, stores: &Stores) -> Option<Rc<Entry>> {
         let Settings {
             credential,
             answer,
@@ -107,8 +123,7 @@ impl Inquiry {
         } = &self.settings;
         let identity = sharing::identity(self.provider()?, answer, scheme);
         let metrics = stores.metrics(credential, None);
-        let entry = stores.entry(store.as_ref()?, credential.clone(), &identity, metrics)?;
-        Some(entry.holds_something().await)
+        stores.entry(store.as_ref()?, credential.clone(), &identity, metrics)
     }
 
     /// Gets a token.

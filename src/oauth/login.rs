@@ -125,8 +125,9 @@ impl Login {
     /// It could not.
     pub async fn check_store(&self) -> Result<(), FetchError> {
         self.entry.check().await.map_err(|error| {
-            let message = format!("its session could not be kept: {error}");
-            FetchError::new(FailureKind::Unavailable, message)
+            let (why, next) = error.parts();
+            let message = format!("its session could not be kept: {why}");
+            FetchError::new(FailureKind::Unavailable, message).advise(next)
         })
     }
 

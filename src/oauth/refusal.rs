@@ -130,6 +130,8 @@ pub(super) fn without_reason(status: u16, answer: &Answer, grant: &Grant) -> Ref
         401 | 403 if grant.is_oauth() => (FailureKind::Refused, CHECK_CLIENT),
         401 | 403 => (FailureKind::Refused, grant.advice()),
         404 | 405 | 410 => (FailureKind::Misconfigured, NOTHING_THERE),
+        // It takes no POST, as a server of mere files says.
+        501 => (FailureKind::Unavailable, NOTHING_THERE),
         408 | 500.. => (FailureKind::Unavailable, KEEPS_TRYING),
         429 => (FailureKind::Throttled, SLOWER),
         _ => (
@@ -212,4 +214,4 @@ const NO_REDIRECT: &str = "write the final address into token_endpoint; a redire
                            because it would hand the client secret to another place";
 const NOTHING_THERE: &str = "check token_endpoint: nothing takes token requests there";
 const SLOWER: &str = "gatepass asks less often";
-const KEEPS_TRYING: &str = "gatepass keeps trying";
+pub(super) const KEEPS_TRYING: &str = "see whether the provider is up; `gatepass run` keeps trying";

@@ -151,7 +151,9 @@ impl Session {
         // The one before may be used up, and the others know no other.
         for _ in 1..STORE_TRIES {
             match entry.keep_session(session.clone()).await {
-                Err(StoreError::TooLate(_) | StoreError::Unavailable(_)) => {}
+                Err(
+                    StoreError::TooLate(_) | StoreError::Unavailable(_) | StoreError::Directory(_),
+                ) => {}
                 kept => return Ok(kept?),
             }
         }

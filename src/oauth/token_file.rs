@@ -50,6 +50,7 @@ impl TokenFile {
             FetchError {
                 kind: FailureKind::Misconfigured,
                 message: format!("the token file {path} {}", error.message),
+                advice: error.advice.or_else(|| Some(WRITE_A_GOOD_ONE.into())),
                 ..error
             }
         })?;
@@ -91,6 +92,8 @@ impl TokenSource for TokenFile {
         })
     }
 }
+
+const WRITE_A_GOOD_ONE: &str = "have whoever writes the file write a token that is still good";
 
 /// A disk that takes longer is one that hangs.
 const LONGEST_READ: Duration = Duration::from_secs(10);

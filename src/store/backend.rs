@@ -51,6 +51,9 @@ pub enum StoreError {
     /// It cannot be reached, or refuses.
     #[error("the store {0}")]
     Unavailable(String),
+    /// It is a directory of this machine that nothing can be kept in.
+    #[error("the store {0}")]
+    Directory(String),
     /// It can be reached, and does not let this replica in, or do what it has to.
     #[error("the store {why}; {advice}")]
     Denied {
@@ -93,6 +96,10 @@ impl StoreError {
                 self.to_string(),
                 "see that it is up, that it can be reached from here, and its own log",
             ),
+            Self::Directory(_) => (
+                self.to_string(),
+                "make it with mkdir -m 700, or let the user that gatepass runs as write to it (ls -ld)",
+            ),
             Self::TooLate(_) => (
                 self.to_string(),
                 "see whether it is up and what keeps it, or give it a longer timeout",
@@ -109,7 +116,7 @@ impl StoreError {
     /// Its kind as the value of a metric's label.
     pub(super) fn label(&self) -> &'static str {
         match self {
-            Self::Unavailable(_) | Self::Denied { .. } => "unavailable",
+            Self::Unavailable(_) | Self::Directory(_) | Self::Denied { .. } => "unavailable",
             Self::TooLate(_) => "too_late",
             Self::Undecipherable { .. } | Self::Key(_) => "undecipherable",
             Self::Contended | Self::NotHeld => "contended",

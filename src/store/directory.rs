@@ -51,7 +51,7 @@ impl Directory {
 
     fn fault(&self, error: &io::Error) -> StoreError {
         let path = self.path.display();
-        StoreError::Unavailable(format!("in the directory {path} is no help: {error}"))
+        StoreError::Directory(format!("in the directory {path} is no help: {error}"))
     }
 }
 

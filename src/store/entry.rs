@@ -14,6 +14,7 @@ use super::StoreMetrics;
 use super::backend::{Backend, StoreError, Swap};
 use super::record::Record;
 use super::seal::{Opened, Seal};
+use crate::token::source::FetchedToken;
 
 /// The entry of one credential.
 pub struct Entry {
@@ -100,6 +101,16 @@ impl Entry {
     pub async fn holds_something(&self) -> Result<bool, StoreError> {
         let (record, _) = self.look().await?;
         Ok(record.token.is_some() || record.session.is_some())
+    }
+
+    /// The token that is there, if it can still be sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::holds_something`].
+    pub async fn token_at_hand(&self) -> Result<Option<FetchedToken>, StoreError> {
+        let (record, now) = self.look().await?;
+        Ok(record.spare(0, now).map(|(token, age)| token.aged(age)))
     }
 
     /// Reads the entry, changes it and writes it back, again if others have changed it meanwhile.

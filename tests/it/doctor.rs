@@ -107,7 +107,20 @@ async fn a_gatepass_that_runs_is_no_stranger() {
     let (proxy, admin) = (gatepass.proxy().to_string(), gatepass.admin().to_string());
     let finished = doctor(&config, &["--listen", &proxy, "--admin-listen", &admin]);
     assert_eq!(finished.code, Some(0), "{}", finished.stdout);
-    assert!(finished.stdout.contains("belongs to a gatepass that runs"));
+    let belongs = "belongs to a gatepass that runs";
+    assert_eq!(finished.stdout.matches(belongs).count(), 2);
+
+    // What another program holds is not its, although it runs.
+    let foreign = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let held = foreign.local_addr().unwrap().to_string();
+    let finished = doctor(&config, &["--listen", &held, "--admin-listen", &admin]);
+    assert_eq!(finished.code, Some(69), "{}", finished.stdout);
+    assert_eq!(finished.stdout.matches(belongs).count(), 1);
+    assert!(
+        finished.stdout.contains("BROKEN    proxy"),
+        "{}",
+        finished.stdout
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -553,14 +553,50 @@ async fn a_login_needs_a_store() {
 /// Before anybody has logged in for nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_could_not_be_kept_is_not_begun() {
-    let place = Place::new("authorization_code").await;
-    std::fs::remove_dir(place.directory.path().join("store")).unwrap();
-    let (code, told) = place.log_in(&["--no-browser"]).ended();
-    assert_eq!(code, Some(69));
-    let told = told.replace(&place.directory.path().display().to_string(), "HERE");
-    insta::assert_snapshot!(told, @r#"
-    gatepass: nobody is logged in to "clerk"
-        why       its session could not be kept: the store in the directory HERE/store is no help: No such file or directory (os error 2)
-        next      run `gatepass doctor`, which walks the way step by step
-    "#);
+    for way in ["--no-browser", "--device"] {
+        let place = Place::new("authorization_code").await;
+        std::fs::remove_dir(place.directory.path().join("store")).unwrap();
+        let (code, told) = place.log_in(&[way]).ended();
+        assert_eq!(code, Some(69));
+        assert_eq!(place.provider.count(), 0, "{way}: nobody is asked");
+        let told = told.replace(&place.directory.path().display().to_string(), "HERE");
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(told, @r#"
+            gatepass: nobody is logged in to "clerk"
+                why       its session could not be kept: the store in the directory HERE/store is no help: No such file or directory (os error 2)
+                next      make it with mkdir -m 700, or let the user that gatepass runs as write to it (ls -ld)
+            "#);
+        }
+    }
+}
+
+/// To ask for one would use up the refresh token.
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_takes_the_token_of_a_session() {
+    let place = Place::new("device_code").await;
+    let doctor = || {
+        let doctor = command()
+            .args(["doctor", "--call", "--listen", "127.0.0.1:0"])
+            .args(["--admin-listen", "127.0.0.1:0"])
+            .current_dir(place.directory.path())
+            .output();
+        String::from_utf8(doctor.unwrap().stdout).unwrap()
+    };
+    let told = doctor();
+    let nobody = "nobody is logged in; `gatepass login clerk` does that";
+    assert!(told.contains(nobody), "{told}");
+    assert!(!told.contains("/readyz"), "{told}");
+    place.provider.plan([begun(), place.tokens("none")]);
+    let (code, output) = place.log_in(&[]).ended();
+    assert_eq!(code, Some(0), "{output}");
+    let asked = place.provider.count();
+    let told = doctor();
+    assert!(
+        told.contains("the store has one, and none is asked for"),
+        "{told}"
+    );
+    assert!(told.contains("is answered with 200"), "{told}");
+    assert_eq!(place.provider.count(), asked, "no token request");
+    let sent = place.upstream.last();
+    assert_eq!(sent.headers["authorization"], "Bearer canary-token-1");
 }

@@ -19,7 +19,7 @@ use super::report::{Examination, Fault, Step, Walk};
 use super::way::{SET_THE_CLOCK, Server, Stream, cause, reach};
 use super::{claims, store};
 use crate::oauth::transport::bare;
-use crate::oauth::{EndpointSettings, Grant, Inquiry, Secret, Settings};
+use crate::oauth::{EndpointSettings, Inquiry, Secret, Settings};
 use crate::store::Stores;
 use crate::token::clock;
 use crate::token::source::FetchedToken;
@@ -36,11 +36,9 @@ pub(super) async fn examine(
             if let (Some(stores), Some(store)) = (stores, &settings.store)
                 && let Some(found) = inquiry.stored(stores).await
             {
-                let grant = inquiry.provider().map(|provider| &provider.grant);
-                let needs_login = matches!(grant, Some(Grant::Login(_)));
-                store::entry(&mut walk, store, found, needs_login);
+                store::entry(&mut walk, store, found, inquiry.needs_login());
             }
-            token(&mut walk, &inquiry).await
+            token(&mut walk, &inquiry, &settings.credential, stores).await
         }
         Err(error) => {
             let fault = Fault::new(error.to_string(), "check tls and egress_proxy");
@@ -51,7 +49,12 @@ pub(super) async fn examine(
     (walk.over(), token)
 }
 
-async fn token(walk: &mut Walk, inquiry: &Inquiry) -> Option<FetchedToken> {
+async fn token(
+    walk: &mut Walk,
+    inquiry: &Inquiry,
+    name: &str,
+    stores: Option<&Stores>,
+) -> Option<FetchedToken> {
     for file in inquiry.files() {
         walk.take("file", look_at(&file)).await?;
         if let Some(fault) = odd_secret(&file).await {
@@ -71,10 +74,7 @@ async fn token(walk: &mut Walk, inquiry: &Inquiry) -> Option<FetchedToken> {
             None => by_network(walk, inquiry, limit).await?,
         }
         if inquiry.would_use_up_session() {
-            let said = "it would use up the refresh token of a gatepass that runs; /readyz of that \
-                        one tells how its session is";
-            walk.note(Step::left_out("token", said));
-            return None;
+            return of_session(walk, inquiry, name, stores).await;
         }
     }
     let token = walk.take("token", ask(inquiry)).await?;
@@ -89,6 +89,36 @@ async fn token(walk: &mut Walk, inquiry: &Inquiry) -> Option<FetchedToken> {
     let secret = token.secret.expose_secret();
     claims::judge(walk, secret, inquiry.provider())?;
     Some(token)
+}
+
+/// The store's token: to ask for one would use up a refresh token that others go on with.
+async fn of_session(
+    walk: &mut Walk,
+    inquiry: &Inquiry,
+    name: &str,
+    stores: Option<&Stores>,
+) -> Option<FetchedToken> {
+    if let Some(stores) = stores {
+        if let Some(token) = inquiry.stored_token(stores).await {
+            let left = token.lifetime.saturating_sub(token.age).as_secs();
+            let left = humantime::format_duration(Duration::from_secs(left));
+            let said = format!("the store has one, and none is asked for; it lives {left} more");
+            walk.note(Step::good("token", said));
+            let secret = token.secret.expose_secret();
+            claims::judge(walk, secret, inquiry.provider())?;
+            return Some(token);
+        }
+        let is_empty = inquiry.stored(stores).await == Some(Ok(false));
+        if is_empty && inquiry.needs_login() {
+            let said = format!("nobody is logged in; `gatepass login {name}` does that");
+            walk.note(Step::left_out("token", said));
+            return None;
+        }
+    }
+    let said = "it would use up the refresh token of a gatepass that runs; /readyz of that one tells \
+                how its session is";
+    walk.note(Step::left_out("token", said));
+    None
 }
 
 /// The provider's servers, one after the other.

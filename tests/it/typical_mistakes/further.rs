@@ -60,6 +60,7 @@ async fn each_of_stores_and_logins_is_called_by_its_name() {
         "kind = \"file\"\ndirectory = \"DIRECTORY/none\"",
     );
     tell("a directory that is not there", place.check());
+    tell("the same, to doctor", place.doctor(&[]));
 
     let mut place = Place::new().await;
     std::fs::create_dir(place.directory.path().join("store")).unwrap();

@@ -31,6 +31,9 @@ async fn each_answer_is_called_by_its_name() {
         let words = json!({ "access_token": token, "token_type": "Bearer", "expires_in": 3600 });
         Reply::Json(200, words.to_string())
     };
+    let no_post = Reply::Bytes(
+        b"HTTP/1.1 501 No\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>".into(),
+    );
     let bare = "token_field = \".\"";
     let over = r#"{"access_token":"e30.eyJleHAiOjF9.c2ln","token_type":"Bearer"}"#;
     for (mistake, key, reply) in [
@@ -46,6 +49,7 @@ async fn each_answer_is_called_by_its_name() {
         ("a token with a space", "", words("a b")),
         ("a token that is over", "", Reply::Json(200, over.into())),
         ("an answer that is too long", "", text(&"x".repeat(300_000))),
+        ("a server of mere files", "", no_post),
         ("a connection that ends", "", Reply::HangUp),
         (
             "a provider that is silent",
@@ -94,6 +98,9 @@ async fn each_answer_is_called_by_its_name() {
         "the same, to whoever wants the token",
         place.run(&["token"]).2,
     );
+
+    place.write("later", "e30.eyJleHAiOjF9.c2ln");
+    tell("a token's file that holds an old one", place.doctor(&[]));
 
     let mut place = Place::new().await;
     let subject = "grant_type = \"token_exchange\"\nsubject_token_file = \"./later\"\nclient_id";
