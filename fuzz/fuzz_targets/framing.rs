@@ -119,7 +119,10 @@ fn start() -> SocketAddr {
         };
         let settings = config::load(&layers);
         let settings = settings.unwrap_or_else(|problems| panic!("{problems}"));
+        // A panic, wherever it is, has to end the run and not to be logged.
+        let hook = std::panic::take_hook();
         let log = telemetry::start(settings.log).unwrap();
+        std::panic::set_hook(hook);
         runtime::control(async move {
             let signals = Signals::catch().unwrap();
             let bound = app::build(settings, layers, &log).unwrap();
