@@ -123,6 +123,11 @@ impl AccessToken {
         }
     }
 
+    /// The same token, as the one that it is.
+    fn of_generation(self, generation: u64) -> Self {
+        Self { generation, ..self }
+    }
+
     /// What the provider said of a newer secret, if this token was got with the one before it.
     pub fn refused_secret(&self) -> Option<&str> {
         self.refused_secret.as_deref()

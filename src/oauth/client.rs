@@ -20,7 +20,9 @@ use super::token_request::TokenRequest;
 use super::token_response::ReceivedToken;
 use super::transport::{Peer, Transport};
 use super::verification::{Publisher, Verifier};
-use super::{AnswerSettings, EndpointSettings, ProviderSettings, token_request, token_response};
+use super::{
+    AnswerSettings, EndpointSettings, Grant, ProviderSettings, token_request, token_response,
+};
 use crate::store::Entry;
 use crate::token::source::{
     Changed, FailureKind, FetchError, FetchFuture, FetchedToken, Occasion, TokenSource,
@@ -230,7 +232,11 @@ impl Client {
                 outcome => return outcome.map_err(|refusal| refusal.error),
             }
         }
-        let request = token_request::sign_in(provider, endpoint).await?;
+        let request = token_request::sign_in(provider, endpoint).await;
+        let request = request.map_err(|error| match grant {
+            Grant::Login(_) => error.advise(format!("run `gatepass login {}`", self.credential)),
+            _ => error,
+        })?;
         let outcome = self.call_in_session(&identity, &request).await;
         outcome.map_err(|refusal| refusal.error)
     }
@@ -302,6 +308,7 @@ fn misconfigured(error: impl std::fmt::Display) -> FetchError {
         FailureKind::Misconfigured,
         format!("cannot ask for a token: {error}"),
     )
+    .before_asking()
 }
 
 impl TokenSource for Client {

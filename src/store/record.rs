@@ -264,6 +264,13 @@ impl Record {
         });
     }
 
+    /// Ends a turn in which nobody was asked: the others have nothing to wait for.
+    pub(super) fn give_back(&mut self, turn: Turn, by: &str) {
+        if self.end(turn, by) {
+            self.asked.retain(|asked| *asked != turn.began);
+        }
+    }
+
     /// `false` if the turn was over.
     fn end(&mut self, turn: Turn, by: &str) -> bool {
         let of_this = |lease: &Lease| lease.generation == turn.generation;

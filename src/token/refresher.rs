@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::RwLock;
 use tokio::time::{Instant, sleep_until};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::budget::Budget;
 use super::clock::{time_asleep, whole_seconds_until};
@@ -203,8 +203,8 @@ impl Refresher {
         occasion: Occasion,
     ) -> Result<AccessToken, FetchError> {
         let early = self.early(fetched.lifetime, occasion);
-        let generation = self.generation.get() + 1;
-        let token = AccessToken::new(fetched, asked, early, generation).map_err(|_| {
+        let next = self.generation.get() + 1;
+        let token = AccessToken::new(fetched, asked, early, next).map_err(|_| {
             FetchError::new(
                 FailureKind::Malformed,
                 "the token holds characters that cannot stand in a header",
@@ -222,7 +222,12 @@ impl Refresher {
             )
             .advise("have the provider hand out tokens that live longer"));
         }
-        Ok(token)
+        Ok(match self.writer.current().valid() {
+            Some(at_hand) if at_hand.header() == token.header() => {
+                token.of_generation(at_hand.generation())
+            }
+            _ => token,
+        })
     }
 
     /// The part of the next token's life by which it is refreshed early. What demands a token here may
@@ -238,16 +243,24 @@ impl Refresher {
 
     fn publish(&self, token: AccessToken, asked_at: Instant) -> Instant {
         let generation = token.generation();
-        let refresh_at = self.spaced(&token, asked_at);
+        let is_new = generation != self.generation.get();
+        let refresh_at = self.spaced(&token, asked_at, is_new);
         let shared_by = self.source.shared_by();
-        info!(
-            credential = self.writer.credential(),
-            generation,
-            usable_seconds = whole_seconds_until(token.retire_at()),
-            refresh_in_seconds = whole_seconds_until(refresh_at),
-            shared_by,
-            "new token"
-        );
+        let credential = self.writer.credential();
+        let usable_seconds = whole_seconds_until(token.retire_at());
+        let refresh_in_seconds = whole_seconds_until(refresh_at);
+        if is_new {
+            info!(
+                credential,
+                generation, usable_seconds, refresh_in_seconds, shared_by, "new token"
+            );
+        } else {
+            // A file that nobody has written anew, or a provider that hands out what it has.
+            debug!(
+                credential,
+                generation, usable_seconds, refresh_in_seconds, "still the same token"
+            );
+        }
         self.tell_of_secret(&token);
         self.generation.set(generation);
         self.failures.set(0);
@@ -277,7 +290,7 @@ impl Refresher {
     /// When to ask again. Lives of a second would cost a hundred requests a minute: a provider that
     /// hands out such tokens, or what is left of one from its cache, is asked at the pace of
     /// failures.
-    fn spaced(&self, token: &AccessToken, asked_at: Instant) -> Instant {
+    fn spaced(&self, token: &AccessToken, asked_at: Instant, is_new: bool) -> Instant {
         let usable = token.retire_at() - asked_at;
         if usable >= schedule::retire_after(SHORTEST_KEPT) {
             self.short_lives.set(0);
@@ -285,11 +298,13 @@ impl Refresher {
         }
         let in_a_row = self.short_lives.get().saturating_add(1);
         self.short_lives.set(in_a_row);
-        warn!(
-            credential = self.writer.credential(),
-            "the token lives too short to be kept fresh; have the provider hand out tokens that \
+        if is_new {
+            warn!(
+                credential = self.writer.credential(),
+                "the token lives too short to be kept fresh; have the provider hand out tokens that \
              live for 2 s at least"
-        );
+            );
+        }
         let jitter = self.random.borrow_mut().f64();
         let paced = asked_at + Pace::BRISK.delay(in_a_row, None, jitter);
         token.refresh_at().max(paced)

@@ -84,6 +84,8 @@ pub struct FetchError {
     pub advice: Option<String>,
     /// How long the provider asks to be left alone, if it does.
     pub retry_after: Option<Duration>,
+    /// Nobody was asked, because something is missing here. Others may have it.
+    pub unasked: bool,
 }
 
 impl FetchError {
@@ -94,6 +96,16 @@ impl FetchError {
             message: message.into(),
             advice: None,
             retry_after: None,
+            unasked: false,
+        }
+    }
+
+    /// Before anybody was asked.
+    #[must_use]
+    pub fn before_asking(self) -> Self {
+        Self {
+            unasked: true,
+            ..self
         }
     }
 

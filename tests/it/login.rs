@@ -1,5 +1,7 @@
 //! People log in, and `run` goes on from there. The browser is played by the test.
 
+mod before;
+
 use std::fs::Permissions;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;

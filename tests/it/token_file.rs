@@ -67,6 +67,28 @@ async fn the_token_is_that_of_the_file_and_follows_it() {
     assert_eq!(sent(&gatepass, &upstream).await, format!("Bearer {second}"));
 }
 
+/// Whoever renews it may be late, and gatepass looks all the time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_nobody_has_renewed_is_no_new_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    let first = jwt(3_600);
+    fs::write(&file, &first).unwrap();
+    let upstream = Upstream::start().await;
+    let gatepass = Gatepass::start(&config(&file, &upstream)).ready().await;
+    let looks = r#"gatepass_token_refreshes_total{credential="pod",outcome="success"}"#;
+    for look in [2.0, 3.0] {
+        gatepass.order_refresh("pod").await;
+        gatepass.wait_for_metric(looks, look).await;
+    }
+    replace(&file, &jwt(7_200));
+    gatepass.wait_for_metric(looks, 4.0).await;
+    let output = gatepass.output();
+    assert_eq!(output.matches("\"new token\"").count(), 2, "{output}");
+    let generation = r#"gatepass_token_generation{credential="pod"}"#;
+    gatepass.wait_for_metric(generation, 2.0).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_is_over_is_not_sent() {
     let directory = tempfile::tempdir().unwrap();

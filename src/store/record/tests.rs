@@ -54,6 +54,24 @@ fn one_asks_and_the_others_take_over() {
     assert_eq!(turn.generation, 2);
 }
 
+/// Who could not ask tells the others nothing about the provider, and costs no request.
+#[test]
+fn a_turn_without_a_question_holds_nobody_up() {
+    let mut record = Record::default();
+    let one_an_hour = |name| Claimant {
+        per_hour: Some(1),
+        ..claimant(name, 0)
+    };
+    let turn = granted(record.claim(&one_an_hour("a"), seconds(100)));
+    record.give_back(turn, "a");
+    let turn = granted(record.claim(&one_an_hour("b"), seconds(101)));
+    record.give_back(turn, "b");
+    let late = granted(record.claim(&claimant("a", 0), seconds(102)));
+    let turn = granted(record.claim(&claimant("b", 0), seconds(200)));
+    record.give_back(late, "a");
+    assert!(record.is_turn(turn.generation), "it is over already");
+}
+
 #[test]
 fn who_has_been_overtaken_changes_nothing() {
     let mut record = Record::default();

@@ -47,6 +47,17 @@ impl SharedSource {
                     );
                 }
             }
+            Err(error) if error.unasked => {
+                let told = entry.update(|record, _| {
+                    record.give_back(turn, entry.replica());
+                    Change::Write {
+                        outcome: (),
+                        is_news: false,
+                    }
+                });
+                // As below.
+                let _ = told.await;
+            }
             Err(error) => {
                 let failures = turn.failures.saturating_add(1);
                 let pace = error.kind.pace();

@@ -21,9 +21,18 @@ use crate::token::{Refusal, RefusalSettings, TokenReader, TokenState};
 
 /// What the scripted source does at one attempt.
 enum Answer {
-    Token { lifetime: Duration, delay: Duration },
+    Token {
+        lifetime: Duration,
+        delay: Duration,
+    },
+    /// One that is the same each time.
+    Again {
+        lifetime: Duration,
+    },
     Failure(FailureKind),
-    Throttled { retry_after: Duration },
+    Throttled {
+        retry_after: Duration,
+    },
     Panic,
     Silence,
 }
@@ -52,20 +61,22 @@ impl TokenSource for Script {
         };
         let answer = self.0.borrow_mut().answers.pop_front();
         Box::pin(async move {
+            let fetched = |secret: String, lifetime| FetchedToken {
+                secret: SecretString::from(secret),
+                scheme: "Bearer".into(),
+                lifetime,
+                refresh_in: None,
+                age: Duration::ZERO,
+                refused_secret: None,
+            };
             let outcome = match answer {
                 Some(Answer::Token { lifetime, delay }) => {
                     if !delay.is_zero() {
                         sleep(delay).await;
                     }
-                    Ok(FetchedToken {
-                        secret: SecretString::from(format!("token-{number}")),
-                        scheme: "Bearer".into(),
-                        lifetime,
-                        refresh_in: None,
-                        age: Duration::ZERO,
-                        refused_secret: None,
-                    })
+                    Ok(fetched(format!("token-{number}"), lifetime))
                 }
+                Some(Answer::Again { lifetime }) => Ok(fetched("token".into(), lifetime)),
                 Some(Answer::Failure(kind)) => Err(FetchError::new(kind, "as the script says")),
                 Some(Answer::Throttled { retry_after }) => Err(FetchError {
                     retry_after: Some(retry_after),
@@ -149,6 +160,24 @@ impl Stage {
         let family = families.iter().find(|f| f.name() == name).unwrap();
         let metric = &family.get_metric()[0];
         metric.get_gauge().get_value() + metric.get_counter().get_value()
+    }
+}
+
+/// A provider that hands out what it has, or a file that nobody has written anew.
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn the_same_token_again_is_no_new_one() {
+    let stage = Stage::play([again(3_600), again(3_600), token(3_600)]);
+    for (fetches, generation) in [(1, 1), (2, 1), (3, 2)] {
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(stage.fetches(), fetches);
+        assert_eq!(stage.reader.load().generation(), generation);
+        stage.reader.refresh_now();
+    }
+}
+
+fn again(seconds: u64) -> Answer {
+    Answer::Again {
+        lifetime: Duration::from_secs(seconds),
     }
 }
 
