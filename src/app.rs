@@ -103,7 +103,7 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
     let bound = listeners::bind_proxy(&settings.proxy, tls.as_ref(), &mut activated)?;
     let listed = listeners::listed(&bound);
     let (proxy, listeners) = bound.into_iter().unzip();
-    let connections = listeners::within_descriptors(settings.proxy.connections);
+    let connections = listeners::within_descriptors(&settings.proxy);
     let workers = settings.proxy.workers;
     let (quit, show_subject) = (settings.quit, settings.show_subject);
     let event_streams = settings.event_streams;

@@ -4,7 +4,9 @@ mod admin_client;
 mod check;
 mod demo;
 mod doctor;
+mod duration;
 mod exec;
+mod exit_codes;
 mod failure;
 mod init;
 mod login;
@@ -29,6 +31,7 @@ use crate::config::{Flags, Layers, OneRoute, Problems};
 use crate::runtime;
 use admin_client::AdminArguments;
 use exec::ExecArguments;
+use exit_codes::{CONFIG, DONE, OUR_FAULT, UNAVAILABLE, USAGE};
 use failure::Failure;
 use init::InitArguments;
 use login::{LoginArguments, LogoutArguments};
@@ -90,7 +93,7 @@ fn told(failure: &Failure) -> u8 {
 /// The application calls gatepass in plain HTTP; gatepass adds `Authorization: Bearer …` and
 /// forwards the call to the upstream.
 #[derive(Debug, Parser)]
-#[command(name = "gatepass", version, long_version = BUILD, after_help = EXIT_CODES)]
+#[command(name = "gatepass", version, long_version = BUILD, after_help = exit_codes::in_help())]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
@@ -225,11 +228,12 @@ struct FileArguments {
 impl FileArguments {
     /// The layers of the configuration that they name.
     fn layers(self) -> Result<Layers, Problems> {
-        let flags = Flags {
-            profile: self.profile,
-            ..Flags::default()
-        };
-        Layers::from_process(self.config, flags)
+        self.layers_or("")
+    }
+
+    /// The same, with what else can be said than where the file is.
+    fn layers_or(self, otherwise: &str) -> Result<Layers, Problems> {
+        Layers::of_file(self.config, self.profile, otherwise)
     }
 }
 
@@ -280,7 +284,7 @@ struct WaitArguments {
     admin: AdminArguments,
 
     /// How long to wait
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration::parse)]
     timeout: Duration,
 }
 
@@ -317,21 +321,3 @@ const BUILD: &str = concat!(
     env!("GATEPASS_BUILD_COMPILER"),
     "\nTLS       rustls with aws-lc-rs",
 );
-
-const EXIT_CODES: &str = "\
-Exit codes:
-  0   done
-  64  the command line is wrong
-  69  something that is needed could not be had, such as an address to listen on, or readiness
-      in time; or doctor has found something broken
-  70  a fault of gatepass
-  78  the configuration is wrong
-  128 + a signal's number: that signal came a second time and ended the process at once
-  exec ends with the exit code of its command";
-
-/// The exit codes of sysexits.h that gatepass uses.
-const DONE: u8 = 0;
-const USAGE: u8 = 64;
-const UNAVAILABLE: u8 = 69;
-const OUR_FAULT: u8 = 70;
-const CONFIG: u8 = 78;

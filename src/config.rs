@@ -9,6 +9,7 @@ mod decode;
 mod excerpt;
 mod flags;
 mod layers;
+mod misspelling;
 mod places;
 mod problem;
 mod profiles;
@@ -94,6 +95,8 @@ pub struct Proxy {
     pub max_requests: usize,
     /// The limits of the callers' connections.
     pub connections: server::Settings,
+    /// Whether somebody has written how many there may be.
+    pub counts_connections: bool,
 }
 
 impl Proxy {
@@ -126,6 +129,11 @@ pub const FILE_TO_COME: &str = resolve::FILE_TO_COME;
 /// Whether a text is the path of a file that is there or may come, and no secret in its place.
 pub fn is_surely_a_path(text: &str) -> bool {
     resolve::is_surely_a_path(text)
+}
+
+/// Whether a text is a path that a shell would have made another of.
+pub fn needs_a_shell(text: &str) -> bool {
+    resolve::unexpanded(text).is_some()
 }
 
 /// Where operators are served, whatever is wrong with the rest of the configuration.

@@ -49,7 +49,7 @@ pub use jwt_assertion::{KeySource, SigningAlgorithm, SigningKey};
 pub use login::{
     Authorization, DeviceAuthorization, Flow, Login, LoginSettings, Outcome, Returned,
 };
-pub use secret::Secret;
+pub use secret::{Secret, oddity};
 use token_file::TokenFile;
 pub use token_request::{BodyFormat, RESERVED_PARAMETERS};
 pub use token_response::TokenLocation;
@@ -78,6 +78,16 @@ pub struct Settings {
     pub spread: Spread,
     /// How many token requests an hour there may be, unless the token would die.
     pub token_requests_per_hour: Option<u32>,
+}
+
+impl Settings {
+    /// Whether there is nothing before somebody has logged in.
+    pub fn needs_login(&self) -> bool {
+        match &self.origin {
+            Origin::Provider(provider) => matches!(provider.grant, Grant::Login(_)),
+            Origin::File(_) => false,
+        }
+    }
 }
 
 /// Where tokens come from.

@@ -10,6 +10,8 @@ use tracing::info;
 
 use super::{Admin, Answer, text};
 use crate::server::{CallerBody, Peer};
+use crate::token::TokenReader;
+use crate::wording::harmless;
 
 /// An order.
 pub(super) enum Command<'a> {
@@ -42,7 +44,7 @@ fn refresh(credential: &str, headers: &HeaderMap, admin: &Admin) -> Answer {
         return forbidden;
     }
     let Some(reader) = admin.credentials.named(credential) else {
-        return text(StatusCode::NOT_FOUND, "no route needs such a credential\n");
+        return text(StatusCode::NOT_FOUND, unknown(credential, admin));
     };
     reader.refresh_now();
     info!(credential, "an operator asks for a new token");
@@ -53,6 +55,17 @@ fn refresh(credential: &str, headers: &HeaderMap, admin: &Admin) -> Answer {
         StatusCode::ACCEPTED,
         "a new token is being fetched; /metrics and the log tell how it went\n",
     )
+}
+
+fn unknown(credential: &str, admin: &Admin) -> String {
+    let known = admin.credentials.all();
+    let known: Vec<_> = known.iter().map(TokenReader::credential).collect();
+    let known = match known.as_slice() {
+        [] => "routes need none at all".to_owned(),
+        names => format!("routes need {}", names.join(", ")),
+    };
+    let credential = harmless(credential);
+    format!("no route needs a credential \"{credential}\"; {known}\n")
 }
 
 /// For a Job whose application is done: its pod ends when all of its containers have.

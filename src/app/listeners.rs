@@ -70,23 +70,32 @@ fn bind(
 
 /// A busy caller costs two descriptors, its own and the upstream's. Without this, too many callers
 /// would leave none for token requests and probes.
-pub(super) fn within_descriptors(wanted: server::Settings) -> server::Settings {
+///
+/// What nobody has counted is as much as there is room for; less than a sidecar may need is told all the
+/// same.
+pub(super) fn within_descriptors(proxy: &config::Proxy) -> server::Settings {
     let limit = runtime::raise_descriptor_limit();
     let affordable = (limit.saturating_sub(RESERVED_DESCRIPTORS) / 2).max(1);
-    if affordable < wanted.max_connections {
+    let wanted = proxy.connections.max_connections;
+    let is_missed = proxy.counts_connections || affordable < FEW_CONNECTIONS;
+    if affordable < wanted && is_missed {
+        let needed = wanted
+            .saturating_mul(2)
+            .saturating_add(RESERVED_DESCRIPTORS);
         warn!(
-            open_files = limit,
-            wanted = wanted.max_connections,
-            connections = affordable,
-            "the limit of open files allows fewer connections than proxy.limits.connections; \
-             raise it (ulimit -n, LimitNOFILE) or lower the other"
+            "{wanted} callers' connections (proxy.limits.connections) need {needed} open files, and the \
+             limit is {limit}: {affordable} are served at once, and more wait; raise the limit to {needed} \
+             (ulimit -n, LimitNOFILE), or set proxy.limits.connections to {affordable}"
         );
     }
     server::Settings {
-        max_connections: wanted.max_connections.min(affordable),
-        ..wanted
+        max_connections: wanted.min(affordable),
+        ..proxy.connections
     }
 }
+
+/// Fewer than this are soon taken.
+const FEW_CONNECTIONS: usize = 1_000;
 
 /// For token requests, probes, scrapes, look-ups and what the runtimes need.
 const RESERVED_DESCRIPTORS: usize = 200;

@@ -33,11 +33,13 @@ impl AdminArguments {
                 },
                 ..Layers::default()
             },
-            None => self.file.layers()?,
+            None => self.file.layers_or(OR_THE_ADDRESS)?,
         };
         Ok(config::admin_address(&layers)?)
     }
 }
+
+const OR_THE_ADDRESS: &str = ", or its admin listener's address by --admin-listen ADDRESS";
 
 /// What the listener says.
 pub(super) struct Answer {

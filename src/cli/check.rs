@@ -1,10 +1,11 @@
 //! `gatepass check`
 
 use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
 
 use super::terminal::print_out;
 use super::{CheckArguments, DONE, Failure};
-use crate::config::{self, Settings};
+use crate::config::{self, Layers, Settings};
 use crate::server::Address;
 
 pub(super) fn check(arguments: CheckArguments) -> Result<u8, Failure> {
@@ -26,7 +27,23 @@ pub(super) fn check(arguments: CheckArguments) -> Result<u8, Failure> {
         }
     }
     print_out(&text)?;
+    // For people alone: what reads a pipe knows what it wants.
+    if io::stdout().is_terminal() && io::stderr().is_terminal() {
+        let _ = writeln!(io::stderr(), "\n{}", next(&layers, &settings));
+    }
     Ok(DONE)
+}
+
+/// What comes after a good configuration.
+fn next(layers: &Layers, settings: &Settings) -> String {
+    let login = settings.credentials.iter().find(|of| of.needs_login());
+    let login = login.map(|of| format!("`gatepass login {}`, ", of.credential));
+    let login = login.unwrap_or_default();
+    let flags = match layers.is_by_default() {
+        true => "",
+        false => ", with the same flags",
+    };
+    format!("Next: {login}`gatepass doctor` to try it, `gatepass run` to serve{flags}")
 }
 
 /// What the configuration will do, in a few lines.

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use tracing::Level;
 
 use super::progress::Progress;
-use super::{Failure, SourceArguments};
+use super::{Failure, SourceArguments, duration};
 use crate::app::{self, Bound};
 use crate::config::{self, Flags, Settings};
 use crate::readiness::{Finding, Readiness};
@@ -32,7 +32,7 @@ pub(super) struct ExecArguments {
     variable: Vec<String>,
 
     /// How long to wait for the tokens before the command is started
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
     timeout: Duration,
 
     /// The command and its arguments
@@ -116,14 +116,24 @@ fn variables(wanted: &[String], bound: &Bound) -> Result<Vec<(String, String)>, 
             .map(|name| (name.to_owned(), url.clone()))
             .into());
     }
-    let variable = |written: &String| match written.split_once('=') {
-        Some((name, path)) if path.is_empty() || path.starts_with('/') => {
-            Ok((name.to_owned(), format!("{url}{path}")))
+    let variable = |written: &String| {
+        let refused = |why| Err(Failure::Variable(written.clone(), why));
+        let (name, path) = written.split_once('=').unwrap_or((written, ""));
+        match path {
+            _ if !is_legal_name(name) => refused("no environment variable is called so"),
+            "" => Ok((name.to_owned(), url.clone())),
+            _ if path.starts_with('/') => Ok((name.to_owned(), format!("{url}{path}"))),
+            _ => refused("what stands behind the = does not begin with /"),
         }
-        Some(_) => Err(Failure::Variable(written.clone())),
-        None => Ok((written.clone(), url.clone())),
     };
     wanted.iter().map(variable).collect()
+}
+
+/// POSIX, Base Definitions §8.1: names of variables "consist solely of uppercase letters, digits, and
+/// the <underscore> […] and do not begin with a digit"; applications define small ones.
+fn is_legal_name(name: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    !name.is_empty() && name.chars().all(legal) && !name.starts_with(|c: char| c.is_ascii_digit())
 }
 
 fn is_ours(name: &OsString) -> bool {

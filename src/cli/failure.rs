@@ -25,8 +25,8 @@ pub(super) enum Failure {
     UnknownCredential(String, Vec<String>),
     /// None of these credentials is named.
     WhichCredential(Vec<String>),
-    /// `exec --variable` says what cannot be set.
-    Variable(String),
+    /// `exec --variable` says what cannot be set, for this reason.
+    Variable(String, &'static str),
     /// `token --raw` would print a secret where others see it.
     RawToTerminal,
     /// Nobody logs in to this credential.
@@ -89,7 +89,7 @@ impl Failure {
             Self::CommandLine(_)
             | Self::UnknownCredential(..)
             | Self::WhichCredential(_)
-            | Self::Variable(_)
+            | Self::Variable(..)
             | Self::RawToTerminal
             | Self::NoLogin(_)
             | Self::ImplicitOnDevice
@@ -144,9 +144,9 @@ impl fmt::Display for Failure {
                 format!("the configuration has {} of them", known.len()),
                 name_one_of(known),
             ),
-            Self::Variable(written) => Trouble::new(
+            Self::Variable(written, why) => Trouble::new(
                 format!("--variable {written} cannot be set"),
-                "what stands behind the = does not begin with /",
+                why,
                 "write NAME, or NAME=/PATH",
             ),
             Self::RawToTerminal => Trouble::new(

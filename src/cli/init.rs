@@ -7,6 +7,7 @@ mod deployment;
 mod draft;
 mod questions;
 
+use std::fmt::Write as _;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -76,13 +77,22 @@ pub(super) fn init(arguments: InitArguments) -> Result<u8, Failure> {
     }
     let text = draft.file();
     // With the credential's own name and path, which only the file has.
-    draft.without_files_to_come(config::load(&Layers {
+    let checked = config::load(&Layers {
         text: Some(text.clone()),
         ..Layers::default()
-    }))?;
-    write(&output, &text, force)?;
+    });
+    let warnings = match &checked {
+        Ok(settings) => settings.warnings.clone(),
+        // What can be told before its files are there.
+        Err(_) => draft.in_the_clear().into_iter().collect(),
+    };
+    draft.without_files_to_come(checked)?;
     let to_come = draft.files_to_come();
-    print_out(&next_steps(&output, &draft, &to_come))?;
+    to_come
+        .iter()
+        .try_for_each(|file| make_directory_of(file))?;
+    write(&output, &text, force)?;
+    print_out(&written(&output, &warnings))?;
     let mut test = arguments.test;
     let mut deployment = arguments.deployment;
     if let Some(questions) = &mut questions {
@@ -93,12 +103,13 @@ pub(super) fn init(arguments: InitArguments) -> Result<u8, Failure> {
             deployment = questions.deployment()?;
         }
     }
-    if let Some(deployment) = deployment {
-        print_out(&deployment.text(&draft))?;
-    }
     if test {
         ask_for_a_token(&output, &draft, &to_come)?;
     }
+    if let Some(deployment) = deployment {
+        print_out(&deployment.text(&draft))?;
+    }
+    print_out(&next_steps(&output, &draft, &to_come))?;
     Ok(DONE)
 }
 
@@ -150,6 +161,21 @@ fn make_store() -> Result<(), Failure> {
     }
 }
 
+/// A directory that is named below this one, for secrets alone. Others are somebody else's.
+fn make_directory_of(file: &str) -> Result<(), Failure> {
+    let Some(directory) = Path::new(file).parent() else {
+        return Ok(());
+    };
+    if directory.is_absolute() || directory.exists() {
+        return Ok(());
+    }
+    let made = DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(directory);
+    made.map_err(|error| Failure::Unwritten(directory.to_owned(), error))
+}
+
 /// Puts the text where nothing was, or in the place of what was.
 fn write(output: &Path, text: &str, force: bool) -> Result<(), Failure> {
     let mut options = OpenOptions::new();
@@ -163,6 +189,15 @@ fn write(output: &Path, text: &str, force: bool) -> Result<(), Failure> {
     written.map_err(|error| Failure::Unwritten(output.to_owned(), error))
 }
 
+/// That it is there, and what is legal in it and yet probably not what was meant.
+fn written(output: &Path, warnings: &[String]) -> String {
+    let mut text = format!("{} is written.\n", output.display());
+    for warning in warnings {
+        let _ = writeln!(text, "Warning: {warning}.");
+    }
+    text
+}
+
 fn next_steps(output: &Path, draft: &Draft, to_come: &[String]) -> String {
     let config = match output == Path::new("gatepass.toml") {
         true => String::new(),
@@ -170,7 +205,7 @@ fn next_steps(output: &Path, draft: &Draft, to_come: &[String]) -> String {
     };
     let mut steps: Vec<_> = to_come
         .iter()
-        .map(|file| format!("write the secret into {file}"))
+        .map(|file| format!("write the secret into {file}, for you alone to read (chmod 600)"))
         .collect();
     steps.push(format!("gatepass check{config}"));
     if draft.is_login() {
@@ -178,11 +213,7 @@ fn next_steps(output: &Path, draft: &Draft, to_come: &[String]) -> String {
     }
     steps.push(format!("gatepass run{config}"));
     steps.push(format!("curl http://127.0.0.1:8080{}", draft.path()));
-    format!(
-        "{} is written. Next:\n  {}\n",
-        output.display(),
-        steps.join("\n  ")
-    )
+    format!("\nNext:\n  {}\n", steps.join("\n  "))
 }
 
 fn ask_for_a_token(output: &Path, draft: &Draft, to_come: &[String]) -> Result<(), Failure> {
@@ -203,7 +234,7 @@ fn ask_for_a_token(output: &Path, draft: &Draft, to_come: &[String]) -> Result<(
     let told = token::summary(credential, &got, Palette::of_stdout());
     let _ = write!(
         io::stdout(),
-        "\nA token of {:?} has come:\n{told}",
+        "A token of {:?} has come:\n{told}",
         draft.name()
     );
     Ok(())

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::progress::Progress;
 use super::token::named;
-use super::{DONE, Failure, FileArguments};
+use super::{DONE, Failure, FileArguments, duration};
 use crate::config;
 use crate::oauth::{DeviceAuthorization, Flow, Login, Outcome};
 use crate::runtime;
@@ -38,7 +38,7 @@ pub(super) struct LoginArguments {
     no_browser: bool,
 
     /// How long to wait for the browser
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration::parse)]
     timeout: Duration,
 }
 

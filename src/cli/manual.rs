@@ -1,13 +1,16 @@
 //! What gatepass says of itself: completions for shells, pages for `man`, and what its configuration can
 //! have.
 
+use std::fs;
 use std::path::PathBuf;
 
+use clap::builder::Resettable;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
+use clap_mangen::Man;
 
 use super::terminal::print_out;
-use super::{CommandLine, DONE, Failure};
+use super::{CommandLine, DONE, Failure, exit_codes};
 use crate::config;
 
 #[derive(Debug, Args)]
@@ -52,14 +55,19 @@ pub(super) fn completions(arguments: CompletionsArguments) -> Result<u8, Failure
 }
 
 pub(super) fn man(arguments: ManArguments) -> Result<u8, Failure> {
-    let command = CommandLine::command();
+    // There is no page for `help`, and exit codes have a section of their own.
+    let command = CommandLine::command()
+        .disable_help_subcommand(true)
+        .after_help(Resettable::Reset);
+    let mut page = Vec::new();
+    Man::new(command.clone()).render(&mut page)?;
+    page.extend(exit_codes::in_manual().into_bytes());
     let Some(directory) = arguments.directory else {
-        let mut page = Vec::new();
-        clap_mangen::Man::new(command).render(&mut page)?;
         print_out(&String::from_utf8_lossy(&page))?;
         return Ok(DONE);
     };
-    let written = clap_mangen::generate_to(command, &directory);
+    let written = clap_mangen::generate_to(command, &directory)
+        .and_then(|()| fs::write(directory.join(format!("{NAME}.1")), page));
     written.map_err(|error| Failure::Unwritten(directory, error))?;
     Ok(DONE)
 }

@@ -11,10 +11,11 @@ use figment::error::{Actual, Kind};
 use figment::value::{Dict, Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::flags::COMMAND_LINE;
-use super::layers::{ENVIRONMENT, Layers};
+use super::flags::{COMMAND_LINE, told_by_flags};
+use super::layers::{ENVIRONMENT, Layers, variable};
+use super::misspelling::correction;
 use super::places::Places;
-use super::problem::{Problem, Problems, near_miss};
+use super::problem::{Problem, Problems};
 use super::profiles::PROFILE;
 use super::raw;
 use crate::watch::{Files, Stamp};
@@ -52,7 +53,7 @@ pub(super) fn decode(layers: &Layers) -> Result<(raw::Config, Report), Problems>
             Err(error) => error,
         };
         let path = Path(error.path.clone());
-        let (found, expected) = describe(&error.kind);
+        let (found, expected) = describe(&error.kind, &path);
         report.add(&path, found, usual_slip(&path).unwrap_or(expected));
         if !take_out(&mut tree, &path.0) {
             return Err(report.into_problems());
@@ -154,11 +155,21 @@ impl Report {
             None => self.line_of(&path.0),
         };
         let source = other_source.unwrap_or_else(|| self.main_source.clone());
-        self.problems.push(Problem {
+        let problem = Problem {
             line,
             key: path.to_string(),
             ..Problem::of_source(source, found, expected)
+        };
+        self.problems.push(match self.is_from(COMMAND_LINE, path) {
+            true => told_by_flags(problem),
+            false => problem,
         });
+    }
+
+    /// The flag that says what a key says, or would say it where it is missing from what flags say.
+    pub(super) fn flag(&self, path: &Path) -> Option<String> {
+        let source = self.source_besides_file(&path.0)?;
+        (self.is_from(COMMAND_LINE, path) && source != COMMAND_LINE).then_some(source)
     }
 
     pub(super) fn is_clean(&self) -> bool {
@@ -181,6 +192,11 @@ impl Report {
     /// Whether a key is written as an empty list.
     pub(super) fn is_empty_list(&self, path: &Path) -> bool {
         matches!(look_up(&self.written, &path.0), Some(Value::Array(_, list)) if list.is_empty())
+    }
+
+    fn is_from(&self, layer: &str, path: &Path) -> bool {
+        self.metadata_around(&path.0)
+            .is_some_and(|metadata| metadata.name == layer)
     }
 
     /// Whether a key is set by an environment variable.
@@ -296,11 +312,11 @@ fn usual_slip(path: &Path) -> Option<String> {
 
 /// Says what serde found and wanted. What was found is shown only where [`super::scalar`] refused
 /// it for what it says, which it never does of a secret; elsewhere only its type is.
-fn describe(kind: &Kind) -> (String, String) {
+fn describe(kind: &Kind, path: &Path) -> (String, String) {
     match kind {
-        Kind::UnknownField(key, known) => (
+        Kind::UnknownField(_, known) => (
             "a key that gatepass does not know".into(),
-            unknown_key(key, known),
+            correction(&path.0, known),
         ),
         Kind::InvalidValue(actual, expected) => (shown(actual), expected.clone()),
         Kind::InvalidType(actual, expected) => (type_of(actual).into(), in_words(expected)),
@@ -308,13 +324,6 @@ fn describe(kind: &Kind) -> (String, String) {
             "a value that does not fit here".into(),
             "another one; see docs/configuration.md".into(),
         ),
-    }
-}
-
-fn unknown_key(key: &str, known: &[&str]) -> String {
-    match near_miss(key, known.iter().copied()) {
-        Some(meant) => format!("another key; did you mean {meant}?"),
-        None => format!("one of {}", known.join(", ")),
     }
 }
 
@@ -357,6 +366,12 @@ pub(super) struct Path(Vec<String>);
 impl Path {
     pub(super) fn new<const N: usize>(parts: [&str; N]) -> Self {
         Self(parts.map(str::to_owned).to_vec())
+    }
+
+    /// The variable that sets it.
+    pub(super) fn variable(&self) -> String {
+        let keys: Vec<_> = self.0.iter().map(String::as_str).collect();
+        variable(&keys)
     }
 
     /// The way to something inside.

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
+use super::layers::variable;
+use super::problem::Problem;
+
 /// The settings that have a flag.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
@@ -95,6 +98,54 @@ impl Provider for Flags {
     }
 }
 
+/// A mistake as one reads it who has written flags.
+pub(super) fn told_by_flags(problem: Problem) -> Problem {
+    let expected = in_flags(&problem.expected);
+    let has_no_flag = problem.source == COMMAND_LINE && !problem.key.is_empty();
+    let expected = match has_no_flag {
+        true => {
+            let keys: Vec<_> = problem.key.split('.').collect();
+            let variable = variable(&keys);
+            format!("{expected}; there is no flag for it: set {variable}, or write a file")
+        }
+        false => expected,
+    };
+    Problem {
+        found: in_flags(&problem.found),
+        expected,
+        ..problem
+    }
+}
+
+/// A text with flags in the place of keys, and of `key = "value"`. Keys of one word are words of the
+/// language as well, and stay.
+fn in_flags(text: &str) -> String {
+    let mut told = String::new();
+    let mut rest = text;
+    while let Some(begin) = rest.find(is_of_key) {
+        let (before, from) = rest.split_at(begin);
+        let (word, after) = from.split_at(from.find(|c| !is_of_key(c)).unwrap_or(from.len()));
+        told.push_str(before);
+        rest = after;
+        if !(word.contains('_') && CREDENTIAL_KEYS.contains(&word)) {
+            told.push_str(word);
+            continue;
+        }
+        told.push_str(&flag(word));
+        let value = after.strip_prefix(" = \"");
+        if let Some((value, after)) = value.and_then(|value| value.split_once('"')) {
+            told.push(' ');
+            told.push_str(value);
+            rest = after;
+        }
+    }
+    told + rest
+}
+
+fn is_of_key(c: char) -> bool {
+    c.is_ascii_lowercase() || c == '_'
+}
+
 /// The flag of a credential's key.
 fn flag(key: &str) -> String {
     format!("--{}", key.replace('_', "-"))
@@ -105,3 +156,30 @@ pub(super) const COMMAND_LINE: &str = "command line";
 
 /// What the only credential is called.
 pub const ONLY_CREDENTIAL: &str = "default";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_become_flags() {
+        for (told, by_flags) in [
+            (
+                "client_id, or token_endpoint",
+                "--client-id, or --token-endpoint",
+            ),
+            (
+                "a key that grant_type = \"implicit\" does not use",
+                "a key that --grant-type implicit does not use",
+            ),
+            (
+                "check scope; client_secret_env",
+                "check scope; client_secret_env",
+            ),
+            ("client_id = \"", "--client-id = \""),
+            ("", ""),
+        ] {
+            assert_eq!(in_flags(told), by_flags);
+        }
+    }
+}

@@ -15,6 +15,7 @@ use super::flags::{COMMAND_LINE, Flags};
 use super::places::{Places, line_and_column};
 use super::problem::{Problem, Problems};
 use super::profiles::{self, VARIABLE};
+use super::resolve::unexpanded;
 
 /// The layers of one configuration. Secrets may stand in them, so they have no `Debug`.
 #[derive(Clone, Default)]
@@ -37,14 +38,44 @@ impl Layers {
     /// # Errors
     ///
     /// A file is needed, none is named and none is in a default place.
-    pub fn from_process(file: Option<PathBuf>, mut flags: Flags) -> Result<Self, Problems> {
+    pub fn from_process(file: Option<PathBuf>, flags: Flags) -> Result<Self, Problems> {
+        Self::gathered(
+            file,
+            flags,
+            ", or one route by --upstream; `gatepass demo` needs none",
+        )
+    }
+
+    /// The same for what takes no other flags than `--profile`. `otherwise` is what else can be said than
+    /// where the file is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::from_process`].
+    pub fn of_file(
+        file: Option<PathBuf>,
+        profile: Option<String>,
+        otherwise: &str,
+    ) -> Result<Self, Problems> {
+        let flags = Flags {
+            profile,
+            ..Flags::default()
+        };
+        Self::gathered(file, flags, otherwise)
+    }
+
+    fn gathered(
+        file: Option<PathBuf>,
+        mut flags: Flags,
+        otherwise: &str,
+    ) -> Result<Self, Problems> {
         if flags.route.is_none() {
             let chosen = env::var(VARIABLE).ok().filter(|name| !name.is_empty());
             flags.profile = flags.profile.or(chosen);
         }
         let file = match file {
             None if flags.route.is_some() => None,
-            None => Some(default_file()?),
+            None => Some(default_file(otherwise)?),
             named => named,
         };
         Ok(Self {
@@ -72,6 +103,19 @@ impl Layers {
             sources.push_str(name);
         }
         sources
+    }
+
+    /// Whether no flag says where the configuration is, or what is in it.
+    pub fn is_by_default(&self) -> bool {
+        let Flags {
+            listen,
+            admin_listen,
+            profile,
+            route,
+        } = &self.flags;
+        let is_in_its_place = |file: &PathBuf| DEFAULT_FILES.iter().any(|of| file == Path::new(of));
+        let has_flags = admin_listen.is_some() || profile.is_some() || route.is_some();
+        listen.is_empty() && !has_flags && self.file.as_ref().is_some_and(is_in_its_place)
     }
 
     /// The profiles of the file that none was chosen of.
@@ -119,22 +163,27 @@ impl Layers {
     }
 }
 
-fn default_file() -> Result<PathBuf, Problems> {
+fn default_file(otherwise: &str) -> Result<PathBuf, Problems> {
     let mut files = DEFAULT_FILES.map(PathBuf::from).into_iter();
     files.find(|file| file.exists()).ok_or_else(|| {
         Problems::one(Problem::of_source(
             "no configuration",
             format!("neither {} nor {}", DEFAULT_FILES[0], DEFAULT_FILES[1]),
-            "one of them, which `gatepass init` writes, or another file by --config FILE, or one route \
-             by --upstream; `gatepass demo` needs none",
+            format!(
+                "one of them, which `gatepass init` writes, or another file by --config FILE{otherwise}"
+            ),
         ))
     })
 }
 
 fn unreadable(file: &Path, error: &io::Error) -> Problems {
-    let found = match error.kind() {
-        io::ErrorKind::NotFound => "no such file".into(),
-        io::ErrorKind::InvalidData => "bytes that are not UTF-8".into(),
+    let unexpanded = file.to_str().and_then(unexpanded);
+    let found = match (error.kind(), unexpanded) {
+        (io::ErrorKind::NotFound, Some(beginning)) => {
+            format!("no such file: its path begins with {beginning}, which only shells replace")
+        }
+        (io::ErrorKind::NotFound, None) => "no such file".into(),
+        (io::ErrorKind::InvalidData, _) => "bytes that are not UTF-8".into(),
         _ => format!("a file that cannot be read: {error}"),
     };
     Problems::one(Problem::of_source(
@@ -208,7 +257,7 @@ fn insert(table: &mut Dict, path: &[String], value: Value) {
 }
 
 /// The variable that sets a key.
-fn variable(keys: &[&str]) -> String {
+pub(super) fn variable(keys: &[&str]) -> String {
     format!("{PREFIX}{}", keys.join(SEPARATOR).to_uppercase())
 }
 

@@ -41,13 +41,18 @@ impl Problem {
         }
     }
 
+    fn is_by_flag(&self) -> bool {
+        self.source.starts_with("--")
+    }
+
     /// Where it is: `gatepass.toml:12: credentials.envase.scope`.
     fn place(&self) -> String {
         let mut place = self.source.clone();
         for number in [self.line, self.column].into_iter().flatten() {
             let _ = write!(place, ":{number}");
         }
-        if !self.key.is_empty() {
+        // A flag says all that its key would.
+        if !self.key.is_empty() && !self.is_by_flag() {
             let _ = write!(place, ": {}", self.key);
         }
         place

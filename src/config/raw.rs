@@ -100,8 +100,8 @@ tables! {
     }
 
     ProxyLimits {
-        connections: Option<Count> = "`10000`",
-            "open at once; more wait in the kernel's queue";
+        connections: Option<Count> = "`10000`, or as many as the limit of open files has room for",
+            "open at once, each with two files; more wait in the kernel's queue";
         requests: Option<Count> = "`10000`",
             "under way at once; more are answered with 503";
         streams: Option<Count> = "`100`",

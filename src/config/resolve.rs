@@ -31,7 +31,7 @@ use crate::wording::harmless;
 use crate::{proxy, runtime, server};
 pub(super) use listener::admin_address;
 pub(super) use preset::names as presets;
-pub(super) use secret::{FILE_TO_COME, is_surely_a_path};
+pub(super) use secret::{FILE_TO_COME, is_surely_a_path, unexpanded};
 pub(super) use words::words;
 
 /// Resolves everything that can be resolved. `None`, or a report that is not clean, means that
@@ -123,6 +123,7 @@ fn proxy_settings(
     let path = Path::new(["proxy"]);
     let limits = path.key("limits");
     let defaults = server::Settings::default();
+    let counts_connections = raw.limits.connections.is_some();
     let header_bytes = header_bytes(raw.limits.header_bytes, defaults, &limits, report);
     let connections = server::Settings {
         header_read: value_or(raw.timeouts.header_read, defaults.header_read),
@@ -181,6 +182,7 @@ fn proxy_settings(
         max_requests: value_or(raw.limits.requests, DEFAULT_REQUESTS),
         workers,
         connections,
+        counts_connections,
     })
 }
 
@@ -312,6 +314,9 @@ impl TrustedRoots {
             file.iter().for_each(|file| report.reads(file));
         }
         let path = path.key("tls");
+        if let Some(file) = &raw.ca_file {
+            secret::refuse_unexpanded(file, &path.key("ca_file"), report)?;
+        }
         let identity = identity(raw, &path, report)?;
         let known = self.0.entry((trust, identity));
         let known = known.or_insert_with_key(|(trust, identity)| {

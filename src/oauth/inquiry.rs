@@ -10,7 +10,7 @@ use url::Url;
 
 use super::client::Client;
 use super::token_file::TokenFile;
-use super::{EndpointSettings, Grant, Origin, ProviderSettings, Settings, rotation, sharing};
+use super::{EndpointSettings, Origin, ProviderSettings, Settings, rotation, sharing};
 use crate::store::{Entry, StoreError, Stores};
 use crate::token::source::{FetchError, FetchedToken, Occasion, TokenSource};
 
@@ -83,8 +83,7 @@ impl Inquiry {
 
     /// Whether there is nothing before somebody has logged in.
     pub fn needs_login(&self) -> bool {
-        let grant = self.provider().map(|provider| &provider.grant);
-        matches!(grant, Some(Grant::Login(_)))
+        self.settings.needs_login()
     }
 
     /// Where tokens are asked for, as the provider says itself; nothing if the configuration does.

@@ -213,5 +213,6 @@ const CHECK_CLIENT: &str = "check client_id, the client's secret or key, and \
 const NO_REDIRECT: &str = "write the final address into token_endpoint; a redirect is not followed, \
                            because it would hand the client secret to another place";
 const NOTHING_THERE: &str = "check token_endpoint: nothing takes token requests there";
-const SLOWER: &str = "gatepass asks less often";
+pub(super) const SLOWER: &str =
+    "wait a while before the next one; `gatepass run` asks less often by itself";
 pub(super) const KEEPS_TRYING: &str = "see whether the provider is up; `gatepass run` keeps trying";

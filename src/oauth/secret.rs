@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
@@ -123,6 +123,21 @@ fn from_file(path: &Path, bytes: &[u8]) -> Result<SecretString, SecretError> {
     Ok(SecretString::from(secret))
 }
 
+/// What hardly any secret has, and what is sent as a part of it all the same. Keys in PEM form and in
+/// JSON have lines.
+pub fn oddity(secret: &SecretString) -> Option<&'static str> {
+    let secret = secret.expose_secret();
+    if secret.starts_with("-----BEGIN ") || secret.starts_with('{') {
+        None
+    } else if secret.contains(['\n', '\r']) {
+        Some("has a line break")
+    } else if secret.trim() != secret {
+        Some("begins or ends with a space")
+    } else {
+        None
+    }
+}
+
 /// Why a secret cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} {what}", path.display())]
@@ -152,9 +167,23 @@ const LARGEST_FILE: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::*;
+
+    #[test]
+    fn what_hardly_any_secret_has() {
+        for (secret, oddity) in [
+            ("s3cret", None),
+            ("two words", None),
+            ("s3cret\n", Some("has a line break")),
+            ("one\r\ntwo", Some("has a line break")),
+            (" s3cret", Some("begins or ends with a space")),
+            ("s3cret\t", Some("begins or ends with a space")),
+            ("-----BEGIN PRIVATE KEY-----\nabc\n", None),
+            ("{\n}", None),
+        ] {
+            assert_eq!(super::oddity(&secret.into()), oddity, "{secret:?}");
+        }
+    }
 
     #[test]
     fn only_the_line_break_at_the_end_is_taken_off() {

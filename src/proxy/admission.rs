@@ -50,7 +50,10 @@ impl Admission {
             return Ok(host);
         }
         if !self.is_known(host) && !table.names_host(host) {
-            return Err(Rejection::unknown_host(host, self.names.as_deref(), table));
+            let is_proxied =
+                request.version() < Version::HTTP_2 && request.uri().authority().is_some();
+            let names = self.names.as_deref();
+            return Err(Rejection::unknown_host(host, is_proxied, names, table));
         }
         self.refuse_other_sites(request.headers(), field)?;
         Ok(host)

@@ -106,15 +106,30 @@ impl Rejection {
         )
     }
 
-    pub(super) fn unknown_host(host: &str, names: Option<&[String]>, table: &RouteTable) -> Self {
+    pub(super) fn unknown_host(
+        host: &str,
+        is_proxied: bool,
+        names: Option<&[String]>,
+        table: &RouteTable,
+    ) -> Self {
         let routes = table.routes().flat_map(|route| &route.settings.hosts);
         let mut known: Vec<_> = names.unwrap_or_default().iter().chain(routes).collect();
         known.sort();
         known.dedup();
         let known: Vec<_> = known.into_iter().map(String::as_str).collect();
+        // Whoever takes gatepass for a proxy cannot help naming the host that is meant.
+        let next = match is_proxied {
+            true => {
+                "name the host in a route or add it to proxy.names, or let the application call \
+                 gatepass itself in the place of a proxy"
+            }
+            false => {
+                "let the application call one of these, add its name to proxy.names, or name the \
+                 host in a route"
+            }
+        };
         let detail = format!(
-            "the request is for the host {host}, and served here are {}; let the application call \
-             one of these, add its name to proxy.names, or name the host in a route",
+            "the request is for the host {host}, and served here are {}; {next}",
             known.join(", ")
         );
         Self::new(Reason::UnknownHost, None, detail)

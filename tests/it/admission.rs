@@ -93,6 +93,11 @@ async fn a_name_that_is_not_served_is_refused() {
     let (status, reason, detail) = stage.send("GET / HTTP/1.1\r\nHost: evil.example").await;
     assert_eq!((status, reason.as_str()), (421, "unknown_host"));
     insta::assert_snapshot!(detail);
+    // Whoever takes gatepass for a proxy cannot call it by another name.
+    let proxied = "GET http://evil.example/ HTTP/1.1\r\nHost: evil.example";
+    let (status, reason, detail) = stage.send(proxied).await;
+    assert_eq!((status, reason.as_str()), (421, "unknown_host"));
+    insta::assert_snapshot!("a_name_that_no_proxy_is_for", detail);
     assert_eq!(stage.upstream.requests(), 1);
 }
 

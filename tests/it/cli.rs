@@ -78,16 +78,30 @@ fn completions_know_the_commands() {
 fn pages_for_man() {
     let page = run(&["man"], &[]);
     assert_eq!(page.code, Some(0), "{}", page.stderr);
-    for part in [".TH gatepass 1", "gatepass\\-run(1)", "Exit codes:"] {
+    for part in [
+        ".TH gatepass 1",
+        "gatepass\\-run(1)",
+        ".SH \"EXIT STATUS\"\n.TP\n\\fB0\\fR\ndone\n.TP\n\\fB64\\fR\n",
+    ] {
         assert!(page.stdout.contains(part), "{part}: {}", page.stdout);
+    }
+    for part in ["EXTRA", "Exit codes", "help(1)"] {
+        assert!(!page.stdout.contains(part), "{part}: {}", page.stdout);
     }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().display().to_string();
     let written = run(&["man", "--directory", &path], &[]);
     assert_eq!(written.code, Some(0), "{}", written.stderr);
-    for page in ["gatepass.1", "gatepass-run.1", "gatepass-token.1"] {
-        assert!(directory.path().join(page).exists(), "{page}");
+    let read = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap();
+    assert_eq!(read("gatepass.1"), page.stdout);
+    let mut named = 0;
+    for name in page.stdout.split("gatepass\\-").skip(1) {
+        if let Some((name, _)) = name.split_once("(1)\n") {
+            read(&format!("gatepass-{name}.1"));
+            named += 1;
+        }
     }
+    assert_eq!(named, COMMANDS.len(), "each page that is named is there");
     let nowhere = run(&["man", "--directory", "no/such"], &[]);
     assert_eq!(nowhere.code, Some(69));
     insta::assert_snapshot!(nowhere.stderr, @r"
@@ -121,6 +135,31 @@ fn no_configuration_anywhere() {
         found     neither gatepass.toml nor /etc/gatepass/gatepass.toml
         expected  one of them, which `gatepass init` writes, or another file by --config FILE, or one route by --upstream; `gatepass demo` needs none
     ");
+}
+
+/// Each is told of what it takes itself.
+#[test]
+fn no_configuration_for_what_takes_no_upstream() {
+    let said = |arguments: &[&str]| {
+        let finished = run(arguments, &[]);
+        assert_eq!(finished.code, Some(78), "{}", finished.stderr);
+        finished.stderr
+    };
+    for command in ["token", "login", "logout"] {
+        let said = said(&[command]);
+        assert!(
+            said.ends_with("or another file by --config FILE\n"),
+            "{said}"
+        );
+    }
+    for command in ["status", "wait"] {
+        let said = said(&[command]);
+        let wanted = "--config FILE, or its admin listener's address by --admin-listen ADDRESS\n";
+        assert!(said.ends_with(wanted), "{said}");
+    }
+    for command in ["run", "check", "doctor"] {
+        assert!(said(&[command]).contains("one route by --upstream"));
+    }
 }
 
 #[test]

@@ -95,6 +95,70 @@ fn unknown_key() {
     insta::assert_snapshot!("unknown_key", mistakes(&config));
 }
 
+/// By other products' names, and at other places.
+#[test]
+fn keys_of_other_names() {
+    let config = r#"
+        [credentials.envase]
+        token_url = "https://id.example/oauth2/token"
+        clientId = "tms"
+        secret_file = "canary"
+        cacert = "ca.pem"
+        upstream = "https://api.example"
+
+        [[routes]]
+        path = "/connect"
+        url = "https://api.example"
+        ca_file = "ca.pem"
+        credential = "envase"
+    "#;
+    insta::assert_snapshot!("keys_of_other_names", mistakes(config));
+}
+
+/// Nobody replaces what a shell would.
+#[test]
+fn paths_that_a_shell_would_have_replaced() {
+    let config = r#"
+        [stores.here]
+        kind = "file"
+        directory = "~/store"
+        key_file = "$STATE/key"
+
+        [credentials.envase]
+        token_endpoint = "https://id.example/oauth2/token"
+        client_id = "tms"
+        client_secret_file = "~/secret"
+        tls.ca_file = "~tms/ca.pem"
+
+        [credentials.pod]
+        token_file = "$HOME/token"
+
+        [credentials.clerk]
+        grant_type = "refresh_token"
+        token_endpoint = "https://id.example/oauth2/token"
+        client_id = "tms"
+        refresh_token = "canary"
+        session_file = "${HOME}/session"
+
+        [[routes]]
+        path = "/"
+        upstream = "https://api.example"
+        credential = "envase"
+        tls = { client_cert_file = "~/cert.pem", client_key_file = "~/key.pem" }
+    "#;
+    let named = run(&["check", "--config", "~/gatepass.toml"], &[]);
+    assert_eq!(named.code, Some(78), "{}", named.stderr);
+    let said = [mistakes(config), named.stderr];
+    insta::assert_snapshot!("paths_for_a_shell", said.join("\n"));
+    // One that is called so is a path like any other.
+    let config = with(
+        "client_secret = \"canary-secret\"",
+        "client_secret_file = \"./~\"",
+    );
+    let finished = run(&["check"], &[("gatepass.toml", &config), ("~", CANARY)]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+}
+
 #[test]
 fn wrong_type() {
     let config = with("path = \"/connect\"", "path = [\"/connect\"]");

@@ -117,8 +117,14 @@ async fn what_cannot_be_run_is_told() {
     assert_eq!(finished.stdout, "");
     let wanted = "gatepass was not ready within 100ms: credential \"envase\" has no token yet";
     assert!(finished.stderr.contains(wanted), "{}", finished.stderr);
-    for wrong in ["A=b", "A=b/"] {
+    for wrong in ["A=b", "A=b/", "/x", "", "=/x", "1A", "A-B", "A B=/x"] {
         let finished = exec(&config, &["--variable", wrong, "--", "echo"], &[]).await;
-        assert_eq!(finished.code, Some(64), "{}", finished.stderr);
+        assert_eq!(finished.code, Some(64), "{wrong}: {}", finished.stderr);
     }
+    let finished = exec(&config, &["--variable", "/x", "--", "echo"], &[]).await;
+    insta::assert_snapshot!(finished.stderr, @r"
+    gatepass: --variable /x cannot be set
+        why       no environment variable is called so
+        next      write NAME, or NAME=/PATH
+    ");
 }

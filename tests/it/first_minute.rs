@@ -50,10 +50,11 @@ async fn from_nothing_to_an_answer_in_a_minute() {
         terminal.answer("upstream (", &origin);
         terminal.answer("scope (", "");
         terminal.answer("Paste the secret", CLIENT_SECRET);
-        terminal.wait_for("is written. Next:");
+        terminal.wait_for("is written.");
         terminal.answer("Ask the provider for a token now", "y");
         terminal.answer("Print what a deployment needs?", "");
         terminal.wait_for("A token of \"default\" has come:");
+        terminal.wait_for("Next:");
         let (code, seen) = terminal.end();
         assert_eq!(code, Some(0), "{seen}");
         let (_, after_the_slip) = seen.split_once("with ./ before it").unwrap();
@@ -61,7 +62,7 @@ async fn from_nothing_to_an_answer_in_a_minute() {
             !after_the_slip.contains(CANARY),
             "a secret was echoed or shown: {seen}"
         );
-        let steps = seen.split("is written. Next:\n").nth(1).unwrap();
+        let steps = seen.split("\nNext:\n").nth(1).unwrap();
         let steps = steps.lines().take_while(|line| line.starts_with("  "));
         steps.map(|line| line.trim().to_owned()).collect::<Vec<_>>()
     });
@@ -253,8 +254,8 @@ fn what_a_deployment_needs_is_printed() {
     };
     let pod = printed("kubernetes");
     for part in [
-        "# kubectl create secret generic gatepass --from-file=secret=./secret\n",
-        "\n    client_secret_file = \"/run/secrets/gatepass/secret\"",
+        "# kubectl create secret generic gatepass --from-file=client-secret=./secret\n",
+        "\n    client_secret_file = \"/run/secrets/gatepass/client-secret\"",
         "\n    upstream = \"https://api.example/v1\"\n",
         "value: \"http://127.0.0.1:8080/orders\"",
         "mountPath: /run/secrets/gatepass,",
@@ -263,13 +264,114 @@ fn what_a_deployment_needs_is_printed() {
     }
     let unit = printed("systemd");
     for part in [
-        "\n# install -m 600 ./secret /etc/gatepass/secret\n",
-        "client_secret_file = \"/run/credentials/gatepass.service/secret\"",
-        "\nLoadCredential=secret:/etc/gatepass/secret\n",
+        "\n# install -D -m 600 ./secret /etc/gatepass/client-secret\n",
+        "client_secret_file = \"/run/credentials/gatepass.service/client-secret\"",
+        "\nLoadCredential=client-secret:/etc/gatepass/client-secret\n",
         "\nExecStart=",
     ] {
         assert!(unit.contains(part), "{part}: {unit}");
     }
+}
+
+/// Files of the same name in two directories are two secrets.
+#[test]
+fn a_deployment_tells_secrets_apart() {
+    let flags = [
+        "--grant-type",
+        "password",
+        "--username",
+        "clerk",
+        "--client-secret-file",
+        "./client/secret",
+        "--password-file",
+        "./clerk/secret",
+        "--deployment",
+        "systemd",
+    ];
+    let written = init(&flags, &[]);
+    assert_eq!(written.code, Some(0), "{}", written.stderr);
+    for (key, name, file) in [
+        ("client_secret_file", "client-secret", "./client/secret"),
+        ("password_file", "password", "./clerk/secret"),
+    ] {
+        for part in [
+            format!("# install -D -m 600 {file} /etc/gatepass/{name}\n"),
+            format!("\nLoadCredential={name}:/etc/gatepass/{name}\n"),
+            format!("\n{key} = \"/run/credentials/gatepass.service/{name}\""),
+        ] {
+            assert!(written.stdout.contains(&part), "{part}: {}", written.stdout);
+        }
+    }
+}
+
+/// What is named is there by the time that somebody wants to write to it.
+#[test]
+fn a_directory_for_secrets_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut gatepass = command();
+    let flags = [&FLAGS[..], &["--client-secret-file", "./secrets/tms/key"]].concat();
+    let written = gatepass.args(flags).current_dir(directory.path());
+    let written = written.output().unwrap();
+    assert_eq!(written.status.code(), Some(0), "{written:?}");
+    let made = fs::metadata(directory.path().join("secrets/tms")).unwrap();
+    assert_eq!(made.permissions().mode() & 0o777, 0o700);
+    let next = "write the secret into ./secrets/tms/key, for you alone to read (chmod 600)";
+    let told = String::from_utf8(written.stdout).unwrap();
+    assert!(told.contains(next), "{told}");
+}
+
+#[test]
+fn an_upstream_without_tls_is_warned_of() {
+    for (upstream, is_warned_of) in [
+        ("http://api.example", true),
+        ("h2c://api.example", true),
+        ("http://localhost:7000", false),
+        ("http://[::1]:7000", false),
+        ("https://api.example", false),
+    ] {
+        for (file, files) in [
+            ("./later", &[][..]),
+            ("secret", &[("secret", CLIENT_SECRET)]),
+        ] {
+            let flags = ["--client-secret-file", file];
+            let flags: Vec<_> = [&FLAGS[..FLAGS.len() - 1], &[upstream], &flags].concat();
+            let written = run(&flags, files);
+            assert_eq!(written.code, Some(0), "{}", written.stderr);
+            let told = written
+                .stdout
+                .contains("in the clear to http://api.example;")
+                || written
+                    .stdout
+                    .contains("in the clear to h2c://api.example;");
+            assert_eq!(told, is_warned_of, "{}", written.stdout);
+        }
+    }
+}
+
+/// A person is told what comes next; what reads a pipe is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_check_says_what_comes_next() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let config = simple_config(&provider, &upstream);
+    fs::write(directory.path().join("gatepass.toml"), &config).unwrap();
+    let next = "Next: `gatepass doctor` to try it, `gatepass run` to serve";
+    let piped = run(&["check"], &[("gatepass.toml", &config)]);
+    assert_eq!(piped.stderr, "");
+    assert!(!piped.stdout.contains("Next:"), "{}", piped.stdout);
+    let ran = tokio::task::spawn_blocking(move || {
+        let on_terminal =
+            |arguments: &[&str]| Terminal::run(arguments, directory.path(), &[]).end().1;
+        [
+            on_terminal(&["check"]),
+            on_terminal(&["check", "--listen", "127.0.0.1:7001"]),
+        ]
+    });
+    let [plain, with_flags] = ran.await.unwrap();
+    assert!(plain.trim_end().ends_with(next), "{plain}");
+    let wanted = format!("{next}, with the same flags");
+    assert!(with_flags.trim_end().ends_with(&wanted), "{with_flags}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

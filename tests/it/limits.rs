@@ -160,7 +160,32 @@ async fn callers_cannot_take_all_descriptors() {
     assert_eq!(get(gatepass.admin(), "/livez").await.status(), 200);
     let open = gatepass.metric("process_open_fds").await;
     assert!(open < 100.0, "{open}");
-    assert!(gatepass.output().contains("allows fewer connections"));
+    let output = gatepass.output();
+    let told = "10000 callers' connections (proxy.limits.connections) need 20200 open files, and the \
+                limit is 256: 28 are served at once, and more wait; raise the limit to 20200 \
+                (ulimit -n, LimitNOFILE), or set proxy.limits.connections to 28";
+    assert!(output.contains(told), "{output}");
+}
+
+/// What nobody has counted, nobody misses.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bound_that_cannot_be_had_is_told_where_somebody_has_set_it() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream);
+    let gatepass = Gatepass::start_with_descriptors(&config, 4_000)
+        .ready()
+        .await;
+    let output = gatepass.output();
+    assert!(!output.contains("open files"), "{output}");
+    for (written, told) in [(1_900, false), (1_901, true)] {
+        let config = format!("proxy.limits.connections = {written}\n{config}");
+        let gatepass = Gatepass::start_with_descriptors(&config, 4_000)
+            .ready()
+            .await;
+        let output = gatepass.output();
+        assert_eq!(output.contains("open files"), told, "{output}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

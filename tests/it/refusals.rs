@@ -181,7 +181,12 @@ async fn operators_can_ask_for_a_new_token() {
 
     assert_eq!(get(gatepass.admin(), path).await.status(), 405);
     let unknown = order("/api/credentials/other/refresh");
-    assert_eq!(request(gatepass.admin(), unknown).await.status(), 404);
+    let unknown = request(gatepass.admin(), unknown).await;
+    assert_eq!(unknown.status(), 404);
+    assert_eq!(
+        unknown.body(),
+        "no route needs a credential \"other\"; routes need envase\n"
+    );
     for field in ["origin", "sec-fetch-site"] {
         let mut from_a_page = order(path);
         let value = http::HeaderValue::from_static("null");

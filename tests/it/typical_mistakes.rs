@@ -155,6 +155,19 @@ async fn each_is_called_by_its_name() {
     place.write("secret", "first line\nsecond line\n");
     tell("a secret with a line break", place.doctor(&[]));
 
+    let mut place = Place::new().await;
+    let inline = format!("client_secret = \"{CANARY}\\n\"");
+    place.replace("client_secret_file = \"secret\"", &inline);
+    tell(
+        "a line break in a secret that is written out",
+        place.check(),
+    );
+    tell("the same, to doctor", place.doctor(&[]));
+
+    let place = Place::new().await;
+    place.write("secret", &format!("{CANARY} \n"));
+    tell("a space behind a secret", place.check());
+
     let place = Place::new().await;
     let secret = place.directory.path().join("secret");
     let mode = |path: &std::path::Path, mode| {

@@ -69,6 +69,33 @@ fn nobody_there_is_said_as_such() {
     assert_eq!(finished.code, Some(78), "{}", finished.stderr);
 }
 
+#[test]
+fn a_length_of_time_needs_a_unit() {
+    let said = |arguments: &[&str]| {
+        let finished = run(arguments, &[]);
+        assert_eq!(finished.code, Some(64), "{}", finished.stderr);
+        finished.stderr
+    };
+    let all = [
+        said(&["wait", "--timeout", "5"]),
+        said(&["login", "--timeout", "soon"]),
+        said(&["exec", "--timeout", "5", "--", "true"]),
+    ];
+    insta::assert_snapshot!(all.join("\n"), @r"
+    gatepass: the command line is not understood
+        why       invalid value '5' for '--timeout <DURATION>': it needs a unit, such as 5s for seconds
+        next      For more information, try '--help'.
+
+    gatepass: the command line is not understood
+        why       invalid value 'soon' for '--timeout <DURATION>': a length of time is written 30s or 1m 30s
+        next      For more information, try '--help'.
+
+    gatepass: the command line is not understood
+        why       invalid value '5' for '--timeout <DURATION>': it needs a unit, such as 5s for seconds
+        next      For more information, try '--help'.
+    ");
+}
+
 /// Other servers say 200 to anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_that_says_200_is_not_believed() {

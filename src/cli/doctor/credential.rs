@@ -57,9 +57,6 @@ async fn token(
 ) -> Option<FetchedToken> {
     for file in inquiry.files() {
         walk.take("file", look_at(&file)).await?;
-        if let Some(fault) = odd_secret(&file).await {
-            walk.note(Step::doubtful("file", fault));
-        }
     }
     if let Some(provider) = inquiry.provider() {
         let limit = provider.transport.timeout;
@@ -184,27 +181,6 @@ async fn look_at(file: &Path) -> Result<((), String), Fault> {
         .await
         .map_err(|error| unusable(error.to_string()))?;
     Ok(((), said))
-}
-
-/// Secrets have neither line breaks nor spaces around them as a rule, and files get them easily.
-async fn odd_secret(file: &Path) -> Option<Fault> {
-    let secret = Secret::File(file.to_owned()).read().await.ok()?;
-    let secret = secret.expose_secret();
-    // Keys in PEM form and in JSON have lines.
-    if secret.starts_with("-----BEGIN ") || secret.starts_with('{') {
-        return None;
-    }
-    let what = if secret.contains(['\n', '\r']) {
-        "holds a line break inside, which is sent as a part of the secret"
-    } else if secret.trim() != secret {
-        "begins or ends with a space, which is sent as a part of the secret"
-    } else {
-        return None;
-    };
-    Some(Fault::new(
-        format!("{} {what}", file.display()),
-        "write it anew with nothing but the secret (printf %s)",
-    ))
 }
 
 /// What time it is at the provider's.

@@ -214,6 +214,14 @@ fn judge(route: &Settings, with_token: bool, answer: &Response<()>) -> Result<St
                 false => Ok(format!("HEAD {path} is answered with {}", status.as_u16())),
             }
         }
+        StatusCode::NOT_FOUND | StatusCode::GONE => Ok(format!(
+            "HEAD {path} is answered with {}: the upstream knows nothing there{}",
+            status.as_u16(),
+            match with_token {
+                true => ", so that whether it takes the token does not show",
+                false => "",
+            }
+        )),
         _ => Ok(format!("HEAD {path} is answered with {}", status.as_u16())),
     }
 }

@@ -76,7 +76,10 @@ fn examples() -> Vec<Failure> {
         Failure::UnknownCredential("clerc".into(), Vec::new()),
         Failure::WhichCredential(known()),
         Failure::WhichCredential(Vec::new()),
-        Failure::Variable("API=x".into()),
+        Failure::Variable(
+            "API=x".into(),
+            "what stands behind the = does not begin with /",
+        ),
         Failure::RawToTerminal,
         Failure::NoLogin(name()),
         Failure::ImplicitOnDevice,

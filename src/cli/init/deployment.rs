@@ -1,7 +1,5 @@
 //! What a deployment of the configuration needs: the files of `deploy`, with the answers in them.
 
-use std::path::Path;
-
 use clap::ValueEnum;
 
 use super::draft::Draft;
@@ -26,8 +24,10 @@ impl Deployment {
 }
 
 fn kubernetes(draft: &Draft) -> String {
-    let secrets = secrets(draft).map(|(name, file)| format!(" --from-file={name}={file}"));
-    let secrets: String = secrets.collect();
+    let secrets = draft.secrets();
+    let secrets: String = secrets
+        .map(|(name, file)| format!(" --from-file={name}={file}"))
+        .collect();
     let config: String = draft
         .with_secrets_in("/run/secrets/gatepass")
         .file()
@@ -47,10 +47,13 @@ fn kubernetes(draft: &Draft) -> String {
 }
 
 fn systemd(draft: &Draft) -> String {
-    let installed = secrets(draft)
-        .map(|(name, file)| format!("# install -m 600 {file} /etc/gatepass/{name}\n"));
+    let installed = draft
+        .secrets()
+        .map(|(name, file)| format!("# install -D -m 600 {file} /etc/gatepass/{name}\n"));
     let installed: String = installed.collect();
-    let loaded = secrets(draft).map(|(name, _)| LOAD.replace("client-secret", name));
+    let loaded = draft
+        .secrets()
+        .map(|(name, _)| LOAD.replace("client-secret", &name));
     let loaded: Vec<_> = loaded.collect();
     let unit = UNIT.replace(&format!("# {LOAD}"), &loaded.join("\n"));
     let config = draft
@@ -61,14 +64,6 @@ fn systemd(draft: &Draft) -> String {
          # ---- /etc/systemd/system/gatepass.service ----\n{installed}\
          # systemctl daemon-reload && systemctl enable --now gatepass\n{unit}"
     )
-}
-
-/// The files that the configuration names, each with its name alone.
-fn secrets(draft: &Draft) -> impl Iterator<Item = (&str, &str)> {
-    draft.files().filter_map(|file| {
-        let name = Path::new(file).file_name()?.to_str()?;
-        Some((name, file))
-    })
 }
 
 const SIDECAR: &str = include_str!("../../../deploy/kubernetes/sidecar.yaml");

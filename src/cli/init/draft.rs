@@ -3,14 +3,17 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use url::Url;
+
 use super::super::one_route::help_of;
 use super::super::toml::quoted;
 use super::Failure;
 use crate::config::{
     CREDENTIAL_KEYS, FILE_TO_COME, Flags, Layers, ONLY_CREDENTIAL, OneRoute, Problem, Problems,
-    Settings, is_surely_a_path,
+    Settings, is_surely_a_path, needs_a_shell,
 };
 use crate::oauth::Flow;
+use crate::oauth::transport::is_loopback;
 
 /// What is known of the one route and its credential.
 #[derive(Clone)]
@@ -119,7 +122,7 @@ impl Draft {
                 return None;
             }
             // The file need not be there yet, but what is written has to be its path.
-            if file.is_some_and(|file| !is_surely_a_path(file)) {
+            if file.is_some_and(|file| !is_surely_a_path(file) && !needs_a_shell(file)) {
                 problem.found = NO_SURE_PATH.into();
                 problem.expected = FILE_TO_COME.into();
             }
@@ -142,23 +145,35 @@ impl Draft {
     }
 
     /// The files that are named.
-    pub(super) fn files(&self) -> impl Iterator<Item = &str> {
+    fn files(&self) -> impl Iterator<Item = &str> {
+        self.secrets().map(|(_, file)| file)
+    }
+
+    /// The same, each with what it holds, which tells it apart wherever it is brought.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = (String, &str)> {
         let credential = self.route.credential.iter();
-        let files = credential.filter(|(key, _)| key.ends_with("_file"));
-        files.map(|(_, file)| file.as_str())
+        credential.filter_map(|(key, file)| Some((secret_of(key)?, file.as_str())))
     }
 
     /// The same with all of these in another directory.
     pub(super) fn with_secrets_in(&self, directory: &str) -> Self {
         let mut moved = self.clone();
         for (key, file) in &mut moved.route.credential {
-            if key.ends_with("_file")
-                && let Some(name) = Path::new(file).file_name()
-            {
+            if let Some(name) = secret_of(key) {
                 *file = Path::new(directory).join(name).display().to_string();
             }
         }
         moved
+    }
+
+    /// What is to be said of an upstream that the token would go to without TLS.
+    pub(super) fn in_the_clear(&self) -> Option<String> {
+        let upstream = self.route.upstream.as_deref()?;
+        let url = Url::parse(upstream).ok()?;
+        let is_plain = matches!(url.scheme(), "http" | "h2c");
+        (is_plain && !is_loopback(&url)).then(|| {
+            format!("the token travels in the clear to {upstream}; use https:// if it can")
+        })
     }
 
     /// Whether a scope would be a good answer, and there is none yet.
@@ -213,6 +228,11 @@ impl Draft {
         }
         text
     }
+}
+
+/// What the file of a key holds, if that is one: `client-secret` for `client_secret_file`.
+fn secret_of(key: &str) -> Option<String> {
+    Some(key.strip_suffix("_file")?.replace('_', "-"))
 }
 
 /// A key of TOML.

@@ -8,8 +8,8 @@ use clap::ValueEnum;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Failure;
 use super::deployment::Deployment;
+use super::{Failure, make_directory_of};
 use crate::config::{Problem, presets};
 
 /// Somebody who answers.
@@ -106,6 +106,7 @@ impl Questions {
         let Some(secret) = answer? else {
             return Ok(());
         };
+        make_directory_of(file)?;
         let mut options = OpenOptions::new();
         let opened = options.write(true).create_new(true).mode(0o600).open(file);
         let written = opened.and_then(|mut open| open.write_all(secret.expose_secret().as_bytes()));

@@ -128,6 +128,9 @@ fn listener_tls(
         certificates: certificates?,
         key: key?,
     };
+    if let Some(file) = &raw.client_ca_file {
+        secret::refuse_unexpanded(file, &path.key("client_ca_file"), report)?;
+    }
     let authorities = raw.client_ca_file.map(PathBuf::from);
     match tls::server_config(&identity, authorities.as_deref()) {
         Ok(config) => Some(Some(config)),

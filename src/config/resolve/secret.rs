@@ -9,10 +9,39 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::super::decode::{Path, Report};
 use super::super::scalar::SecretSource;
-use crate::oauth::Secret;
+use crate::oauth::{self, Secret};
 
 /// Makes sure that a secret can be had. `plainly` says where the secret itself goes.
 pub(super) fn resolve(
+    source: SecretSource,
+    path: &Path,
+    plainly: &str,
+    report: &mut Report,
+) -> Option<Secret> {
+    let secret = source_of(source, path, plainly, report)?;
+    suspect(&secret, path, report);
+    Some(secret)
+}
+
+/// Warns of what editors, `echo` and copying leave in a secret.
+fn suspect(secret: &Secret, path: &Path, report: &mut Report) {
+    let Ok(value) = secret.read_blocking() else {
+        return;
+    };
+    let Some(oddity) = oauth::oddity(&value) else {
+        return;
+    };
+    let what = match secret {
+        Secret::Value(_) => "the secret".into(),
+        Secret::File(file) => format!("the secret in {}", file.display()),
+    };
+    report.warn(format!(
+        "{path}: {what} {oddity} that is sent as a part of it; if it is not meant, write it anew with \
+         nothing but the secret (into a file with printf %s)"
+    ));
+}
+
+fn source_of(
     source: SecretSource,
     path: &Path,
     plainly: &str,
@@ -80,7 +109,13 @@ impl Keys {
             Some("_env") => SecretSource::Variable(self.variable?),
             _ => SecretSource::Value(self.value?),
         };
-        let plainly = format!("is written as {} = \"…\"", self.name);
+        let plainly = match report.flag(&table.key(key)) {
+            Some(_) => format!(
+                "goes into a file, or into {}",
+                table.key(self.name).variable()
+            ),
+            None => format!("is written as {} = \"…\"", self.name),
+        };
         resolve(source, &table.key(key), &plainly, report).map(Some)
     }
 
@@ -89,11 +124,17 @@ impl Keys {
         let name = self.name;
         let resolved = self.resolve(table, report)?;
         if resolved.is_none() {
-            report.add(
-                &table.key(format!("{name}_file")),
-                "nothing",
-                format!("{name}_file = \"…\", {name}_env = \"…\" or {name} = \"…\", with {what}"),
-            );
+            let key = table.key(format!("{name}_file"));
+            let expected = match report.flag(&key) {
+                Some(flag) => format!(
+                    "{flag} FILE, or the variable {}, with {what}",
+                    table.key(name).variable()
+                ),
+                None => format!(
+                    "{name}_file = \"…\", {name}_env = \"…\" or {name} = \"…\", with {what}"
+                ),
+            };
+            report.add(&key, "nothing", expected);
         }
         resolved
     }
@@ -142,6 +183,7 @@ pub(in super::super) const FILE_TO_COME: &str =
 
 /// A file that somebody else writes, perhaps later than gatepass starts.
 pub(super) fn file_of_others(file: String, path: &Path, report: &mut Report) -> Option<Secret> {
+    refuse_unexpanded(&file, path, report)?;
     if !is_surely_a_path(&file) {
         report.add(
             path,
@@ -185,6 +227,7 @@ fn readable(file: String, path: &Path, plainly: &str, report: &mut Report) -> Op
     let Err(error) = secret.read_blocking() else {
         return Some(secret);
     };
+    refuse_unexpanded(&file, path, report)?;
     if is_surely_a_path(&file) {
         report.add(
             path,
@@ -199,6 +242,30 @@ fn readable(file: String, path: &Path, plainly: &str, report: &mut Report) -> Op
         );
     }
     None
+}
+
+/// A shell replaces `~` and variables in what is typed, and nobody does in a file.
+pub(super) fn refuse_unexpanded(file: &str, path: &Path, report: &mut Report) -> Option<()> {
+    let Some(beginning) = unexpanded(file) else {
+        return Some(());
+    };
+    let found = format!("a path that begins with {beginning}, which only shells replace");
+    report.add(path, found, "the full path, such as /home/NAME/…");
+    None
+}
+
+/// What a shell would have replaced at the beginning of a path that is not there. A variable is not
+/// shown: what looks like one may be the secret itself.
+pub(in super::super) fn unexpanded(file: &str) -> Option<&'static str> {
+    let (first, _) = file.split_once('/')?;
+    let is_there = std::path::Path::new(first).exists();
+    match first {
+        _ if is_there => None,
+        "$HOME" | "${HOME}" => Some("$HOME"),
+        _ if first.starts_with('~') => Some("~"),
+        _ if first.starts_with('$') => Some("a variable"),
+        _ => None,
+    }
 }
 
 /// Base64 has slashes, too: what begins with no directory that exists may be the secret itself.

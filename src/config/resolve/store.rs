@@ -110,7 +110,9 @@ fn seal(raw: &raw::Store, path: &Path, report: &mut Report) -> Option<Seal> {
 /// A store is no condition, so one that is not there yet, or not to be written to, is no mistake.
 fn directory(written: Option<String>, path: &Path, report: &mut Report) -> Option<Place> {
     let expected = "a directory that gatepass may write to";
-    let directory = PathBuf::from(required(written, path, expected, report)?);
+    let directory = required(written, path, expected, report)?;
+    secret::refuse_unexpanded(&directory, path, report)?;
+    let directory = PathBuf::from(directory);
     if let Err(error) = Directory::new(directory.clone()).check_blocking() {
         report.warn(format!(
             "{path}: {error}; until it is {expected}, each process asks the provider by itself"

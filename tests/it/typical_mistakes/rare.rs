@@ -171,6 +171,18 @@ async fn each_step_of_a_way_is_called_by_its_name() {
     }
 
     let mut place = Place::new().await;
+    let address = listener("HTTP/1.1 404 None\r\nContent-Length: 0\r\n\r\n").await;
+    place.upstream_url = format!("http://{address}");
+    place.stands_for(address, "OTHER");
+    let (code, stdout, _) = place.run(&["doctor", "--call"]);
+    assert_eq!(code, Some(0), "{stdout}");
+    let call = stdout.lines().find(|line| line.contains("  call  "));
+    tell(
+        "a path that the upstream does not know",
+        call.unwrap().into(),
+    );
+
+    let mut place = Place::new().await;
     let address = listener("HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n").await;
     place.upstream_url = format!("http://{address}");
     place.route = "credential = \"none\"".into();

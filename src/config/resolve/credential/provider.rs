@@ -9,7 +9,7 @@ use url::Url;
 use super::super::super::decode::{Path, Report};
 use super::super::super::raw;
 use super::super::super::scalar::value_or;
-use super::super::{TrustedRoots, endpoint};
+use super::super::{TrustedRoots, endpoint, secret};
 use super::way::Way;
 use super::{client, grant, request};
 use crate::oauth::transport::{bare, is_loopback};
@@ -110,9 +110,11 @@ fn session_file(
     path: &Path,
     report: &mut Report,
 ) -> Option<Option<PathBuf>> {
-    let Some(file) = written.map(PathBuf::from) else {
+    let Some(file) = written else {
         return Some(None);
     };
+    secret::refuse_unexpanded(&file, path, report)?;
+    let file = PathBuf::from(file);
     match SessionFile::new(file.clone()).check_blocking() {
         Ok(()) => Some(Some(file)),
         Err(error) => {

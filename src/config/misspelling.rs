@@ -1,0 +1,310 @@
+//! What a key that gatepass does not know was meant to be.
+//!
+//! Others call the same things by other names, which may be nearer to a wrong key than to the right one:
+//! `token_url` is two letters from `token_file`, and means `token_endpoint`.
+
+use super::problem::near_miss;
+use super::raw;
+use super::reference::{Described, Kind};
+
+/// What is to stand in the place of a key, the last of these, in a table that knows these.
+pub(super) fn correction(path: &[String], known: &[&str]) -> String {
+    let Some((key, tables)) = path.split_last() else {
+        return one_of(known);
+    };
+    let plain = plain(key);
+    let meant = same(&plain, known)
+        .or_else(|| synonym(&plain, known))
+        .map(ToOwned::to_owned)
+        .or_else(|| deeper(&plain, tables))
+        .or_else(|| near_miss(key, known.iter().copied()).map(ToOwned::to_owned));
+    match (meant, elsewhere(&plain)) {
+        (Some(meant), _) => format!("another key; did you mean {meant}?"),
+        (None, Some(place)) => format!("a key of this table; {key} stands in {place}"),
+        (None, None) => one_of(known),
+    }
+}
+
+fn one_of(known: &[&str]) -> String {
+    format!("one of {}", known.join(", "))
+}
+
+/// `clientId`, `client-id` and `client_id` are one word.
+fn plain(key: &str) -> String {
+    let letters = key.chars().filter(|c| !matches!(c, '_' | '-' | '.'));
+    letters.collect::<String>().to_lowercase()
+}
+
+fn same<'a>(plain_key: &str, known: &[&'a str]) -> Option<&'a str> {
+    known.iter().copied().find(|key| plain(key) == plain_key)
+}
+
+/// What the same thing is called here. The same word may mean several things, each in its own table.
+fn synonym(plain_key: &str, known: &[&str]) -> Option<&'static str> {
+    let means = |(words, meant): &(&[&str], &'static str)| {
+        let table = meant.split('.').next().unwrap_or_default();
+        (words.contains(&plain_key) && known.contains(&table)).then_some(*meant)
+    };
+    SYNONYMS.iter().find_map(means)
+}
+
+/// The key of a table within this one: `ca_file` of a route stands in its `tls`.
+fn deeper(plain_key: &str, tables: &[String]) -> Option<String> {
+    let Kind::Table(keys) = kind_at(tables)? else {
+        return None;
+    };
+    keys.iter().find_map(|table| match &table.kind {
+        Kind::Table(inner) => {
+            let inner = inner.iter().find(|key| plain(key.name) == plain_key)?;
+            Some(format!("{}.{}", table.name, inner.name))
+        }
+        _ => None,
+    })
+}
+
+/// The one table of the file that has this key, as one writes it.
+fn elsewhere(plain_key: &str) -> Option<String> {
+    let Kind::Table(tables) = <raw::Config as Described>::KIND else {
+        return None;
+    };
+    let mut places = tables.iter().filter_map(|table| {
+        let (inner, place) = match &table.kind {
+            Kind::Named(inner) => (*inner, format!("[{}.NAME]", table.name)),
+            Kind::List(inner) => (*inner, format!("[[{}]]", table.name)),
+            inner => (inner, format!("[{}]", table.name)),
+        };
+        let Kind::Table(keys) = inner else {
+            return None;
+        };
+        let has_it = keys.iter().any(|key| plain(key.name) == plain_key);
+        has_it.then_some(place)
+    });
+    let first = places.next()?;
+    places.next().is_none().then_some(first)
+}
+
+/// What may stand at a path.
+fn kind_at(path: &[String]) -> Option<&'static Kind> {
+    let mut kind = &<raw::Config as Described>::KIND;
+    for part in path {
+        kind = match kind {
+            Kind::Table(keys) => &keys.iter().find(|key| key.name == part)?.kind,
+            Kind::Named(inner) | Kind::List(inner) => inner,
+            _ => return None,
+        };
+    }
+    Some(kind)
+}
+
+/// What other products, and the registries of other protocols, call things; without the marks between
+/// their words.
+const SYNONYMS: [(&[&str], &str); 33] = [
+    (
+        &[
+            "tokenurl",
+            "tokenuri",
+            "tokenendpointurl",
+            "tokenendpointuri",
+            "accesstokenurl",
+            "accesstokenuri",
+            "oauthtokenurl",
+            "oauth2tokenurl",
+        ],
+        "token_endpoint",
+    ),
+    (
+        &[
+            "authurl",
+            "authuri",
+            "authendpoint",
+            "authorizationurl",
+            "authorizationuri",
+            "authorizationendpointurl",
+            "authorizeurl",
+            "authorizeendpoint",
+        ],
+        "authorization_endpoint",
+    ),
+    (
+        &["deviceauthurl", "deviceauthorizationurl", "devicecodeurl"],
+        "device_authorization_endpoint",
+    ),
+    (
+        &["revocationurl", "revokeurl", "revokeendpoint"],
+        "revocation_endpoint",
+    ),
+    (
+        &[
+            "issueruri",
+            "issuerurl",
+            "authority",
+            "discoveryurl",
+            "wellknownurl",
+        ],
+        "issuer",
+    ),
+    (&["jwksurl", "jwksendpoint"], "jwks_uri"),
+    (&["jwksurl", "jwksendpoint"], "verify.jwks_uri"),
+    (&["redirecturl", "callbackurl"], "redirect_uri"),
+    (
+        &["id", "appid", "applicationid", "consumerkey"],
+        "client_id",
+    ),
+    (
+        &["secret", "appsecret", "clientpassword", "consumersecret"],
+        "client_secret",
+    ),
+    (&["secretfile", "clientsecretpath"], "client_secret_file"),
+    (&["secretenv", "clientsecretvar"], "client_secret_env"),
+    (
+        &[
+            "authmethod",
+            "authstyle",
+            "clientauth",
+            "clientauthmethod",
+            "clientauthenticationmethod",
+        ],
+        "token_endpoint_auth_method",
+    ),
+    (&["grant", "flow", "type"], "grant_type"),
+    (&["type"], "kind"),
+    (&["user", "login"], "username"),
+    (&["pass"], "password"),
+    (&["aud"], "audience"),
+    (&["provider"], "preset"),
+    (&["kid", "keyid"], "private_key_id"),
+    (&["alg", "algorithm"], "signing_algorithm"),
+    (
+        &[
+            "params",
+            "extraparams",
+            "endpointparams",
+            "additionalparams",
+        ],
+        "parameters",
+    ),
+    (
+        &[
+            "url",
+            "uri",
+            "target",
+            "backend",
+            "destination",
+            "to",
+            "proxypass",
+            "upstreamurl",
+        ],
+        "upstream",
+    ),
+    (
+        &["prefix", "pathprefix", "location", "match", "from"],
+        "path",
+    ),
+    (&["stripprefix"], "strip_path"),
+    (&["auth", "token"], "credential"),
+    (&["preservehost", "passhostheader"], "keep_host"),
+    (
+        &[
+            "bind",
+            "port",
+            "addr",
+            "address",
+            "listenaddr",
+            "listenaddress",
+        ],
+        "listen",
+    ),
+    (&["threads"], "workers"),
+    (&["ca", "cacert", "cacertfile", "cabundle"], "ca_file"),
+    (&["ca", "cacert", "cacertfile", "cabundle"], "tls.ca_file"),
+    (&["sni"], "server_name"),
+    (&["verbosity", "loglevel"], "level"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(path: &str) -> String {
+        let path: Vec<_> = path.split(' ').map(ToOwned::to_owned).collect();
+        let table = path.split_last().unwrap().1;
+        let Some(Kind::Table(keys)) = kind_at(table) else {
+            panic!("{path:?}");
+        };
+        let known: Vec<_> = keys.iter().map(|key| key.name).collect();
+        correction(&path, &known)
+    }
+
+    #[test]
+    fn names_of_others_are_understood() {
+        for (path, meant) in [
+            ("credentials a token_url", "token_endpoint"),
+            ("credentials a token_uri", "token_endpoint"),
+            ("credentials a token_endpoint_url", "token_endpoint"),
+            ("credentials a auth_url", "authorization_endpoint"),
+            ("credentials a issuer_url", "issuer"),
+            ("credentials a scopes", "scope"),
+            ("credentials a secret", "client_secret"),
+            ("credentials a clientId", "client_id"),
+            ("credentials a client-id", "client_id"),
+            ("credentials a clientSecretFile", "client_secret_file"),
+            ("credentials a ca_file", "tls.ca_file"),
+            ("credentials a jwks_uri", "verify.jwks_uri"),
+            ("credentials a tls cacert", "ca_file"),
+            ("stores a type", "kind"),
+            ("routes 0 url", "upstream"),
+            ("routes 0 ca_file", "tls.ca_file"),
+            ("routes 0 ca-bundle", "tls.ca_file"),
+            ("routes 0 server_name", "tls.server_name"),
+            ("routes 0 connect", "timeouts.connect"),
+            ("routes 0 upsteam", "upstream"),
+            ("routes 0 timeout", "timeouts"),
+            ("proxy port", "listen"),
+            ("proxy header_read", "timeouts.header_read"),
+            ("log loglevel", "level"),
+        ] {
+            let expected = format!("another key; did you mean {meant}?");
+            assert_eq!(said(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn keys_of_other_tables_are_sent_there() {
+        for (path, place) in [
+            ("routes 0 client_id", "[credentials.NAME]"),
+            ("credentials a upstream", "[[routes]]"),
+            ("log grace", "[shutdown]"),
+        ] {
+            let said = said(path);
+            assert!(
+                said.ends_with(&format!(" stands in {place}")),
+                "{path}: {said}"
+            );
+        }
+    }
+
+    /// A word that is known already would never be looked for here.
+    #[test]
+    fn synonyms_lead_to_keys() {
+        for (words, meant) in SYNONYMS {
+            let known = reachable(&<raw::Config as Described>::KIND, meant);
+            assert!(known, "{meant}");
+            for word in words {
+                assert_eq!(plain(word), *word);
+                assert_ne!(plain(meant), *word);
+            }
+        }
+    }
+
+    fn reachable(kind: &Kind, path: &str) -> bool {
+        let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+        match kind {
+            Kind::Table(keys) => keys.iter().any(|key| {
+                let here = key.name == first && (rest.is_empty() || reachable(&key.kind, rest));
+                here || reachable(&key.kind, path)
+            }),
+            Kind::Named(inner) | Kind::List(inner) => reachable(inner, path),
+            _ => false,
+        }
+    }
+}
