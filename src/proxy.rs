@@ -42,15 +42,16 @@ pub use access::{AccessLog, Logged, LoggedTarget};
 pub use admission::Admission;
 pub use body::AnswerBody;
 pub use callers::{CallerKey, Callers};
+pub use exchange::authorize;
 use exchange::exchange;
+pub use forward::prepare_request;
 pub use limit::RequestLimit;
 use metrics::{InFlight, RouteMetrics};
 use record::Record;
 use rejection::{REQUEST_ID, Rejection};
-use route::Found;
 pub use route::{
-    Forwarded, InvalidPrefix, PathPrefix, Protocol, Route, RouteDescription, RouteTable, Settings,
-    Timeouts,
+    Forwarded, Found, InvalidPrefix, PathPrefix, Protocol, Route, RouteDescription, RouteTable,
+    Settings, Timeouts,
 };
 use upstream::{Answer, Upstream};
 pub use upstream::{InvalidUpstream, Origin};

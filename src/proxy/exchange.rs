@@ -319,7 +319,11 @@ impl Journey<'_> {
 /// The refresher takes a token away when it ends. That it is compared with the clock here as well
 /// costs nothing, for the clock has been read for the request anyway, and holds when the control
 /// plane stalls: on a log pipe that nobody reads, or on a machine that was asleep.
-fn authorize(
+///
+/// # Errors
+///
+/// There is no such token.
+pub fn authorize(
     route: &Route,
     headers: &mut HeaderMap,
     now: Instant,

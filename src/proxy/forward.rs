@@ -15,7 +15,11 @@ use crate::server::CallerBody;
 
 /// Turns the head of a caller's request into the head of the request that is sent on; all but the
 /// token.
-pub(super) fn prepare_request(
+///
+/// # Errors
+///
+/// It cannot be sent on: it has a coding that would be lost, or its target becomes too long.
+pub fn prepare_request(
     head: &mut Parts,
     body: &CallerBody,
     route: &Route,

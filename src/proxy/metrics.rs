@@ -214,7 +214,7 @@ impl RouteMetrics {
     }
 
     /// What of a request's time gatepass had it, and its upstream, if it got there.
-    pub(super) fn took(&self, own: Duration, upstream: Option<Duration>) {
+    pub fn took(&self, own: Duration, upstream: Option<Duration>) {
         self.0.own_duration.observe(own.as_secs_f64());
         if let Some(upstream) = upstream {
             self.0.upstream_duration.observe(upstream.as_secs_f64());
@@ -227,7 +227,7 @@ impl RouteMetrics {
     }
 
     /// A request has begun. `record` is there if somebody is to be told of it.
-    pub(super) fn begin(&self, started: Instant, record: Option<Box<Record>>) -> InFlight {
+    pub fn begin(&self, started: Instant, record: Option<Box<Record>>) -> InFlight {
         self.0.in_flight.inc();
         InFlight {
             metrics: Arc::clone(&self.0),
@@ -260,7 +260,7 @@ impl Drop for Attempt {
 
 /// A request that is being answered. Dropping it ends the request and records its outcome.
 #[derive(Debug)]
-pub(super) struct InFlight {
+pub struct InFlight {
     metrics: Arc<Handles>,
     started: Instant,
     /// Index into [`STATUS_CLASSES`].
@@ -283,7 +283,7 @@ impl InFlight {
     }
 
     /// The caller gets this status.
-    pub(super) fn answered(&mut self, status: StatusCode) {
+    pub fn answered(&mut self, status: StatusCode) {
         // RFC 9110 §15: a status outside of 100 to 599 is to be treated as a 5xx. The only 1xx that
         // reaches a caller as an answer is a switch to WebSocket.
         let digit = usize::from(status.as_u16() / 100);
@@ -304,7 +304,7 @@ impl InFlight {
     }
 
     /// Saves reading the clock at the end.
-    pub(super) fn ends(&mut self, now: Instant) {
+    pub fn ends(&mut self, now: Instant) {
         self.ended_at = Some(now);
     }
 

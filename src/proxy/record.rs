@@ -18,7 +18,7 @@ use crate::traces::{Trace, Tracer};
 
 /// What is noted of a request.
 #[derive(Debug, Default)]
-pub(super) struct Record {
+pub struct Record {
     access_log: Option<AccessLog>,
     pub(super) traced: Option<Traced>,
     pub(super) request_id: Option<HeaderValue>,

@@ -24,7 +24,7 @@ pub(super) use reason::Reason;
 
 /// A request that gatepass answers itself instead of the upstream.
 #[derive(Debug)]
-pub(super) struct Rejection {
+pub struct Rejection {
     pub(super) reason: Reason,
     pub(super) detail: String,
     route: Option<Arc<str>>,

@@ -260,7 +260,7 @@ impl RouteTable {
     }
 
     /// The route for a request.
-    pub(super) fn find(&self, host: &str, path: &str, method: &Method) -> Found<'_> {
+    pub fn find(&self, host: &str, path: &str, method: &Method) -> Found<'_> {
         let found = self.first(host, path, method);
         // Upstreams decode paths and take dot segments away, each in a way of its own. A path that
         // would belong to another route then is not for gatepass to guess about: it might come
@@ -313,7 +313,7 @@ pub struct RouteDescription {
 
 /// What the table says of a request.
 #[derive(Debug)]
-pub(super) enum Found<'a> {
+pub enum Found<'a> {
     /// Its route, with its index.
     Route(usize, &'a Route),
     /// There are routes for it, but with these methods only.
