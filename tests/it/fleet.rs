@@ -66,6 +66,17 @@ async fn credential(gatepass: &Gatepass) -> serde_json::Value {
     status["credentials"][0].clone()
 }
 
+/// One that is alone has nobody else to speak of.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_failed_waits_as_all_do_and_is_not_told_so_by_itself() {
+    let stage = Machine::new().await;
+    stage.provider.otherwise(Reply::Json(503, "{}".into()));
+    let gatepass = Gatepass::start(&stage.config(""));
+    stage.provider.wait_for_requests(4).await;
+    let output = gatepass.output();
+    assert!(!output.contains("another replica"), "{output}");
+}
+
 const SUCCESSES: &str = r#"gatepass_token_refreshes_total{credential="envase",outcome="success"}"#;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,11 +22,11 @@ impl SharedSource {
         entry.has_turn(Some(turn.generation));
         let over = TurnOver(entry);
         let began = Instant::now();
-        let outcome = tokio::select! {
+        let mut outcome = tokio::select! {
             outcome = self.ask(attempt.occasion) => outcome,
             token = self.overtaken(entry, turn, attempt) => return Ok(token),
         };
-        match &outcome {
+        match &mut outcome {
             Ok(token) => {
                 self.known.set(turn.generation);
                 self.shared_by.replace(Some(entry.replica().to_owned()));
@@ -70,7 +70,10 @@ impl SharedSource {
                     }
                 });
                 // That the store is no help has been said where it was found.
-                let _ = told.await;
+                if let Ok(()) = told.await {
+                    // Who asked waits as all do, and need not be told so by itself.
+                    error.retry_after = Some(error.retry_after.unwrap_or_default().max(rest));
+                }
             }
         }
         drop(over);
