@@ -52,33 +52,46 @@ pub(super) struct Transport {
 /// What is called, as messages name it: without what may be secret in an address (user, password,
 /// query).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Peer(String);
+pub(super) struct Peer {
+    name: String,
+    /// The key of the configuration that says where it is.
+    key: &'static str,
+}
 
 impl Peer {
     pub(super) fn token_endpoint(url: &Url) -> Self {
-        Self(format!("token endpoint {}", bare(url)))
+        Self::new("token endpoint", url, "token_endpoint")
     }
 
     pub(super) fn device_authorization(url: &Url) -> Self {
-        Self(format!("device authorization endpoint {}", bare(url)))
+        Self::new(
+            "device authorization endpoint",
+            url,
+            "device_authorization_endpoint",
+        )
     }
 
     pub(super) fn revocation(url: &Url) -> Self {
-        Self(format!("revocation endpoint {}", bare(url)))
+        Self::new("revocation endpoint", url, "revocation_endpoint")
     }
 
     pub(super) fn discovery(url: &Url) -> Self {
-        Self(format!("discovery document {}", bare(url)))
+        Self::new("discovery document", url, "issuer")
     }
 
     pub(super) fn key_set(url: &Url) -> Self {
-        Self(format!("key set {}", bare(url)))
+        Self::new("key set", url, "jwks_uri")
+    }
+
+    fn new(what: &str, url: &Url, key: &'static str) -> Self {
+        let name = format!("{what} {}", bare(url));
+        Self { name, key }
     }
 
     /// Puts its name in front of what is said about it.
     pub(super) fn named(&self, error: FetchError) -> FetchError {
         FetchError {
-            message: format!("{} {}", self.0, error.message),
+            message: format!("{} {}", self.name, error.message),
             ..error
         }
     }
@@ -260,20 +273,22 @@ impl Transport {
         let cause = innermost(&error);
         let unavailable = |message| FetchError::new(FailureKind::Unavailable, message);
         peer.named(match error.is_connect() {
-            true => unavailable(format!("cannot be reached: {cause}")).advise(advice(&cause)),
+            true => {
+                unavailable(format!("cannot be reached: {cause}")).advise(advice(&cause, peer.key))
+            }
             false => unavailable(format!("gave no usable answer: {cause}"))
                 .advise("check whether the provider is up, and what is on the way to it"),
         })
     }
 }
 
-fn advice(cause: &str) -> &'static str {
+fn advice(cause: &str, key: &str) -> String {
     if let Some(advice) = tls::advice(cause) {
-        advice
+        advice.into()
     } else if cause.contains("Too many open files") {
-        "raise the limit of open files (ulimit -n, LimitNOFILE)"
+        "raise the limit of open files (ulimit -n, LimitNOFILE)".into()
     } else {
-        "check token_endpoint, the DNS, and whether the provider is up"
+        format!("check {key}, the DNS, and whether the provider is up")
     }
 }
 

@@ -92,6 +92,13 @@ async fn each_answer_is_called_by_its_name() {
     tell("keys that are published nowhere", place.doctor(&[]));
 
     let mut place = Place::new().await;
+    let endpoint = format!("token_endpoint = \"{}\"", place.provider.token_endpoint());
+    place.replace(&endpoint, "issuer = \"http://127.0.0.1:1\"");
+    let (code, _, stderr) = place.run(&["token"]);
+    assert_eq!(code, Some(69), "{stderr}");
+    tell("an issuer that is not there", stderr);
+
+    let mut place = Place::new().await;
     place.credential = "token_file = \"./later\"".into();
     tell("a token's file that is not there", place.doctor(&[]));
     tell(
