@@ -1,0 +1,119 @@
+//! `tls` of whoever is called: whom to trust there, and what to show.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+
+use super::super::decode::{Path, Report};
+use super::super::raw;
+use super::secret;
+use crate::tls::{self, Identity, TlsError, Trust};
+use crate::token::clock;
+use crate::wording::harmless;
+
+/// The TLS settings by what they trust and show, so that certificates are read once however many routes and
+/// credentials use them.
+#[derive(Default)]
+pub(super) struct TrustedRoots(BTreeMap<(Trust, Option<Identity>), Option<Arc<ClientConfig>>>);
+
+impl TrustedRoots {
+    /// The settings for a peer of this scheme. A machine without certificates can still speak to
+    /// peers without TLS.
+    pub(super) fn config(
+        &mut self,
+        scheme: &str,
+        raw: &raw::Tls,
+        path: &Path,
+        report: &mut Report,
+    ) -> Option<Arc<ClientConfig>> {
+        let trust = match &raw.ca_file {
+            Some(file) => Trust::CaFile(PathBuf::from(file)),
+            None if scheme == "https" => Trust::Platform,
+            None => Trust::Nobody,
+        };
+        for file in [&raw.ca_file, &raw.client_cert_file, &raw.client_key_file] {
+            file.iter().for_each(|file| report.reads(file));
+        }
+        let path = path.key("tls");
+        if let Some(file) = &raw.ca_file {
+            secret::refuse_unexpanded(file, &path.key("ca_file"), report)?;
+        }
+        let identity = identity(raw, &path, report)?;
+        let known = self.0.entry((trust, identity));
+        let known = known.or_insert_with_key(|(trust, identity)| {
+            if let Trust::CaFile(file) = trust {
+                warn_of_outdated(file, &path, report);
+            }
+            tls::client_config(trust, identity.as_ref())
+                .map_err(|error| report_tls(&error, &path, report))
+                .ok()
+        });
+        known.clone()
+    }
+}
+
+/// No handshake fails for it, as what is trusted is the key; whoever signs with it signs no more.
+fn warn_of_outdated(file: &std::path::Path, path: &Path, report: &mut Report) {
+    for authority in tls::authorities(file) {
+        if clock::since(authority.not_after) > Duration::ZERO {
+            report.warn(format!(
+                "{}: the certificate of the authority \"{}\" has run out on {}; put that of its \
+                 successor into the file",
+                path.key("ca_file"),
+                harmless(&authority.subject),
+                humantime::format_rfc3339_seconds(authority.not_after),
+            ));
+        }
+    }
+}
+
+/// `Some(None)` if the client shows no certificate.
+fn identity(raw: &raw::Tls, path: &Path, report: &mut Report) -> Option<Option<Identity>> {
+    let missing = match (&raw.client_cert_file, &raw.client_key_file) {
+        (None, None) => return Some(None),
+        (Some(certificates), Some(key)) => {
+            // Looked at first: one who pastes a key in the place of its file is not shown it.
+            let key_path = path.key("client_key_file");
+            let there = secret::key_file(key.clone(), &key_path, report).is_some();
+            let certificates_path = path.key("client_cert_file");
+            let certified =
+                secret::certificate_file(certificates.clone(), &certificates_path, report)
+                    .is_some();
+            return (there && certified).then(|| {
+                Some(Identity {
+                    certificates: certificates.into(),
+                    key: key.into(),
+                })
+            });
+        }
+        (Some(_), None) => "client_key_file",
+        (None, Some(_)) => "client_cert_file",
+    };
+    report.add(
+        &path.key(missing),
+        "nothing",
+        "a PEM file; a certificate and its key go together",
+    );
+    None
+}
+
+fn report_tls(error: &TlsError, path: &Path, report: &mut Report) {
+    let (key, expected) = match error {
+        TlsError::Platform(_) | TlsError::CaFile { .. } => (
+            "ca_file",
+            "a PEM file with the certificates of the authorities to trust",
+        ),
+        TlsError::Certificates { .. } => (
+            "client_cert_file",
+            "a PEM file with the client's certificate",
+        ),
+        TlsError::Key { .. } => (
+            "client_key_file",
+            "a PEM file with the private key of the certificate in client_cert_file",
+        ),
+    };
+    report.add(&path.key(key), error.to_string(), expected);
+}
