@@ -25,6 +25,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Flags, Layers, OneRoute, Problems};
@@ -48,7 +49,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             let _ = error.print();
             return if error.use_stderr() { USAGE } else { DONE };
         }
-        Err(error) => return told(&Failure::CommandLine(error.render().to_string())),
+        Err(error) => {
+            let said = error.render().to_string();
+            return told(&Failure::CommandLine(said, tip(&error)));
+        }
     };
     // Secrets are read from here on. Where there is no such protection, work goes on without.
     let _ = runtime::keep_memory_private();
@@ -73,13 +77,23 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 
 /// Help and version are no mistakes, though the parser has them among its errors.
 fn asks_for_help(error: &clap::Error) -> bool {
-    use clap::error::ErrorKind::{
-        DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion,
-    };
     matches!(
         error.kind(),
-        DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand | DisplayVersion
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+            | ErrorKind::DisplayVersion
     )
+}
+
+/// What the parser cannot know: other programs take a configuration file by other arguments.
+fn tip(error: &clap::Error) -> Option<&'static str> {
+    let argument = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(argument)) => argument.as_str(),
+        _ => return None,
+    };
+    let names_file = argument.ends_with(".toml") || matches!(argument, "-c" | "-f");
+    let is_unknown = error.kind() == ErrorKind::UnknownArgument;
+    (is_unknown && names_file).then_some("name a configuration file by --config FILE")
 }
 
 /// Says what has failed, and returns the exit code.

@@ -19,8 +19,8 @@ pub(super) enum Failure {
     Config(Problems),
     /// gatepass could not be put together from it.
     Build(BuildError),
-    /// The command line is not understood, with what its reader says.
-    CommandLine(String),
+    /// The command line is not understood, with what its reader says, and what it does not know to say.
+    CommandLine(String, Option<&'static str>),
     /// There is no credential of this name among these.
     UnknownCredential(String, Vec<String>),
     /// None of these credentials is named.
@@ -37,6 +37,10 @@ pub(super) enum Failure {
     FileIsThere(PathBuf),
     /// Nobody has answered the questions of `init`.
     Unanswered,
+    /// Nobody is there to be asked by `init`, and this is missing or wrong in its flags.
+    LeftOpen(Problems),
+    /// `init` is to print a deployment of what a person logs in to.
+    NoDeploymentOfLogin,
     /// A file could not be written.
     Unwritten(PathBuf, io::Error),
     /// The secret that somebody has pasted could not be written into its file.
@@ -85,8 +89,8 @@ pub(super) enum Silence {
 impl Failure {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Build(BuildError::Exposed(_)) => CONFIG,
-            Self::CommandLine(_)
+            Self::Config(_) | Self::LeftOpen(_) | Self::Build(BuildError::Exposed(_)) => CONFIG,
+            Self::CommandLine(..)
             | Self::UnknownCredential(..)
             | Self::WhichCredential(_)
             | Self::Variable(..)
@@ -94,7 +98,8 @@ impl Failure {
             | Self::NoLogin(_)
             | Self::ImplicitOnDevice
             | Self::FileIsThere(_)
-            | Self::Unanswered => USAGE,
+            | Self::Unanswered
+            | Self::NoDeploymentOfLogin => USAGE,
             Self::Build(BuildError::Listen { .. } | BuildError::Activation(_))
             | Self::Unwritten(..)
             | Self::SecretUnwritten(..)
@@ -121,13 +126,14 @@ impl fmt::Display for Failure {
         let trouble = match self {
             Self::Config(problems) => return problems.fmt(f),
             Self::Build(error) => error.trouble(),
-            Self::CommandLine(said) => {
+            Self::CommandLine(said, tip) => {
                 let said = said.trim_start_matches("error: ");
                 let (why, next) = said.split_once("\n\n").unwrap_or((said, ""));
                 let lines = next
                     .lines()
                     .map(|line| line.trim().trim_start_matches("tip: "));
-                let next = lines.filter(|line| !line.is_empty());
+                let lines = lines.filter(|line| !line.is_empty());
+                let next = tip.iter().copied().chain(lines);
                 Trouble::new(
                     "the command line is not understood",
                     why,
@@ -174,6 +180,20 @@ impl fmt::Display for Failure {
                 "nothing is written",
                 "the questions were not answered to the end",
                 "answer them, or say it by flags (gatepass init --help)",
+            ),
+            Self::LeftOpen(problems) => {
+                f.write_str(
+                    "nothing is written: there is no terminal to ask on, and of the flags this is \
+                     missing or wrong.",
+                )?;
+                return problems
+                    .iter()
+                    .try_for_each(|problem| write!(f, "\n\n{problem}"));
+            }
+            Self::NoDeploymentOfLogin => Trouble::new(
+                "nothing is written",
+                "a person logs in to this credential, and the session would stay on this machine",
+                "share it by a store of kind redis (docs/fleet.md), or leave out --deployment",
             ),
             Self::Unwritten(path, error) => Trouble::new(
                 format!("{} cannot be written", path.display()),

@@ -73,6 +73,9 @@ pub(super) fn init(arguments: InitArguments) -> Result<u8, Failure> {
     let mut questions = Questions::where_somebody_is();
     complete(&mut draft, questions.as_mut())?;
     if draft.is_login() {
+        if arguments.deployment.is_some() {
+            return Err(Failure::NoDeploymentOfLogin);
+        }
         make_store()?;
     }
     let text = draft.file();
@@ -93,18 +96,23 @@ pub(super) fn init(arguments: InitArguments) -> Result<u8, Failure> {
         .try_for_each(|file| make_directory_of(file))?;
     write(&output, &text, force)?;
     print_out(&written(&output, &warnings))?;
+    // A person's session is asked for by login, and stays on this machine.
+    let mut questions = questions.filter(|_| !draft.is_login());
     let mut test = arguments.test;
-    let mut deployment = arguments.deployment;
-    if let Some(questions) = &mut questions {
-        if to_come.is_empty() && !test && !draft.is_login() {
-            test = questions.yes("Ask the provider for a token now, to see whether it works?")?;
-        }
-        if deployment.is_none() && !draft.is_login() {
-            deployment = questions.deployment()?;
-        }
+    if let Some(questions) = &mut questions
+        && to_come.is_empty()
+        && !test
+    {
+        test = questions.yes("Ask the provider for a token now, to see whether it works?")?;
     }
     if test {
         ask_for_a_token(&output, &draft, &to_come)?;
+    }
+    let mut deployment = arguments.deployment;
+    if let Some(questions) = &mut questions
+        && deployment.is_none()
+    {
+        deployment = questions.deployment()?;
     }
     if let Some(deployment) = deployment {
         print_out(&deployment.text(&draft))?;
@@ -116,7 +124,11 @@ pub(super) fn init(arguments: InitArguments) -> Result<u8, Failure> {
 /// Asks until nothing is missing or wrong but files that may come later.
 fn complete(draft: &mut Draft, questions: Option<&mut Questions>) -> Result<(), Failure> {
     let Some(questions) = questions else {
-        return draft.without_files_to_come(config::load(&draft.layers()));
+        let checked = draft.without_files_to_come(config::load(&draft.layers()));
+        return checked.map_err(|failure| match failure {
+            Failure::Config(problems) => Failure::LeftOpen(problems),
+            other => other,
+        });
     };
     if !draft.has_provider() {
         draft.set_provider(&questions.provider()?);
@@ -230,7 +242,13 @@ fn ask_for_a_token(output: &Path, draft: &Draft, to_come: &[String]) -> Result<(
             "there is no credential in what was written".into(),
         ));
     };
-    let got = token::get(&settings, credential, false)?;
+    let got = match token::get(&settings, credential, false) {
+        Ok(got) => got,
+        Err(failure) => {
+            print_out("No token has come. `gatepass token` asks again, once that is mended.\n")?;
+            return Err(failure);
+        }
+    };
     let told = token::summary(credential, &got, Palette::of_stdout());
     let _ = write!(
         io::stdout(),

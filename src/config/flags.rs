@@ -100,7 +100,12 @@ impl Provider for Flags {
 
 /// A mistake as one reads it who has written flags.
 pub(super) fn told_by_flags(problem: Problem) -> Problem {
-    let expected = in_flags(&problem.expected);
+    // What a flag takes may be called as a key is.
+    let is_of_words = problem.expected.starts_with("one of ");
+    let expected = match is_of_words {
+        true => problem.expected,
+        false => in_flags(&problem.expected).replace("another key", "another flag"),
+    };
     let has_no_flag = problem.source == COMMAND_LINE && !problem.key.is_empty();
     let expected = match has_no_flag {
         true => {
@@ -110,8 +115,12 @@ pub(super) fn told_by_flags(problem: Problem) -> Problem {
         }
         false => expected,
     };
+    let found = match problem.found.strip_prefix("a key that ") {
+        Some(does) => format!("a flag that {}", in_flags(does)),
+        None => problem.found,
+    };
     Problem {
-        found: in_flags(&problem.found),
+        found,
         expected,
         ..problem
     }
@@ -169,8 +178,8 @@ mod tests {
                 "--client-id, or --token-endpoint",
             ),
             (
-                "a key that grant_type = \"implicit\" does not use",
-                "a key that --grant-type implicit does not use",
+                "no secret with grant_type = \"implicit\", or",
+                "no secret with --grant-type implicit, or",
             ),
             (
                 "check scope; client_secret_env",

@@ -137,6 +137,16 @@ fn no_configuration_anywhere() {
     ");
 }
 
+#[test]
+fn a_file_that_is_named_as_elsewhere() {
+    for arguments in [&["check", "my.toml"][..], &["run", "-c", "my.toml"]] {
+        let finished = run(arguments, &[]);
+        assert_eq!(finished.code, Some(64));
+        let tip = "    next      name a configuration file by --config FILE\n";
+        assert!(finished.stderr.contains(tip), "{}", finished.stderr);
+    }
+}
+
 /// Each is told of what it takes itself.
 #[test]
 fn no_configuration_for_what_takes_no_upstream() {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::support::gatepass::{Finished, command, run};
 use crate::support::terminal::Terminal;
 use crate::support::{
-    AuthorizationServer, CANARY, CLIENT_SECRET, Gatepass, Upstream, simple_config,
+    AuthorizationServer, CANARY, CLIENT_SECRET, Gatepass, Reply, Upstream, simple_config,
 };
 
 /// From nothing but the binary to an answer of the upstream, by what the commands print.
@@ -52,8 +52,8 @@ async fn from_nothing_to_an_answer_in_a_minute() {
         terminal.answer("Paste the secret", CLIENT_SECRET);
         terminal.wait_for("is written.");
         terminal.answer("Ask the provider for a token now", "y");
-        terminal.answer("Print what a deployment needs?", "");
         terminal.wait_for("A token of \"default\" has come:");
+        terminal.answer("Print what a deployment needs?", "");
         terminal.wait_for("Next:");
         let (code, seen) = terminal.end();
         assert_eq!(code, Some(0), "{seen}");
@@ -241,6 +241,8 @@ fn a_login_is_written_with_a_store_for_its_session() {
     assert_eq!(kept, key, "there may be sessions that it opens");
     let checked = gatepass(&["check"]);
     assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+    let deployed = gatepass(&[&flags[..], &["--force", "--deployment", "systemd"]].concat());
+    assert_eq!(deployed.status.code(), Some(64), "{deployed:?}");
 }
 
 #[test]
@@ -318,6 +320,36 @@ fn a_directory_for_secrets_is_made() {
     let next = "write the secret into ./secrets/tms/key, for you alone to read (chmod 600)";
     let told = String::from_utf8(written.stdout).unwrap();
     assert!(told.contains(next), "{told}");
+}
+
+/// The file is there, whatever comes of the trial, and so is a way to go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_that_fails_says_how_to_go_on() {
+    let provider = AuthorizationServer::start();
+    provider.otherwise(Reply::Json(401, r#"{"error":"invalid_client"}"#.into()));
+    let endpoint = provider.token_endpoint();
+    let tried = tokio::task::spawn_blocking(move || {
+        let flags = [
+            "init",
+            "--token-endpoint",
+            &endpoint,
+            "--client-id",
+            "tms",
+            "--client-secret-file",
+            "secret",
+            "--upstream",
+            "https://api.example",
+            "--test",
+        ];
+        run(&flags, &[("secret", CLIENT_SECRET)])
+    });
+    let tried = tried.await.unwrap();
+    assert_eq!(tried.code, Some(69), "{}", tried.stdout);
+    insta::assert_snapshot!(tried.stdout, @r"
+    gatepass.toml is written.
+    No token has come. `gatepass token` asks again, once that is mended.
+    ");
+    assert!(tried.stderr.contains("invalid_client"), "{}", tried.stderr);
 }
 
 #[test]

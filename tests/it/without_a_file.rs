@@ -82,6 +82,17 @@ fn mistakes_name_the_flag() {
         &["--token-endpoint", "http://id.example/token"],
         &["--upstream", "https://api.example", "--preset", "keycloak"],
         &["--upstream", "https://api.example"],
+        &[
+            "--upstream",
+            "https://api.example",
+            "--token-endpoint",
+            "https://id.example/token?grant_type=client_credentials",
+            "--grant-type",
+            "refresh_token",
+            "--username",
+            "clerk",
+        ],
+        &["--grant-type", "tokenfile"],
     ];
     let said: Vec<_> = slips
         .iter()

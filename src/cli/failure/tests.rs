@@ -50,6 +50,7 @@ fn examples() -> Vec<Failure> {
     let no_proxy = reqwest::Proxy::all("http://").unwrap_err();
     vec![
         Failure::Config(problems()),
+        Failure::LeftOpen(problems()),
         listen("proxy", AddrInUse),
         listen("admin", AddrNotAvailable),
         listen("proxy", PermissionDenied),
@@ -71,6 +72,7 @@ fn examples() -> Vec<Failure> {
             "error: unexpected argument '--confg' found\n\n  tip: a similar argument exists: \
              '--config'\n\nUsage: gatepass check [OPTIONS]\n\nFor more information, try '--help'.\n"
                 .into(),
+            None,
         ),
         Failure::UnknownCredential("clerc".into(), known()),
         Failure::UnknownCredential("clerc".into(), Vec::new()),
@@ -85,6 +87,7 @@ fn examples() -> Vec<Failure> {
         Failure::ImplicitOnDevice,
         Failure::FileIsThere("gatepass.toml".into()),
         Failure::Unanswered,
+        Failure::NoDeploymentOfLogin,
         Failure::Unwritten("/etc/gatepass.toml".into(), refused()),
         Failure::SecretUnwritten("./secret".into(), refused()),
         Failure::SecretToCome("./secret".into()),

@@ -126,10 +126,7 @@ impl Keys {
         if resolved.is_none() {
             let key = table.key(format!("{name}_file"));
             let expected = match report.flag(&key) {
-                Some(flag) => format!(
-                    "{flag} FILE, or the variable {}, with {what}",
-                    table.key(name).variable()
-                ),
+                Some(flag) => format!("{flag} FILE, with {what}"),
                 None => format!(
                     "{name}_file = \"…\", {name}_env = \"…\" or {name} = \"…\", with {what}"
                 ),
