@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::future::pending;
 use std::rc::Rc;
-use std::time::Duration;
 
 use jsonwebtoken::jwk::JwkSet;
 use secrecy::ExposeSecret;
@@ -126,14 +125,7 @@ impl Client {
             let peer = Peer::token_endpoint(&whereabouts.token_endpoint);
             verified.await.map_err(|error| peer.named(error))?;
         }
-        Ok(FetchedToken {
-            secret: received.secret,
-            scheme: self.scheme.clone(),
-            lifetime: received.lifetime,
-            refresh_in: received.refresh_in,
-            age: Duration::ZERO,
-            refused_secret: None,
-        })
+        Ok(received.sent_as(&self.scheme))
     }
 
     /// What the provider says about itself, if it is asked.

@@ -54,14 +54,7 @@ impl TokenFile {
                 ..error
             }
         })?;
-        Ok(FetchedToken {
-            secret: received.secret,
-            scheme: self.scheme.clone(),
-            lifetime: received.lifetime,
-            refresh_in: received.refresh_in,
-            age: Duration::ZERO,
-            refused_secret: None,
-        })
+        Ok(received.sent_as(&self.scheme))
     }
 }
 

@@ -11,7 +11,7 @@ use super::grant::Grant;
 use super::jwt_claims::{self, Clock};
 use super::refusal::{Refusal, said, without_reason};
 use super::transport::Answer;
-use crate::token::source::{FailureKind, FetchError};
+use crate::token::source::{FailureKind, FetchError, FetchedToken};
 use crate::wording::harmless;
 
 /// Where the token stands in an answer.
@@ -40,6 +40,20 @@ pub struct ReceivedToken {
     pub refresh_in: Option<Duration>,
     /// What gets the next one.
     pub refresh_token: Option<SecretString>,
+}
+
+impl ReceivedToken {
+    /// As requests are to carry it, when it was asked for just now.
+    pub(super) fn sent_as(self, scheme: &str) -> FetchedToken {
+        FetchedToken {
+            secret: self.secret,
+            scheme: scheme.to_owned(),
+            lifetime: self.lifetime,
+            refresh_in: self.refresh_in,
+            age: Duration::ZERO,
+            refused_secret: None,
+        }
+    }
 }
 
 /// Finds the token in an answer.
