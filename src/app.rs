@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{IntCounterVec, Registry};
 use tokio::sync::{Notify, RwLock};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -32,7 +32,7 @@ use crate::telemetry::{Events, Log};
 use crate::token::heartbeat;
 use crate::token::metrics::TokenMetrics;
 use crate::traces::{self, Exporter, TraceMetrics};
-use crate::{admin, systemd};
+use crate::{admin, metric, systemd};
 pub use error::{BuildError, RunError};
 use operators::Operators;
 use reload::{Parts, ReloadMetrics, Reloader, Standing};
@@ -78,14 +78,12 @@ pub struct Bound {
 pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, BuildError> {
     let registry = Registry::new();
     admin::register_process_metrics(&registry, log.dropped_lines())?;
-    let restarts = IntCounterVec::new(
-        Opts::new(
-            "gatepass_background_task_restarts_total",
-            "How often a background task had to be started again after a fault of gatepass.",
-        ),
+    let restarts = metric::counters(
+        &registry,
+        "gatepass_background_task_restarts_total",
+        "How often a background task had to be started again after a fault of gatepass.",
         &["task"],
     )?;
-    registry.register(Box::new(restarts.clone()))?;
     let server_metrics = ServerMetrics::register(&registry)?;
     let parts = Parts {
         token_metrics: TokenMetrics::register(&registry)?,

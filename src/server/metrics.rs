@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::handshake::{Cause, Failures};
 use super::stream::Peer;
+use crate::metric;
 
 /// The metrics of all listeners, from which each takes its own.
 #[derive(Debug, Clone)]
@@ -25,37 +26,33 @@ impl ServerMetrics {
     ///
     /// A metric of the same name is registered already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
-        let open = IntGaugeVec::new(
-            Opts::new(
+        Ok(Self {
+            open: metric::gauges(
+                registry,
                 "gatepass_listener_connections_open",
                 "Connections of callers that are open.",
-            ),
-            &["listener"],
-        )?;
-        registry.register(Box::new(open.clone()))?;
-        Ok(Self {
-            open,
-            accepted: counter(
+                &["listener"],
+            )?,
+            accepted: metric::counters(
+                registry,
                 "gatepass_listener_connections_accepted_total",
                 "Connections of callers that were taken.",
                 &["listener"],
             )?,
-            waited: counter(
+            waited: metric::counters(
+                registry,
                 "gatepass_listener_connections_waited_total",
                 "Connections that had to wait, because as many were open as may be.",
                 &["listener"],
             )?,
-            not_accepted: counter(
+            not_accepted: metric::counters(
+                registry,
                 "gatepass_listener_accept_failures_total",
                 "How often no connection could be taken, for want of descriptors or memory.",
                 &["listener"],
             )?,
-            handshakes: counter(
+            handshakes: metric::counters(
+                registry,
                 "gatepass_listener_tls_failures_total",
                 "TLS handshakes with callers of which no connection came, by cause.",
                 &["listener", "cause"],

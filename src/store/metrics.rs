@@ -1,9 +1,10 @@
 //! What a store shows.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::backend::StoreError;
 use super::standing::Standings;
+use crate::metric;
 
 /// The metrics of all credentials, from which each takes its own.
 #[derive(Debug, Clone)]
@@ -25,55 +26,53 @@ impl StoresMetrics {
     ///
     /// A metric of the same name is registered already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            IntCounterVec::new(Opts::new(name, help), labels)
-        };
-        let gauge =
-            |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), &["credential"]);
-        let metrics = Self {
-            tokens: counter(
+        Ok(Self {
+            tokens: metric::counters(
+                registry,
                 "gatepass_token_origins_total",
                 "Tokens by where this replica has them from: fetched from the provider, or taken \
                  over from the store that others share with it.",
                 &["credential", "origin"],
             )?,
-            errors: counter(
+            errors: metric::counters(
+                registry,
                 "gatepass_store_errors_total",
                 "Calls to the store of a credential that were no help, by reason.",
                 &["credential", "reason"],
             )?,
-            failing: gauge(
+            failing: metric::gauges(
+                registry,
                 "gatepass_store_failing",
                 "1 while the store of a credential is no help, and this replica asks by itself.",
+                &["credential"],
             )?,
-            from_store: gauge(
+            from_store: metric::gauges(
+                registry,
                 "gatepass_token_from_store",
                 "1 while the token at hand is one that another replica has got.",
+                &["credential"],
             )?,
-            lease: gauge(
+            lease: metric::gauges(
+                registry,
                 "gatepass_store_lease_held",
                 "1 while it is this replica's turn to ask the provider.",
+                &["credential"],
             )?,
-            held_back: counter(
+            held_back: metric::counters(
+                registry,
                 "gatepass_token_requests_held_back_total",
                 "Token requests that were not sent: the budget was used up, the fleet waited \
                  after a failure, or this replica waited for the store to come back.",
                 &["credential", "reason"],
             )?,
-            budget_left: gauge(
+            budget_left: metric::gauges(
+                registry,
                 "gatepass_token_requests_left",
                 "How many token requests the budget allows at this moment; -1 without a budget.",
+                &["credential"],
             )?,
             standings: Standings::default(),
-        };
-        registry.register(Box::new(metrics.tokens.clone()))?;
-        registry.register(Box::new(metrics.errors.clone()))?;
-        registry.register(Box::new(metrics.failing.clone()))?;
-        registry.register(Box::new(metrics.from_store.clone()))?;
-        registry.register(Box::new(metrics.lease.clone()))?;
-        registry.register(Box::new(metrics.held_back.clone()))?;
-        registry.register(Box::new(metrics.budget_left.clone()))?;
-        Ok(metrics)
+        })
     }
 
     /// What there is to say in words about the sharing of each credential.

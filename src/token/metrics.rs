@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry,
+    Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Registry,
 };
 use tokio::time::Instant;
 
@@ -12,6 +12,7 @@ use super::AccessToken;
 use super::clock::unix_seconds;
 use super::demand::RefusalMetrics;
 use super::source::FailureKind;
+use crate::metric;
 
 /// The metrics of all credentials, from which each takes its own.
 #[derive(Debug, Clone)]
@@ -38,85 +39,82 @@ impl TokenMetrics {
     /// A metric of the same name is registered already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let labels = &["credential"];
-        let gauge = |name: &str, help: &str| GaugeVec::new(Opts::new(name, help), labels);
-        let count = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), labels);
-        let metrics = Self {
-            refreshes: IntCounterVec::new(
-                Opts::new(
-                    "gatepass_token_refreshes_total",
-                    "Attempts to get a token, by outcome.",
-                ),
+        Ok(Self {
+            refreshes: metric::counters(
+                registry,
+                "gatepass_token_refreshes_total",
+                "Attempts to get a token, by outcome.",
                 &["credential", "outcome"],
             )?,
-            duration: HistogramVec::new(
-                HistogramOpts::new(
-                    "gatepass_token_refresh_duration_seconds",
-                    "How long attempts to get a token took, whatever their outcome.",
-                )
-                .buckets(REFRESH_SECONDS.to_vec()),
+            duration: metric::histograms(
+                registry,
+                "gatepass_token_refresh_duration_seconds",
+                "How long attempts to get a token took, whatever their outcome.",
                 labels,
+                &REFRESH_SECONDS,
             )?,
-            expiry: gauge(
+            expiry: metric::float_gauges(
+                registry,
                 "gatepass_token_expiry_timestamp_seconds",
                 "When the current token is no longer sent (Unix time); 0 before the first token.",
-            )?,
-            next_refresh: gauge(
-                "gatepass_token_next_refresh_timestamp_seconds",
-                "When the next attempt to get a token is due (Unix time).",
-            )?,
-            last_success: gauge(
-                "gatepass_token_last_success_timestamp_seconds",
-                "When a token was last obtained (Unix time); 0 before the first token.",
-            )?,
-            lifetime: gauge(
-                "gatepass_token_lifetime_seconds",
-                "How long the current token is sent in all; 0 before the first token.",
-            )?,
-            generation: count(
-                "gatepass_token_generation",
-                "Which token of its credential the current one is, counted from 1.",
-            )?,
-            consecutive_failures: count(
-                "gatepass_token_consecutive_failures",
-                "Failed attempts since the last success.",
-            )?,
-            usable: count(
-                "gatepass_token_usable",
-                "1 while there is a token that requests can carry, 0 otherwise.",
-            )?,
-            restarts: IntCounterVec::new(
-                Opts::new(
-                    "gatepass_token_refresher_restarts_total",
-                    "How often a refresher had to be started again after a fault of gatepass.",
-                ),
                 labels,
             )?,
-            previous_secret: count(
+            next_refresh: metric::float_gauges(
+                registry,
+                "gatepass_token_next_refresh_timestamp_seconds",
+                "When the next attempt to get a token is due (Unix time).",
+                labels,
+            )?,
+            last_success: metric::float_gauges(
+                registry,
+                "gatepass_token_last_success_timestamp_seconds",
+                "When a token was last obtained (Unix time); 0 before the first token.",
+                labels,
+            )?,
+            lifetime: metric::float_gauges(
+                registry,
+                "gatepass_token_lifetime_seconds",
+                "How long the current token is sent in all; 0 before the first token.",
+                labels,
+            )?,
+            generation: metric::gauges(
+                registry,
+                "gatepass_token_generation",
+                "Which token of its credential the current one is, counted from 1.",
+                labels,
+            )?,
+            consecutive_failures: metric::gauges(
+                registry,
+                "gatepass_token_consecutive_failures",
+                "Failed attempts since the last success.",
+                labels,
+            )?,
+            usable: metric::gauges(
+                registry,
+                "gatepass_token_usable",
+                "1 while there is a token that requests can carry, 0 otherwise.",
+                labels,
+            )?,
+            restarts: metric::counters(
+                registry,
+                "gatepass_token_refresher_restarts_total",
+                "How often a refresher had to be started again after a fault of gatepass.",
+                labels,
+            )?,
+            previous_secret: metric::gauges(
+                registry,
                 "gatepass_token_previous_secret_in_use",
                 "1 while tokens are got with the previous secret, because the newer one is refused.",
+                labels,
             )?,
-            refusals: IntCounterVec::new(
-                Opts::new(
-                    "gatepass_token_refusals_total",
-                    "Tokens that upstreams answered with 401, by what came of it: a refresh, a \
-                     newer token that was there already, or nothing because there were too many.",
-                ),
+            refusals: metric::counters(
+                registry,
+                "gatepass_token_refusals_total",
+                "Tokens that upstreams answered with 401, by what came of it: a refresh, a \
+                 newer token that was there already, or nothing because there were too many.",
                 &["credential", "outcome"],
             )?,
-        };
-        registry.register(Box::new(metrics.refreshes.clone()))?;
-        registry.register(Box::new(metrics.duration.clone()))?;
-        registry.register(Box::new(metrics.expiry.clone()))?;
-        registry.register(Box::new(metrics.next_refresh.clone()))?;
-        registry.register(Box::new(metrics.last_success.clone()))?;
-        registry.register(Box::new(metrics.lifetime.clone()))?;
-        registry.register(Box::new(metrics.generation.clone()))?;
-        registry.register(Box::new(metrics.consecutive_failures.clone()))?;
-        registry.register(Box::new(metrics.usable.clone()))?;
-        registry.register(Box::new(metrics.restarts.clone()))?;
-        registry.register(Box::new(metrics.previous_secret.clone()))?;
-        registry.register(Box::new(metrics.refusals.clone()))?;
-        Ok(metrics)
+        })
     }
 
     /// What counts the refusals of one credential's tokens.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, Registry};
 use reqwest::{Client, redirect};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use super::context::{SAMPLED, TraceContext, new_span_id};
 use super::span::{Kind, Recorded, Span};
 use super::{Settings, otlp};
+use crate::metric;
 use crate::token::{Attempt, Credentials, clock};
 
 /// What became of spans.
@@ -32,22 +33,20 @@ impl TraceMetrics {
     ///
     /// A metric of the same name is registered already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let sent = IntCounter::new(
+            "gatepass_trace_spans_sent_total",
+            "Spans that the collector has taken.",
+        );
         let metrics = Self {
-            sent: IntCounter::new(
-                "gatepass_trace_spans_sent_total",
-                "Spans that the collector has taken.",
-            )?,
-            dropped: IntCounterVec::new(
-                Opts::new(
-                    "gatepass_trace_spans_dropped_total",
-                    "Spans that the collector did not take, and requests whose spans had no room in \
-                     the queue.",
-                ),
+            sent: metric::registered(registry, sent)?,
+            dropped: metric::counters(
+                registry,
+                "gatepass_trace_spans_dropped_total",
+                "Spans that the collector did not take, and requests whose spans had no room in \
+                 the queue.",
                 &["reason"],
             )?,
         };
-        registry.register(Box::new(metrics.sent.clone()))?;
-        registry.register(Box::new(metrics.dropped.clone()))?;
         metrics.of("not_taken");
         metrics.of("queue_full");
         Ok(metrics)

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntCounter, IntGauge, Registry};
 
+use crate::metric;
 use crate::readiness::Finding;
 use crate::token::TokenReader;
 
@@ -102,19 +103,17 @@ pub(in crate::app) struct ReloadMetrics {
 impl ReloadMetrics {
     /// Makes the metrics and registers them.
     pub(in crate::app) fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let reloads = IntCounterVec::new(
-            Opts::new(
-                "gatepass_config_reloads_total",
-                "Changed configurations, by whether they were taken up.",
-            ),
+        let reloads = metric::counters(
+            registry,
+            "gatepass_config_reloads_total",
+            "Changed configurations, by whether they were taken up.",
             &["outcome"],
         )?;
         let successful = IntGauge::new(
             "gatepass_config_last_reload_successful",
             "1 while the configuration could be taken up as it is written, 0 while it has a mistake.",
-        )?;
-        registry.register(Box::new(reloads.clone()))?;
-        registry.register(Box::new(successful.clone()))?;
+        );
+        let successful = metric::registered(registry, successful)?;
         successful.set(1);
         Ok(Self {
             successes: reloads.with_label_values(&["success"]),

@@ -1,6 +1,8 @@
 //! What is counted of the connections to upstreams, and of requests that are tried again.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+
+use crate::metric;
 
 /// The metrics of all routes' upstreams.
 #[derive(Debug, Clone)]
@@ -56,37 +58,33 @@ pub(in crate::proxy) enum Retry {
 
 impl UpstreamMetrics {
     pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
-        let open = IntGaugeVec::new(
-            Opts::new(
+        Ok(Self {
+            open: metric::gauges(
+                registry,
                 "gatepass_upstream_connections_open",
                 "Connections to the upstream that are open or being made.",
-            ),
-            &["route"],
-        )?;
-        registry.register(Box::new(open.clone()))?;
-        Ok(Self {
-            open,
-            opened: counter(
+                &["route"],
+            )?,
+            opened: metric::counters(
+                registry,
                 "gatepass_upstream_connections_opened_total",
                 "Connections to the upstream that were made.",
                 &["route"],
             )?,
-            reused: counter(
+            reused: metric::counters(
+                registry,
                 "gatepass_upstream_connections_reused_total",
                 "Requests for which a connection to the upstream was open already.",
                 &["route"],
             )?,
-            failures: counter(
+            failures: metric::counters(
+                registry,
                 "gatepass_upstream_connection_failures_total",
                 "Attempts to connect to the upstream of which no connection came, by cause.",
                 &["route", "cause"],
             )?,
-            retries: counter(
+            retries: metric::counters(
+                registry,
                 "gatepass_upstream_retries_total",
                 "How often requests were tried again over another connection, by reason.",
                 &["route", "reason"],
