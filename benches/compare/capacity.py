@@ -1,4 +1,4 @@
-"""Measures what gatepass's memory goes into, as the table in docs/capacity.md."""
+"""Measures what gatepass's memory goes into, as the table in docs/operations.md."""
 
 import argparse
 import socket
