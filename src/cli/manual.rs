@@ -55,10 +55,12 @@ pub(super) fn completions(arguments: CompletionsArguments) -> Result<u8, Failure
 }
 
 pub(super) fn man(arguments: ManArguments) -> Result<u8, Failure> {
-    // There is no page for `help`, and exit codes have a section of their own.
+    // There is no page for `help`, exit codes have a section of their own, and what the build is would run
+    // together in one line.
     let command = CommandLine::command()
         .disable_help_subcommand(true)
-        .after_help(Resettable::Reset);
+        .after_help(Resettable::Reset)
+        .long_version(Resettable::Reset);
     let mut page = Vec::new();
     Man::new(command.clone()).render(&mut page)?;
     page.extend(exit_codes::in_manual().into_bytes());

@@ -85,6 +85,8 @@ fn pages_for_man() {
     ] {
         assert!(page.stdout.contains(part), "{part}: {}", page.stdout);
     }
+    let version = concat!("\n.SH VERSION\nv", env!("CARGO_PKG_VERSION"), "\n.SH ");
+    assert!(page.stdout.contains(version), "{}", page.stdout);
     for part in ["EXTRA", "Exit codes", "help(1)"] {
         assert!(!page.stdout.contains(part), "{part}: {}", page.stdout);
     }

@@ -53,6 +53,8 @@ async fn from_nothing_to_an_answer_in_a_minute() {
         terminal.wait_for("is written.");
         terminal.answer("Ask the provider for a token now", "y");
         terminal.wait_for("A token of \"default\" has come:");
+        terminal.answer("Print what a deployment needs?", "k8s");
+        terminal.wait_for("there are files for kubernetes and for systemd");
         terminal.answer("Print what a deployment needs?", "");
         terminal.wait_for("Next:");
         let (code, seen) = terminal.end();

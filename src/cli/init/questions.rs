@@ -85,8 +85,9 @@ impl Questions {
             let Some(answer) = self.optional(question)? else {
                 return Ok(None);
             };
-            if let Ok(deployment) = Deployment::from_str(&answer, true) {
-                return Ok(Some(deployment));
+            match Deployment::from_str(&answer, true) {
+                Ok(deployment) => return Ok(Some(deployment)),
+                Err(_) => say("  there are files for kubernetes and for systemd\n"),
             }
         }
     }
