@@ -77,12 +77,23 @@ const HOP_BY_HOP: [&str; 9] = [
 ];
 
 fn place_of(name: &str) -> Option<usize> {
-    // None of them begins otherwise, and nearly every field does.
-    if !name.starts_with(['c', 'k', 'p', 't', 'u']) {
+    // Few other names are as long as one of these, and a length costs less to look at than letters.
+    let may_be_one = name.len() < 32 && LENGTHS & 1 << name.len() != 0;
+    if !may_be_one {
         return None;
     }
     HOP_BY_HOP.iter().position(|known| *known == name)
 }
+
+/// The lengths of the names, a bit for each.
+const LENGTHS: u32 = {
+    let (mut lengths, mut rest) = (0, HOP_BY_HOP.as_slice());
+    while let [name, others @ ..] = rest {
+        lengths |= 1 << name.len();
+        rest = others;
+    }
+    lengths
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Coding {

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use http::StatusCode;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
+    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
 };
 use tokio::time::Instant;
 
 use super::limit::Place;
 use super::record::Record;
 use super::rejection::Reason;
+use crate::metric;
 pub(super) use upstream::{Cause, Retry};
 use upstream::{UpstreamHandles, UpstreamMetrics};
 
@@ -42,97 +42,76 @@ impl ProxyMetrics {
     ///
     /// A metric of the same name is registered already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let metrics = Self {
-            requests: IntCounterVec::new(
-                Opts::new(
-                    "gatepass_requests_total",
-                    "Requests that have ended, by the class of the status that the caller got; \
-                     none if it left before there was one.",
-                ),
+        Ok(Self {
+            requests: metric::counters(
+                registry,
+                "gatepass_requests_total",
+                "Requests that have ended, by the class of the status that the caller got; none if \
+                 it left before there was one.",
                 &["route", "status_class"],
             )?,
-            duration: HistogramVec::new(
-                HistogramOpts::new(
-                    "gatepass_request_duration_seconds",
-                    "From the end of a request's head to the end of its answer's body.",
-                )
-                .buckets(REQUEST_SECONDS.to_vec()),
+            duration: metric::histograms(
+                registry,
+                "gatepass_request_duration_seconds",
+                "From the end of a request's head to the end of its answer's body.",
+                &["route"],
+                &REQUEST_SECONDS,
+            )?,
+            own_duration: metric::histograms(
+                registry,
+                "gatepass_request_own_duration_seconds",
+                "What of a request's time gatepass had it, until the head of the answer was there: \
+                 finding the way, waiting for a token.",
+                &["route"],
+                &OWN_SECONDS,
+            )?,
+            upstream_duration: metric::histograms(
+                registry,
+                "gatepass_request_upstream_duration_seconds",
+                "What of a request's time its upstream had it, until the head of the answer was \
+                 there: making a connection, answering.",
+                &["route"],
+                &REQUEST_SECONDS,
+            )?,
+            request_bytes: metric::counters(
+                registry,
+                "gatepass_request_bytes_total",
+                "Bytes that callers sent in bodies of requests, and over WebSocket.",
                 &["route"],
             )?,
-            own_duration: HistogramVec::new(
-                HistogramOpts::new(
-                    "gatepass_request_own_duration_seconds",
-                    "What of a request's time gatepass had it, until the head of the answer was \
-                     there: finding the way, waiting for a token.",
-                )
-                .buckets(OWN_SECONDS.to_vec()),
+            answer_bytes: metric::counters(
+                registry,
+                "gatepass_answer_bytes_total",
+                "Bytes that upstreams sent in bodies of answers, and over WebSocket.",
                 &["route"],
             )?,
-            upstream_duration: HistogramVec::new(
-                HistogramOpts::new(
-                    "gatepass_request_upstream_duration_seconds",
-                    "What of a request's time its upstream had it, until the head of the answer \
-                     was there: making a connection, answering.",
-                )
-                .buckets(REQUEST_SECONDS.to_vec()),
+            in_flight: metric::gauges(
+                registry,
+                "gatepass_requests_in_flight",
+                "Requests that are being answered.",
                 &["route"],
             )?,
-            request_bytes: IntCounterVec::new(
-                Opts::new(
-                    "gatepass_request_bytes_total",
-                    "Bytes that callers sent in bodies of requests, and over WebSocket.",
-                ),
-                &["route"],
-            )?,
-            answer_bytes: IntCounterVec::new(
-                Opts::new(
-                    "gatepass_answer_bytes_total",
-                    "Bytes that upstreams sent in bodies of answers, and over WebSocket.",
-                ),
-                &["route"],
-            )?,
-            in_flight: IntGaugeVec::new(
-                Opts::new(
-                    "gatepass_requests_in_flight",
-                    "Requests that are being answered.",
-                ),
-                &["route"],
-            )?,
-            rejections: IntCounterVec::new(
-                Opts::new(
-                    "gatepass_rejections_total",
-                    "Requests that gatepass answered itself instead of the upstream, by reason.",
-                ),
+            rejections: metric::counters(
+                registry,
+                "gatepass_rejections_total",
+                "Requests that gatepass answered itself instead of the upstream, by reason.",
                 &["route", "reason"],
             )?,
-            broken: IntCounterVec::new(
-                Opts::new(
-                    "gatepass_answers_broken_total",
-                    "Answers that the upstream broke off or let stall after their head had gone \
-                     to the caller.",
-                ),
+            broken: metric::counters(
+                registry,
+                "gatepass_answers_broken_total",
+                "Answers that the upstream broke off or let stall after their head had gone to the \
+                 caller.",
                 &["route"],
             )?,
-            replays: IntCounterVec::new(
-                Opts::new(
-                    "gatepass_replays_total",
-                    "Requests that were sent again with another token after a 401.",
-                ),
+            replays: metric::counters(
+                registry,
+                "gatepass_replays_total",
+                "Requests that were sent again with another token after a 401.",
                 &["route"],
             )?,
             upstream: UpstreamMetrics::register(registry)?,
-        };
-        registry.register(Box::new(metrics.requests.clone()))?;
-        registry.register(Box::new(metrics.duration.clone()))?;
-        registry.register(Box::new(metrics.own_duration.clone()))?;
-        registry.register(Box::new(metrics.upstream_duration.clone()))?;
-        registry.register(Box::new(metrics.request_bytes.clone()))?;
-        registry.register(Box::new(metrics.answer_bytes.clone()))?;
-        registry.register(Box::new(metrics.in_flight.clone()))?;
-        registry.register(Box::new(metrics.rejections.clone()))?;
-        registry.register(Box::new(metrics.broken.clone()))?;
-        registry.register(Box::new(metrics.replays.clone()))?;
-        Ok(metrics)
+        })
     }
 
     /// The metrics of one route.
