@@ -27,7 +27,8 @@ use crate::{runtime, telemetry};
 #[derive(Debug, Args)]
 pub(super) struct ExecArguments {
     /// The variable that tells the command where gatepass listens, as NAME or as NAME=/PATH with a
-    /// path behind the address; may be given more than once [default: HTTP_PROXY and http_proxy]
+    /// path behind the address; may be given more than once [default: HTTP_PROXY and http_proxy, with
+    /// this machine in NO_PROXY and no_proxy]
     #[arg(long, value_name = "NAME[=/PATH]")]
     variable: Vec<String>,
 
@@ -111,10 +112,11 @@ fn variables(wanted: &[String], bound: &Bound) -> Result<Vec<(String, String)>, 
     let address = tcp.ok_or_else(|| Failure::Fault("the proxy has no address of TCP".into()))?;
     let url = format!("http://{address}");
     if wanted.is_empty() {
-        // curl and others read the small one alone.
-        return Ok(["HTTP_PROXY", "http_proxy"]
-            .map(|name| (name.to_owned(), url.clone()))
-            .into());
+        // curl and others read the small ones alone.
+        let proxy = ["HTTP_PROXY", "http_proxy"].map(|name| (name.to_owned(), url.clone()));
+        // What the command says to its neighbours on this machine is not for a proxy.
+        let direct = ["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), without_proxy(name)));
+        return Ok(proxy.into_iter().chain(direct).collect());
     }
     let variable = |written: &String| {
         let refused = |why| Err(Failure::Variable(written.clone(), why));
@@ -127,6 +129,15 @@ fn variables(wanted: &[String], bound: &Bound) -> Result<Vec<(String, String)>, 
         }
     };
     wanted.iter().map(variable).collect()
+}
+
+/// The hosts that are called without a proxy: those that the variable names already, and this machine.
+fn without_proxy(name: &str) -> String {
+    let before = env::var(name).unwrap_or_default();
+    match before.trim() {
+        "" => LOOPBACK.into(),
+        before => format!("{before},{LOOPBACK}"),
+    }
 }
 
 /// POSIX, Base Definitions §8.1: names of variables "consist solely of uppercase letters, digits, and
@@ -218,5 +229,8 @@ fn exit_code(ended: ExitStatus) -> u8 {
 const MOST_CONNECTIONS: usize = 400;
 
 const FREE_PORT: &str = "127.0.0.1:0";
+
+/// The names that a command has for what is on its own machine.
+const LOOPBACK: &str = "localhost,127.0.0.1,::1";
 
 const PERIOD: Duration = Duration::from_millis(20);

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use super::callers::Callers;
 use super::rejection::Rejection;
 use super::route::RouteTable;
-use crate::server::{CallerBody, Peer};
+use crate::server::{Caller, CallerBody, Peer};
 
 /// Who may call, as far as a request says who it is.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ impl Admission {
         request: &'a Request<CallerBody>,
         table: &RouteTable,
     ) -> Result<&'a str, Rejection> {
-        let peer = request.body().caller().peer;
+        let Caller { peer, port, .. } = request.body().caller();
         self.callers.admit(peer, request.headers())?;
         refuse_what_is_not_forwarded(request.method())?;
         let field = host_field(request)?;
@@ -49,11 +49,18 @@ impl Admission {
         if matches!(peer, Peer::Unix { .. }) {
             return Ok(host);
         }
-        if !self.is_known(host) && !table.names_host(host) {
-            let is_proxied =
-                request.version() < Version::HTTP_2 && request.uri().authority().is_some();
-            let names = self.names.as_deref();
-            return Err(Rejection::unknown_host(host, is_proxied, names, table));
+        let is_proxied = request.version() < Version::HTTP_2 && request.uri().authority().is_some();
+        if !table.names_host(host) {
+            if !self.is_known(host) {
+                let names = self.names.as_deref();
+                return Err(Rejection::unknown_host(host, is_proxied, names, table));
+            }
+            // Whoever takes gatepass for its proxy sends it what is meant for its neighbours, too.
+            if let Some(own) = port.filter(|_| is_proxied && self.names.is_some())
+                && port_of(request.uri()) != own
+            {
+                return Err(Rejection::other_port(asked.unwrap_or_default(), own));
+            }
         }
         self.refuse_other_sites(request.headers(), field)?;
         Ok(host)
@@ -204,6 +211,11 @@ fn check_path<B>(request: &Request<B>) -> Result<(), Rejection> {
         true => Ok(()),
         false => Err(Rejection::bad_target("its target is no path")),
     }
+}
+
+/// RFC 9110 §4.2.1: "If the port subcomponent is empty or not given, TCP port 80 […] is the default."
+fn port_of(target: &Uri) -> u16 {
+    target.port_u16().unwrap_or(80)
 }
 
 /// Without the port.

@@ -86,7 +86,11 @@ mod tests {
         tell(
             &mut headers,
             how,
-            Caller { peer, tls: true },
+            Caller {
+                peer,
+                port: Some(8443),
+                tls: true,
+            },
             Some("api.example:8443"),
         );
         let mut fields: Vec<_> = headers

@@ -135,6 +135,15 @@ impl Rejection {
         Self::new(Reason::UnknownHost, None, detail)
     }
 
+    /// A request for `asked` has been sent as to a proxy; `own` is gatepass's own port.
+    pub(super) fn other_port(asked: &str, own: u16) -> Self {
+        let detail = format!(
+            "the request is for {asked}, which is another server: this one is at port {own}; let the \
+             application call that one without a proxy (NO_PROXY=localhost,127.0.0.1,::1)"
+        );
+        Self::new(Reason::UnknownHost, None, detail)
+    }
+
     pub(super) fn cross_site() -> Self {
         let detail = "the request comes from a web page of another site, which may not use the \
                       credentials here; if it is yours, name its origin in proxy.allowed_origins";

@@ -90,6 +90,7 @@ where
         ),
         caller: Caller {
             peer: origin.peer,
+            port: origin.port,
             tls: is_tls,
         },
         activity: Arc::clone(&activity),

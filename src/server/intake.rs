@@ -48,6 +48,8 @@ pub(super) struct Accepted {
 #[derive(Debug, Clone)]
 pub(super) struct AcceptedFrom {
     pub(super) peer: Peer,
+    /// The port of the listener; nothing of a Unix socket.
+    pub(super) port: Option<u16>,
     /// How to speak TLS on it, if it is to be spoken.
     pub(super) tls: Option<ServerTls>,
 }
@@ -216,14 +218,20 @@ impl<F: Fn(Accepted)> Turns<F> {
 /// Where connections come in.
 struct Door {
     sockets: Sockets,
+    port: Option<u16>,
     tls: Option<ServerTls>,
     file: Option<SocketFile>,
 }
 
 impl Door {
     fn of(listener: Listener) -> io::Result<Self> {
+        let port = match &listener.socket {
+            Listening::Tcp(listener) => Some(listener.local_addr()?.port()),
+            Listening::Unix(_) => None,
+        };
         Ok(Self {
             sockets: Sockets::of(listener.socket)?,
+            port,
             tls: listener.tls,
             file: listener.file,
         })
@@ -237,7 +245,12 @@ impl Door {
             () = self.accept(limit, turns) => {}
             () = drain.begun() => {}
         }
-        let Self { sockets, tls, file } = self;
+        let Self {
+            sockets,
+            port,
+            tls,
+            file,
+        } = self;
         // First, so that nobody finds the way to a socket that is closed.
         if let Some(file) = file {
             file.remove();
@@ -250,6 +263,7 @@ impl Door {
             // Served here: the other workers may take nothing more.
             let origin = AcceptedFrom {
                 peer,
+                port,
                 tls: tls.clone(),
             };
             (turns.here)(Accepted {
@@ -271,6 +285,7 @@ impl Door {
                     };
                     let origin = AcceptedFrom {
                         peer,
+                        port: self.port,
                         tls: self.tls.clone(),
                     };
                     turns

@@ -39,6 +39,8 @@ impl fmt::Display for Peer {
 pub struct Caller {
     /// Who is at the other end.
     pub peer: Peer,
+    /// The port that it has called; nothing on a Unix socket.
+    pub port: Option<u16>,
     /// Whether TLS is spoken with it.
     pub tls: bool,
 }

@@ -101,6 +101,23 @@ async fn a_name_that_is_not_served_is_refused() {
     assert_eq!(stage.upstream.requests(), 1);
 }
 
+/// An application that sends everything through its proxy sends it what is for its neighbours, too:
+/// they are no names of gatepass's, and the upstream is not to get it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_for_another_port_of_this_machine_is_refused() {
+    let stage = start("", &["path = \"/\""]).await;
+    let port = stage.gatepass.proxy().port();
+    for neighbour in ["127.0.0.1:9", "localhost", "[::1]:80"] {
+        let head = format!("GET http://{neighbour}/a HTTP/1.1\r\nHost: {neighbour}");
+        let (status, reason, detail) = stage.send(&head).await;
+        assert_eq!((status, reason.as_str()), (421, "unknown_host"), "{head}");
+        if neighbour == "localhost" {
+            insta::assert_snapshot!(detail.replace(&port.to_string(), "[port]"));
+        }
+    }
+    assert_eq!(stage.upstream.requests(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn web_pages_of_other_sites_are_refused() {
     let stage = start(
@@ -142,11 +159,13 @@ async fn targets_are_paths_or_addresses_of_served_hosts() {
         &["path = \"/\"\nhost = \"api.example\"", "path = \"/own\""],
     )
     .await;
+    let port = stage.gatepass.proxy().port();
+    let own = format!("GET http://localhost:{port}/own HTTP/1.1\r\nHost: localhost:{port}");
     for good in [
         "GET http://api.example/a?b HTTP/1.1\r\nHost: something.else",
         "GET HTTP://API.example:80/a HTTP/1.1\r\nHost: api.example",
         "GET http://api.example HTTP/1.1\r\nHost: api.example",
-        "GET http://localhost:8080/own HTTP/1.1\r\nHost: localhost:8080",
+        own.as_str(),
         "GET /a HTTP/1.1\r\nHost: api.example",
     ] {
         assert_eq!(stage.status(good).await, 200, "{good}");

@@ -64,10 +64,18 @@ async fn by_default_the_proxy_is_the_command_s() {
     let upstream = Upstream::start().await;
     let host = "path = \"/\"\nhost = \"api.example\"";
     let config = simple_config(&provider, &upstream).replace("path = \"/\"", host);
-    let script = "curl -sS --noproxy '' -o /dev/null -w '%{http_code} ' http://api.example/orders; \
+    let script = "curl -sS -o /dev/null -w '%{http_code} ' http://api.example/orders; \
+                  echo $NO_PROXY $no_proxy; \
                   test \"$HTTP_PROXY\" = \"$http_proxy\" && kill -TERM $$";
-    let finished = exec(&config, &["--", "sh", "-c", script], &[]).await;
-    assert_eq!(finished.stdout, "200 ", "{}", finished.stderr);
+    let others = [("NO_PROXY", ""), ("no_proxy", "intranet.example")];
+    let finished = exec(&config, &["--", "sh", "-c", script], &others).await;
+    let direct = "localhost,127.0.0.1,::1";
+    assert_eq!(
+        finished.stdout,
+        format!("200 {direct} intranet.example,{direct}\n"),
+        "{}",
+        finished.stderr
+    );
     assert_eq!(finished.code, Some(128 + 15), "a signal ended the command");
 }
 
