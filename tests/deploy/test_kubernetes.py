@@ -3,6 +3,7 @@
 import copy
 import ipaddress
 import pathlib
+import re
 import subprocess
 import tempfile
 import tomllib
@@ -221,8 +222,55 @@ class Schema(unittest.TestCase):
         self.assertIn("secretNames", self.refused("--set", "gatepass.secretNames=other"))
         self.assertIn("/image/tag", self.refused("--set", "gatepass.image.tag=latest"))
 
+    def with_configuration(self, config):
+        file = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()), "gatepass.toml")
+        file.write_text(config)
+        return "--set-file", f"gatepass.config={file}"
+
     def test_a_secret_in_the_configuration_is_refused(self):
-        self.assertIn("/config", self.refused("--values", VALUES / "with-secret.yaml"))
+        self.assertGreaterEqual(
+            secret_keys(), {"client_secret", "sentinel_password", "api_key", "key"}
+        )
+        for config in (
+            *(f'[credentials.a]\n{key} = "s"\n' for key in sorted(secret_keys())),
+            'credentials.a.client_secret = "s"',
+            'a = { client_id = "a#b", client_secret = "s" }',
+            "[credentials]\na = { client_secret='s' }",
+            '\t"client_secret" = """\ns"""',
+            "'password'= \"s\"",
+            '[routes.headers]\nX-Api-Key = "s"',
+            '[stores.a]\nurl = "redis://u:p@h"',
+            '[stores.a]\nurl = [\n  "rediss://:p@h:6379",\n]',
+        ):
+            with self.subTest(config=config):
+                self.assertIn("/config", self.refused(*self.with_configuration(config)))
+
+    def test_what_only_resembles_a_secret_is_admitted(self):
+        config = """
+            # client_secret = "…" has no place here, nor has redis://user:password@host
+            [credentials.a] # api_key = "…"
+            client_id = "key = 'a'"
+            client_secret_file = "/run/secrets/gatepass/client-secret"
+            previous_client_secret_env = "PREVIOUS"
+            private_key_id = "a"
+            grant_type = "password"
+            token_endpoint = "https://id.example:8443/token"
+            audience = "mailto://somebody@id.example"
+            parameters = { api_key = { file = "/run/secrets/gatepass/key" } }
+            [proxy.callers]
+            key_header = "x-key"
+            [stores.a]
+            url = "redis://user@store.example:6379"
+        """
+        found = chart(*self.with_configuration(config))
+        self.assertIn("PREVIOUS", configuration(found))
+
+
+def secret_keys():
+    """The keys for a secret itself: those that may be a file or a variable instead."""
+    page = (PROJECT / "docs/configuration.md").read_text()
+    keys = set(re.findall(r"(?m)^\| `(?:\w+\.|\w+\[\]\.)*(\w+)` \|", page))
+    return {key for key in keys if {f"{key}_file", f"{key}_env"} <= keys}
 
 
 def configuration(found):

@@ -10,6 +10,7 @@ import unittest
 import urllib.request
 
 from peers import free_port
+from test_documentation import commands
 from rendered import GATEPASS, PROJECT, output
 
 UNITS = PROJECT / "deploy/systemd"
@@ -66,6 +67,47 @@ class Units(unittest.TestCase):
         self.unit.write_text(text.replace(f"# {load}", load))
         self.assertEqual(verified(self.unit), "")
 
+    def test_the_guide_installs_what_starts(self):
+        root = self.directory / "root"
+        (root / "etc").mkdir(parents=True)
+        checkout = self.directory / "checkout"
+        shutil.copytree(PROJECT / "deploy", checkout / "deploy")
+        for file in ("target/release/gatepass", "gatepass.toml", "secrets/client-secret"):
+            (checkout / file).parent.mkdir(parents=True, exist_ok=True)
+            (checkout / file).write_text("")
+        steps = commands(PROJECT / "docs/getting-started.md")
+        steps = [step.removeprefix("sudo ") for step in steps if step.startswith("sudo ")]
+        for step in steps:
+            output(["bash", "-ec", below(step, root)], checkout)
+        unit = root / "etc/systemd/system/gatepass.service"
+        [load] = re.findall("(?m)^LoadCredential=(.*)$", unit.read_text())
+        name, secret = load.split(":")
+        self.assertEqual((root / secret.lstrip("/")).stat().st_mode & 0o777, 0o600)
+        start = "(?m)^ExecStart=(\\S+) run --config (\\S+)$"
+        [(binary, config)] = re.findall(start, unit.read_text())
+        self.assertEqual((root / binary.lstrip("/")).stat().st_mode & 0o777, 0o755)
+        self.assertEqual((root / config.lstrip("/")).stat().st_mode & 0o777, 0o644)
+        self.assertTrue((unit.parent / "multi-user.target.wants/gatepass.service").is_symlink())
+        guide = (PROJECT / "docs/getting-started.md").read_text()
+        self.assertIn(f"/run/credentials/gatepass.service/{name}`", guide)
+
+    def test_it_is_given_up_for_a_mistake_alone(self):
+        unit, _, service = self.unit.read_text().partition("[Service]")
+        # Otherwise five ends within ten seconds are the last.
+        self.assertIn("\nStartLimitIntervalSec=0\n", unit)
+        [codes] = re.findall("(?m)^RestartPreventExitStatus=(.*)$", service)
+        (self.directory / "gatepass.toml").write_text("[[routes]]\n")
+        mistakes = (["run", "--no-such-flag"], ["run"])
+        for mistake, code in zip(mistakes, codes.split(), strict=True):
+            ended = subprocess.run(
+                [GATEPASS, *mistake],
+                cwd=self.directory,
+                stderr=subprocess.DEVNULL,
+                timeout=60,
+                check=False,
+            )
+            self.assertEqual(ended.returncode, int(code))
+
     def test_a_socket_is_taken_over(self):
         port, admin = free_port(), free_port()
         drop_in = (self.directory / "gatepass.service.d/socket.conf").read_text()
@@ -90,6 +132,15 @@ class Units(unittest.TestCase):
             self.assertEqual(answer.status, 200)
         activated.send_signal(signal.SIGTERM)
         self.assertEqual(activated.wait(30), 0)
+
+
+def below(step, root):
+    """The step of an installation, into a directory instead of the machine."""
+    for tool in ("systemctl", "systemd-tmpfiles"):
+        if step.startswith(f"{tool} "):
+            # Nothing runs there that could be started.
+            return step.replace(tool, f"{tool} --root={root}").replace(" --now", "")
+    return step.replace(" /", f" {root}/")
 
 
 def verified(*units):
