@@ -45,8 +45,8 @@ pub(super) enum Failure {
     Unwritten(PathBuf, io::Error),
     /// The secret that somebody has pasted could not be written into its file.
     SecretUnwritten(String, io::Error),
-    /// The secret that a token is asked for with is still to come.
-    SecretToCome(String),
+    /// The secret that a token is asked for with is still to come, with the command that asks again.
+    SecretToCome(String, String),
     /// No token of this credential is to be had.
     NoToken(String, FetchError),
     /// The session of this credential, in this file, belongs to the gatepass that runs there.
@@ -89,7 +89,8 @@ pub(super) enum Silence {
 impl Failure {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::LeftOpen(_) | Self::Build(BuildError::Exposed(_)) => CONFIG,
+            Self::Config(problems) if problems.are_of_the_command_line() => USAGE,
+            Self::Config(_) | Self::Build(BuildError::Exposed(_)) => CONFIG,
             Self::CommandLine(..)
             | Self::UnknownCredential(..)
             | Self::WhichCredential(_)
@@ -99,11 +100,12 @@ impl Failure {
             | Self::ImplicitOnDevice
             | Self::FileIsThere(_)
             | Self::Unanswered
+            | Self::LeftOpen(_)
             | Self::NoDeploymentOfLogin => USAGE,
             Self::Build(BuildError::Listen { .. } | BuildError::Activation(_))
             | Self::Unwritten(..)
             | Self::SecretUnwritten(..)
-            | Self::SecretToCome(_)
+            | Self::SecretToCome(..)
             | Self::NoToken(..)
             | Self::SessionInUse(..)
             | Self::NoCallback(_)
@@ -177,7 +179,7 @@ impl fmt::Display for Failure {
                 "name another file with --output, or say --force to replace it",
             ),
             Self::Unanswered => Trouble::new(
-                "nothing is written",
+                "no configuration is written",
                 "the questions were not answered to the end",
                 "answer them, or say it by flags (gatepass init --help)",
             ),
@@ -205,10 +207,10 @@ impl fmt::Display for Failure {
                 error,
                 "write the secret there yourself, and run this again",
             ),
-            Self::SecretToCome(file) => Trouble::new(
+            Self::SecretToCome(file, again) => Trouble::new(
                 "no token is asked for",
                 format!("{file} is not there"),
-                "write the secret into it, and run `gatepass token`",
+                format!("write the secret into it, and run `{again}`"),
             ),
             Self::NoToken(name, error) => fetched(format!("there is no token of {name:?}"), error),
             Self::SessionInUse(name, file, admin) => Trouble::new(

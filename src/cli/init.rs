@@ -17,7 +17,7 @@ use clap::Args;
 
 use super::one_route::CredentialArguments;
 use super::terminal::{Palette, print_out};
-use super::{DONE, Failure, token};
+use super::{DONE, Failure, token, told};
 use crate::config::{self, Layers};
 use crate::store::KeyFile;
 use deployment::Deployment;
@@ -89,7 +89,12 @@ pub(super) fn init(arguments: InitArguments) -> Result<u8, Failure> {
         // What can be told before its files are there.
         Err(_) => draft.in_the_clear().into_iter().collect(),
     };
-    draft.without_files_to_come(checked)?;
+    draft
+        .without_files_to_come(checked)
+        .map_err(|failure| match failure {
+            Failure::Config(problems) => Failure::Config(draft.told_by_flags(problems)),
+            other => other,
+        })?;
     let to_come = draft.files_to_come();
     to_come
         .iter()
@@ -105,9 +110,11 @@ pub(super) fn init(arguments: InitArguments) -> Result<u8, Failure> {
     {
         test = questions.yes("Ask the provider for a token now, to see whether it works?")?;
     }
-    if test {
-        ask_for_a_token(&output, &draft, &to_come)?;
-    }
+    // The file is there, and the rest is worth as much without a token.
+    let code = match test {
+        true => tried(&output, &draft, &to_come),
+        false => DONE,
+    };
     let mut deployment = arguments.deployment;
     if let Some(questions) = &mut questions
         && deployment.is_none()
@@ -118,7 +125,7 @@ pub(super) fn init(arguments: InitArguments) -> Result<u8, Failure> {
         print_out(&deployment.text(&draft))?;
     }
     print_out(&next_steps(&output, &draft, &to_come))?;
-    Ok(DONE)
+    Ok(code)
 }
 
 /// Asks until nothing is missing or wrong but files that may come later.
@@ -143,6 +150,11 @@ fn complete(draft: &mut Draft, questions: Option<&mut Questions>) -> Result<(), 
             // Nothing that one answer would mend.
             return Err(Failure::Config(problems));
         };
+        if draft.has_only_provider(key) {
+            let meant = draft.meant_address();
+            draft.set_provider(&questions.another_provider(problem, meant.as_deref())?);
+            continue;
+        }
         let answer = questions.about(key, problem)?;
         draft.set(key, answer);
     }
@@ -211,10 +223,7 @@ fn written(output: &Path, warnings: &[String]) -> String {
 }
 
 fn next_steps(output: &Path, draft: &Draft, to_come: &[String]) -> String {
-    let config = match output == Path::new("gatepass.toml") {
-        true => String::new(),
-        false => format!(" --config {}", output.display()),
-    };
+    let config = config_flag(output);
     let mut steps: Vec<_> = to_come
         .iter()
         .map(|file| format!("write the secret into {file}, for you alone to read (chmod 600)"))
@@ -228,9 +237,35 @@ fn next_steps(output: &Path, draft: &Draft, to_come: &[String]) -> String {
     format!("\nNext:\n  {}\n", steps.join("\n  "))
 }
 
+/// What names the file that was written to other commands, where they would not find it.
+fn config_flag(output: &Path) -> String {
+    match output == Path::new("gatepass.toml") {
+        true => String::new(),
+        false => format!(" --config {}", output.display()),
+    }
+}
+
+/// Asks for a token, tells what came, or what failed and how to go on, and returns the exit code.
+fn tried(output: &Path, draft: &Draft, to_come: &[String]) -> u8 {
+    let Err(failure) = ask_for_a_token(output, draft, to_come) else {
+        return DONE;
+    };
+    let is_without_token = matches!(failure, Failure::NoToken(..));
+    let code = told(&draft.told_by_keys(failure));
+    if is_without_token {
+        let config = config_flag(output);
+        let _ = writeln!(
+            io::stdout(),
+            "No token has come. `gatepass token{config}` asks again, once that is mended."
+        );
+    }
+    code
+}
+
 fn ask_for_a_token(output: &Path, draft: &Draft, to_come: &[String]) -> Result<(), Failure> {
     if let Some(file) = to_come.first() {
-        return Err(Failure::SecretToCome(file.clone()));
+        let again = format!("gatepass token{}", config_flag(output));
+        return Err(Failure::SecretToCome(file.clone(), again));
     }
     let layers = Layers {
         file: Some(output.to_owned()),
@@ -242,13 +277,7 @@ fn ask_for_a_token(output: &Path, draft: &Draft, to_come: &[String]) -> Result<(
             "there is no credential in what was written".into(),
         ));
     };
-    let got = match token::get(&settings, credential, false) {
-        Ok(got) => got,
-        Err(failure) => {
-            print_out("No token has come. `gatepass token` asks again, once that is mended.\n")?;
-            return Err(failure);
-        }
-    };
+    let got = token::get(&settings, credential, false)?;
     let told = token::summary(credential, &got, Palette::of_stdout());
     let _ = write!(
         io::stdout(),

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
+use super::flags::COMMAND_LINE;
 use crate::wording::labelled;
 
 /// One mistake: where it stands, what stands there, and what should.
@@ -97,6 +98,17 @@ impl Problems {
         (!left.is_empty()).then_some(Self(left))
     }
 
+    /// All of them, each told otherwise.
+    pub fn map(self, otherwise: impl Fn(Problem) -> Problem) -> Self {
+        Self(self.0.into_iter().map(otherwise).collect())
+    }
+
+    /// Whether what is wrong stands on the command line alone.
+    pub fn are_of_the_command_line(&self) -> bool {
+        let is_by_flag = |problem: &Problem| problem.is_by_flag() || problem.source == COMMAND_LINE;
+        self.0.iter().all(is_by_flag)
+    }
+
     /// All of them side by side, for a log.
     pub fn in_one_line(&self) -> String {
         let told = self.0.iter().map(|problem| {
@@ -117,9 +129,13 @@ impl fmt::Display for Problems {
         } else {
             "problems have"
         };
+        let place = match self.are_of_the_command_line() {
+            true => "on the command line",
+            false => "in the configuration",
+        };
         write!(
             f,
-            "{count} {things} to be mended in the configuration before anything can run."
+            "{count} {things} to be mended {place} before anything can run."
         )?;
         for problem in &self.0 {
             write!(f, "\n\n{problem}")?;

@@ -352,7 +352,7 @@ fn mistakes_in_the_environment_name_the_variable() {
 #[test]
 fn mistakes_in_flags_name_the_flag() {
     let finished = run(&["check", "--listen", "here"], &[("gatepass.toml", GOOD)]);
-    assert_eq!(finished.code, Some(78));
+    assert_eq!(finished.code, Some(64));
     insta::assert_snapshot!("flags", finished.stderr);
 }
 

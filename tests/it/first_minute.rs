@@ -27,11 +27,15 @@ async fn from_nothing_to_an_answer_in_a_minute() {
         // What is wrong is said at once, and asked again.
         terminal.answer("provider: ", "envaze");
         terminal.wait_for("did you mean envase?");
-        terminal.wait_for("preset: ");
+        // The same question: an address is as good an answer as before.
+        terminal.answer("provider: ", "id.example/token");
+        terminal.wait_for("expected  https://id.example/token");
+        terminal.answer("provider: ", "https://id.example/token");
+        terminal.wait_for("client_id (");
         terminal.press(END_OF_INPUT);
         let (code, seen) = terminal.end();
         assert_eq!(code, Some(64), "{seen}");
-        assert!(seen.contains("nothing is written"), "{seen}");
+        assert!(seen.contains("no configuration is written"), "{seen}");
         assert!(!here.join("gatepass.toml").exists(), "{seen}");
 
         let mut terminal = Terminal::run(&["init"], &here, &[]);
@@ -55,7 +59,9 @@ async fn from_nothing_to_an_answer_in_a_minute() {
         terminal.wait_for("A token of \"default\" has come:");
         terminal.answer("Print what a deployment needs?", "k8s");
         terminal.wait_for("there are files for kubernetes and for systemd");
-        terminal.answer("Print what a deployment needs?", "");
+        // All that was needed is there: the end of input is a no.
+        terminal.wait_for("or Enter for nothing: ");
+        terminal.press(END_OF_INPUT);
         terminal.wait_for("Next:");
         let (code, seen) = terminal.end();
         assert_eq!(code, Some(0), "{seen}");
@@ -196,11 +202,28 @@ fn where_nobody_answers_flags_say_it_all() {
     let untested = init(&[&flags[..], &["--force", "--test"]].concat(), &[]);
     assert_eq!(untested.code, Some(69));
     let missing = init(&[], &[]);
-    assert_eq!(missing.code, Some(78));
+    assert_eq!(missing.code, Some(64));
     let misplaced = init(&["--client-secret-file", CANARY], &[]);
-    assert_eq!(misplaced.code, Some(78));
+    assert_eq!(misplaced.code, Some(64));
     assert!(!misplaced.stderr.contains(CANARY), "{}", misplaced.stderr);
-    let all = [said, untested.stderr, missing.stderr, misplaced.stderr];
+    let misnamed = [
+        "--client-secret-file",
+        "./later",
+        "--path",
+        "connect",
+        "--output",
+        "x",
+    ];
+    let misnamed = init(&misnamed, &[]);
+    assert_eq!(misnamed.code, Some(64));
+    let untested = untested.stderr.replace(&output, "FILE");
+    let all = [
+        said,
+        untested,
+        missing.stderr,
+        misplaced.stderr,
+        misnamed.stderr,
+    ];
     insta::assert_snapshot!("init_failures", all.join("\n"));
 }
 
@@ -342,16 +365,39 @@ async fn a_trial_that_fails_says_how_to_go_on() {
             "--upstream",
             "https://api.example",
             "--test",
+            "--output",
+            "x.toml",
+            "--deployment",
+            "systemd",
         ];
         run(&flags, &[("secret", CLIENT_SECRET)])
     });
     let tried = tried.await.unwrap();
     assert_eq!(tried.code, Some(69), "{}", tried.stdout);
-    insta::assert_snapshot!(tried.stdout, @r"
-    gatepass.toml is written.
-    No token has come. `gatepass token` asks again, once that is mended.
-    ");
+    let (before, deployment) = tried.stdout.split_once("\n# ---- ").unwrap();
+    let (deployment, next) = deployment.split_once("\nNext:\n").unwrap();
+    insta::assert_snapshot!(format!("{before}\n{next}"));
+    assert!(deployment.contains("ExecStart="), "{deployment}");
     assert!(tried.stderr.contains("invalid_client"), "{}", tried.stderr);
+}
+
+/// The advice names keys that the file has.
+#[test]
+fn a_trial_by_a_preset_names_what_the_file_has() {
+    let domain = "127.0.0.1:1";
+    let flags: Vec<_> = FLAGS
+        .iter()
+        .map(|flag| flag.replace("id.example", domain))
+        .collect();
+    let flags = flags.iter().map(String::as_str);
+    let further = ["--client-secret-file", "secret", "--test"];
+    let tried = run(
+        &flags.chain(further).collect::<Vec<_>>(),
+        &[("secret", CLIENT_SECRET)],
+    );
+    assert_eq!(tried.code, Some(69), "{}", tried.stdout);
+    let advice = "next      check domain and realm, the DNS, and whether the provider is up";
+    assert!(tried.stderr.contains(advice), "{}", tried.stderr);
 }
 
 #[test]

@@ -93,12 +93,28 @@ fn mistakes_name_the_flag() {
             "clerk",
         ],
         &["--grant-type", "tokenfile"],
+        &[
+            "--listen",
+            "8080",
+            "--admin-listen",
+            "localhost:9090",
+            "--upstream",
+            "https://api.example",
+            "--preset",
+            "envase",
+            "--environment",
+            "prod",
+            "--client-id",
+            "tms",
+            "--client-secret-file",
+            "secret",
+        ],
     ];
     let said: Vec<_> = slips
         .iter()
         .map(|flags| {
             let finished = run(&[&["run"][..], flags].concat(), &[]);
-            assert_eq!(finished.code, Some(78), "{}", finished.stderr);
+            assert_eq!(finished.code, Some(64), "{}", finished.stderr);
             let shown = run(&[&["check"][..], flags].concat(), &[]);
             assert_eq!(shown.stderr, finished.stderr);
             finished.stderr

@@ -90,7 +90,7 @@ fn examples() -> Vec<Failure> {
         Failure::NoDeploymentOfLogin,
         Failure::Unwritten("/etc/gatepass.toml".into(), refused()),
         Failure::SecretUnwritten("./secret".into(), refused()),
-        Failure::SecretToCome("./secret".into()),
+        Failure::SecretToCome("./secret".into(), "gatepass token --config x.toml".into()),
         Failure::NoToken(name(), no().advise("check username and password")),
         Failure::NoToken(name(), no()),
         Failure::SessionInUse(name(), "/var/lib/session".into(), address()),

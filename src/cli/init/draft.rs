@@ -72,7 +72,15 @@ impl Draft {
             true if answer.contains("token") => "token_endpoint",
             true => "issuer",
         };
+        let credential = &mut self.route.credential;
+        credential.retain(|(written, _)| !ANSWERED_KEYS.contains(written));
         self.set(key, answer.to_owned());
+    }
+
+    /// Whether this key, and no other, is what [`Self::set_provider`] sets.
+    pub(super) fn has_only_provider(&self, key: &str) -> bool {
+        let mut answered = ANSWERED_KEYS.iter();
+        answered.all(|of| (*of == key) == self.value(of).is_some())
     }
 
     pub(super) fn set(&mut self, key: &'static str, value: String) {
@@ -134,6 +142,44 @@ impl Draft {
         }
     }
 
+    /// Mistakes in what only the file has, as one reads them who has written flags.
+    pub(super) fn told_by_flags(&self, problems: Problems) -> Problems {
+        let credential = format!("credentials.{}", self.name());
+        let by_flag = |problem: Problem| {
+            let flag = match problem.key.as_str() {
+                "routes[0].path" => "--path",
+                key if key == credential => "--name",
+                _ => return problem,
+            };
+            Problem {
+                source: flag.into(),
+                ..problem
+            }
+        };
+        problems.map(by_flag)
+    }
+
+    /// A failure to get a token with the keys of this file in the place of one that it does not have.
+    pub(super) fn told_by_keys(&self, failure: Failure) -> Failure {
+        let Failure::NoToken(name, mut error) = failure else {
+            return failure;
+        };
+        let advice = error.advice.as_deref().unwrap_or_default();
+        if let Some(rest) = advice.strip_prefix("check token_endpoint")
+            && rest.starts_with([',', ':'])
+            && self.value("token_endpoint").is_none()
+        {
+            let keys = WHERE_THE_PROVIDER_IS.into_iter();
+            let keys: Vec<_> = keys.filter(|key| self.value(key).is_some()).collect();
+            let keys = match keys.is_empty() {
+                true => "preset".into(),
+                false => keys.join(" and "),
+            };
+            error.advice = Some(format!("check {keys}{rest}"));
+        }
+        Failure::NoToken(name, error)
+    }
+
     /// The files that are named and not there. What may be a secret in the place of its file is none
     /// of them.
     pub(super) fn files_to_come(&self) -> Vec<String> {
@@ -164,6 +210,17 @@ impl Draft {
             }
         }
         moved
+    }
+
+    /// The address that was probably meant, where one without `https://` was taken for a preset's name.
+    pub(super) fn meant_address(&self) -> Option<String> {
+        let answer = self.value("preset")?;
+        let bare = answer
+            .strip_prefix("https:")
+            .or(answer.strip_prefix("http:"));
+        let bare = bare.unwrap_or(answer).trim_start_matches('/');
+        let is_like_one = answer.contains(['.', '/', ':']) && !answer.contains(char::is_whitespace);
+        is_like_one.then(|| format!("https://{bare}"))
     }
 
     /// What is to be said of an upstream that the token would go to without TLS.
@@ -246,8 +303,13 @@ fn bare_or_quoted(name: &str) -> String {
 
 const UPSTREAM: &str = "upstream";
 
-const NO_SURE_PATH: &str =
-    "a path whose first directory does not exist (not shown: it might be the secret itself)";
+const NO_SURE_PATH: &str = "a path that does not exist (not shown: it might be the secret itself)";
+
+/// Keys of which an answer to the first question is one.
+const ANSWERED_KEYS: [&str; 3] = ["preset", "token_endpoint", "issuer"];
+
+/// Keys that an address of the provider is made of, where it is not written itself.
+const WHERE_THE_PROVIDER_IS: [&str; 5] = ["environment", "domain", "tenant", "realm", "issuer"];
 
 /// Keys of which one says who hands out tokens.
 const PROVIDER_KEYS: [&str; 5] = [

@@ -32,13 +32,23 @@ impl Questions {
         self.required("provider")
     }
 
+    /// The same again, after what is wrong with the answer, or which address was probably meant by it.
+    pub(super) fn another_provider(
+        &mut self,
+        problem: &Problem,
+        meant: Option<&str>,
+    ) -> Result<String, Failure> {
+        match meant {
+            Some(address) => say_wrong("an address without https://", address),
+            None => say_wrong(&problem.found, &problem.expected),
+        }
+        self.required("provider")
+    }
+
     /// What a key is to be, after what is wrong with what it is.
     pub(super) fn about(&mut self, key: &str, problem: &Problem) -> Result<String, Failure> {
         if problem.found != "nothing" {
-            say(&format!(
-                "  found     {}\n  expected  {}\n",
-                problem.found, problem.expected
-            ));
+            say_wrong(&problem.found, &problem.expected);
         }
         if key.ends_with("_file") {
             let usual = format!("./{}", key.trim_end_matches("_file").replace('_', "-"));
@@ -73,17 +83,23 @@ impl Questions {
         Ok(Some(answer).filter(|answer| !answer.is_empty()))
     }
 
+    /// Asks whether something more is to be done. The end of input is a no: nothing depends on it.
     pub(super) fn yes(&mut self, question: &str) -> Result<bool, Failure> {
-        let answer = self.optional(&format!("{question} [Y/n]"))?;
+        let answer = match self.optional(&format!("{question} [Y/n]")) {
+            Err(Failure::Unanswered) => return Ok(false),
+            answered => answered?,
+        };
         Ok(answer.is_none_or(|answer| answer.eq_ignore_ascii_case("y") || answer == "yes"))
     }
 
-    /// Where gatepass is to be deployed, if that is known already.
+    /// Where gatepass is to be deployed, if that is known already. The end of input says that it is not.
     pub(super) fn deployment(&mut self) -> Result<Option<Deployment>, Failure> {
         let question = "Print what a deployment needs? kubernetes, systemd, or Enter for nothing";
         loop {
-            let Some(answer) = self.optional(question)? else {
-                return Ok(None);
+            let answer = match self.optional(question) {
+                Ok(Some(answer)) => answer,
+                Ok(None) | Err(Failure::Unanswered) => return Ok(None),
+                Err(other) => return Err(other),
             };
             match Deployment::from_str(&answer, true) {
                 Ok(deployment) => return Ok(Some(deployment)),
@@ -132,6 +148,10 @@ impl Drop for Silence {
     fn drop(&mut self) {
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
     }
+}
+
+fn say_wrong(found: &str, expected: &str) {
+    say(&format!("  found     {found}\n  expected  {expected}\n"));
 }
 
 fn say(text: &str) {

@@ -184,7 +184,7 @@ pub(super) fn file_of_others(file: String, path: &Path, report: &mut Report) -> 
     if !is_surely_a_path(&file) {
         report.add(
             path,
-            "a path whose first directory does not exist (not shown: it might be the token itself)",
+            "a path that does not exist (not shown: it might be the token itself)",
             FILE_TO_COME,
         );
         return None;
