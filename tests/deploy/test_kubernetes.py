@@ -73,6 +73,42 @@ class Promises(unittest.TestCase):
                 names = [one["name"] for one in found["spec"]["template"]["spec"]["initContainers"]]
                 self.assertEqual(names, ["gatepass", "migrate"], kind)
 
+    def rendered_beside_it(self, manifests, *lines):
+        """What becomes of these manifests in a kustomization with these lines."""
+        with tempfile.TemporaryDirectory(dir=PROJECT / "deploy/kubernetes") as directory:
+            directory = pathlib.Path(directory)
+            (directory / "application.yaml").write_text(yaml.safe_dump_all(manifests))
+            lines = ("resources: [application.yaml]", *lines)
+            (directory / "kustomization.yaml").write_text("\n".join(lines))
+            return kustomization(directory)
+
+    def test_a_cron_job_gets_what_a_job_gets(self):
+        [job] = plain("deploy/kubernetes/job/job.yaml")
+        cron_job = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": job["metadata"]}
+        cron_job["spec"] = {"schedule": "@daily", "jobTemplate": {"spec": job["spec"]}}
+        rendered = self.rendered_beside_it([job, cron_job], "components: [../sidecar]")
+        expected = only("Job", rendered)["spec"]
+        self.assertEqual(only("CronJob", rendered)["spec"]["jobTemplate"]["spec"], expected)
+        self.assertIn("initContainers", expected["template"]["spec"])
+
+    def test_who_is_not_to_have_it_says_so(self):
+        [application] = plain("deploy/kubernetes/example/application.yaml")
+        database = copy.deepcopy(application)
+        database["metadata"] = {"name": "database", "annotations": {"gatepass": "none"}}
+        found = self.rendered_beside_it([application, database], "components: [../sidecar]")
+        self.assertIn(database, found)
+        [beside] = [one for one in found if one["metadata"]["name"] == "application"]
+        self.assertIn("initContainers", beside["spec"]["template"]["spec"])
+
+    def test_the_image_comes_from_where_the_guide_says(self):
+        guide = (PROJECT / "docs/getting-started.md").read_text()
+        [images] = re.findall(r"(?s)```yaml\n(images:.*?)```", guide)
+        manifests = plain("deploy/kubernetes/example/application.yaml")
+        found = self.rendered_beside_it(manifests, "components: [../sidecar]", images)
+        image = sidecar(found)["image"]
+        self.assertRegex(image, r"^registry\.example/gatepass:\d+\.\d+\.\d+$")
+        self.assertIn(f"docker push {image}\n", guide)
+
     def test_the_restricted_profile_admits_it(self):
         for found in self.each():
             self.assertEqual(violations(pod(found)["spec"]), [])
@@ -167,6 +203,14 @@ class Promises(unittest.TestCase):
             self.assertNotIn("cpu", resources["limits"])
             self.assertEqual(set(resources["requests"]), {"cpu", "memory"})
 
+    def test_what_the_limits_admit_fits_into_the_memory(self):
+        idle, connection, request = measured("idle", "a connection of a caller", "1 MB under way")
+        for found in self.each():
+            limits = tomllib.loads(configuration(found))["proxy"]["limits"]
+            needed = limits["connections"] * connection + limits["requests"] * request
+            [mebibytes] = re.findall(r"^(\d+)Mi$", sidecar(found)["resources"]["limits"]["memory"])
+            self.assertLess(idle + needed, int(mebibytes) * 1024)
+
     def test_prometheus_is_told_where(self):
         for name, found in self.rendered.items():
             annotations = pod(found)["metadata"].get("annotations", {})
@@ -185,13 +229,35 @@ class Promises(unittest.TestCase):
             names, others = policy["egress"]
             self.assertEqual({one["port"] for one in names["ports"]}, {53})
             self.assertEqual([one["port"] for one in others["ports"]], [443])
-            networks = [one["ipBlock"] for one in others["to"]]
+            destinations = names["to"] + others["to"]
+            networks = [one["ipBlock"] for one in destinations if "ipBlock" in one]
+            node_local_dns = ipaddress.ip_address("169.254.20.10")
+            self.assertTrue(any(admits(network, node_local_dns) for network in networks), name)
             metadata_service = ipaddress.ip_address("169.254.169.254")
             self.assertFalse(any(admits(network, metadata_service) for network in networks), name)
         narrowed = only("NetworkPolicy", self.rendered["helm, narrowed"])
         [network] = narrowed["spec"]["egress"][1]["to"]
         self.assertEqual(network["ipBlock"], {"cidr": "203.0.113.0/24"})
         self.assertNotIn("NetworkPolicy", [one["kind"] for one in self.rendered["helm, bare"]])
+
+    def test_the_admin_listener_can_be_closed_without_the_application_s_ports(self):
+        manifests = plain("deploy/kubernetes/example/application.yaml")
+        found = self.rendered_beside_it(manifests, "components: [../sidecar, ../admin-policy]")
+        policy = only("NetworkPolicy", found)["spec"]
+        self.assertEqual(policy["policyTypes"], ["Ingress"])
+        labels = pod(found)["metadata"]["labels"]
+        self.assertLessEqual(policy["podSelector"]["matchLabels"].items(), labels.items())
+        monitoring, everybody = policy["ingress"]
+        [port] = sidecar(found)["ports"]
+        self.assertEqual([one["port"] for one in monitoring["ports"]], [port["containerPort"]])
+        self.assertIn("namespaceSelector", *monitoring["from"])
+        self.assertNotIn("from", everybody)
+        for protocol, closed in (("TCP", {9090}), ("UDP", set()), ("SCTP", set())):
+            opened = set()
+            for one in everybody["ports"]:
+                if one["protocol"] == protocol:
+                    opened |= set(range(one["port"], one["endPort"] + 1))
+            self.assertEqual(set(range(1, 65536)) - opened, closed, protocol)
 
     def test_all_ways_lead_to_the_same_container(self):
         expected = sidecar(self.rendered["kustomize"])
@@ -264,6 +330,14 @@ class Schema(unittest.TestCase):
         """
         found = chart(*self.with_configuration(config))
         self.assertIn("PREVIOUS", configuration(found))
+
+
+def measured(*names):
+    """How much memory each takes, in KiB: the most that the table of docs/operations.md says."""
+    page = (PROJECT / "docs/operations.md").read_text()
+    for name in names:
+        [(most, unit)] = re.findall(rf"(?m)^\| [^|]*{name}[^|]* \|[^|]*?([\d.]+) (KiB|MiB) \|", page)
+        yield float(most) * {"KiB": 1, "MiB": 1024}[unit]
 
 
 def secret_keys():

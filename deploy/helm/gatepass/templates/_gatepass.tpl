@@ -92,11 +92,14 @@ spec:
       app.kubernetes.io/instance: {{ .Release.Name }}
   policyTypes: [Egress]
   egress:
+    # Where names are asked: the cluster's DNS, or a cache on the node (NodeLocal DNSCache). On OpenShift
+    # it is port 5353 of the namespace openshift-dns, which needs a policy beside this one.
     - to:
         - namespaceSelector:
             matchLabels: { kubernetes.io/metadata.name: kube-system }
           podSelector:
             matchLabels: { k8s-app: kube-dns }
+        - ipBlock: { cidr: 169.254.20.10/32 }
       ports:
         - { protocol: UDP, port: 53 }
         - { protocol: TCP, port: 53 }
