@@ -58,6 +58,24 @@ class Release(unittest.TestCase):
             )
             self.assertIn("timeout-minutes", job)
 
+    def test_who_signed_it_is_this_workflow_of_one_repository_alone(self):
+        page = (PROJECT / "docs/operations.md").read_text()
+        identities = re.findall("--certificate-identity-regexp '(.*)'", page)
+        self.assertEqual(len(identities), 2)
+        path = WORKFLOW.relative_to(PROJECT)
+        signed = f"https://github.com/OWNER/gatepass/{path}@refs/tags/v1.2.3"
+        for identity in identities:
+            # cosign asks whether it is found anywhere.
+            self.assertTrue(re.search(identity, signed))
+            for other in (
+                signed.replace("OWNER", "other"),
+                signed.replace("gatepass", "gatepass-too"),
+                f"https://id.example/{signed}",
+                signed.replace("tags/v1.2.3", "heads/main"),
+                signed.replace("v1.2.3", "v1.2.3-mine"),
+            ):
+                self.assertIsNone(re.search(identity, other), other)
+
     def test_the_changelog_has_the_form_that_notes_are_taken_from(self):
         changelog = (PROJECT / "CHANGELOG.md").read_text()
         heads = re.findall(r"(?m)^## (.*)$", changelog)

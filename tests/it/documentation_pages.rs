@@ -8,12 +8,14 @@ use crate::support::gatepass::project;
 
 /// Commands that only a release, a cluster or an engine can run, or that a test in `tests/deploy`
 /// runs in its own way: how they begin, and what stands in.
-const ELSEWHERE: [(&str, &str); 5] = [
+const ELSEWHERE: [(&str, &str); 7] = [
     ("kubectl apply ", "what it applies is rendered before it"),
     ("docker build ", "buildah takes the same Dockerfile"),
     ("deploy/image/build-binary", "a step of that Dockerfile"),
     ("deploy/image/bill-of-materials ", "test_release.py"),
-    ("cosign verify-blob ", "needs a release"),
+    ("cosign verify", "needs a release"),
+    ("sha256sum --check ", "needs a release"),
+    ("kubectl exec ", "test_runbooks.py runs it without a pod"),
 ];
 
 /// The page that `tests/deploy/test_documentation.py` walks through.

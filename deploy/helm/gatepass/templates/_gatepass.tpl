@@ -21,7 +21,7 @@ prometheus.io/path: /metrics
 # A native sidecar (Kubernetes 1.29 or later): it starts before the application, and before
 # init containers of its own, and is stopped after it. So no pre-stop hook has to hold it back.
 - name: gatepass
-  image: "{{ .Values.gatepass.image.repository }}:{{ .Values.gatepass.image.tag | default "0.1.0" }}"
+  image: "{{ .Values.gatepass.image.repository }}:{{ .Values.gatepass.image.tag | default .Subcharts.gatepass.Chart.AppVersion }}"
   imagePullPolicy: {{ .Values.gatepass.image.pullPolicy }}
   args: [run, --config, /etc/gatepass/gatepass.toml]
   restartPolicy: Always
