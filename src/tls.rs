@@ -146,8 +146,9 @@ fn read_identity(identity: &Identity) -> Result<CertifiedKey, TlsError> {
     Ok((certificates, key))
 }
 
-/// What to do about a handshake or a certificate, by what rustls says of it.
-pub fn advice(error: &str) -> Option<&'static str> {
+/// What to do about a handshake or a certificate, by what rustls says of it, where the peer may or may not
+/// be spoken to without TLS.
+pub fn advice(error: &str, may_be_plain: bool) -> Option<&'static str> {
     if error.contains("UnknownIssuer") || error.contains("BadSignature") {
         Some("if it has a private certificate authority, name its PEM file with tls.ca_file")
     } else if error.contains("NotValidForName") || error.contains("not valid for name") {
@@ -159,7 +160,10 @@ pub fn advice(error: &str) -> Option<&'static str> {
             "it shows an authority's certificate as its own; give it one that the authority signed",
         )
     } else if error.contains("InvalidContentType") {
-        Some("the other side does not speak TLS there; check the port, or use http://")
+        Some(match may_be_plain {
+            true => "the other side does not speak TLS there; check the port, or use http://",
+            false => "the other side does not speak TLS there; check the port",
+        })
     } else if error.contains("NoApplicationProtocol") {
         Some("the other side speaks another version of HTTP; see protocol of the route")
     } else {
@@ -253,6 +257,14 @@ impl std::error::Error for TlsError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A token endpoint without TLS is refused, but for one on this machine.
+    #[test]
+    fn no_tls_is_advised_where_it_is_allowed() {
+        let error = "received corrupt message of type InvalidContentType";
+        let told = [true, false].map(|may_be_plain| advice(error, may_be_plain));
+        insta::assert_debug_snapshot!(told);
+    }
 
     fn error_for(content: &[u8]) -> String {
         let file = tempfile::NamedTempFile::new().unwrap();

@@ -151,7 +151,6 @@ impl Reloader {
             systemd::ready();
         }
         let Some(mut next) = next else {
-            info!("what runs stays as it is");
             return false;
         };
         let superseded = tokio::select! {
@@ -205,7 +204,10 @@ impl Reloader {
             keeper.is_some_and(|keeper| keeper.serves(wanted))
         });
         if settings.revision == running.revision && all_served {
-            self.standing.unchanged();
+            match self.standing.unchanged() {
+                true => info!("the configuration is good again, and is what runs"),
+                false => info!("what runs stays as it is"),
+            }
             // Its lines may have moved.
             self.shown.replace(settings.annotated);
             return None;

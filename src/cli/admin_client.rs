@@ -6,8 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::Value;
 
-use super::{Failure, FileArguments};
+use super::{Failure, FileArguments, status};
 use crate::config::{self, Flags, Layers};
 use crate::server::Address;
 
@@ -75,6 +76,18 @@ pub(super) fn get(address: &Address, path: &str) -> io::Result<Answer> {
             None => answer,
         },
     })
+}
+
+/// Whether the gatepass that answers at the admin address, if one does, listens there.
+pub(super) fn is_of_running(address: &Address, admin: &Address) -> bool {
+    let answer = get(admin, "/api/status").ok();
+    let answer = answer.filter(|answer| answer.is_good);
+    let Some(status) = answer.and_then(|answer| status::read(&answer.text)) else {
+        return false;
+    };
+    let proxy = status.get("proxy").and_then(Value::as_array);
+    let shown = address.to_string();
+    address == admin || proxy.is_some_and(|all| all.iter().any(|of| *of == *shown))
 }
 
 /// What listens on all addresses is asked on loopback.

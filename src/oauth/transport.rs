@@ -56,6 +56,8 @@ pub(super) struct Peer {
     name: String,
     /// The key of the configuration that says where it is.
     key: &'static str,
+    /// Whether it may be called without TLS.
+    is_loopback: bool,
 }
 
 impl Peer {
@@ -84,8 +86,11 @@ impl Peer {
     }
 
     fn new(what: &str, url: &Url, key: &'static str) -> Self {
-        let name = format!("{what} {}", bare(url));
-        Self { name, key }
+        Self {
+            name: format!("{what} {}", bare(url)),
+            key,
+            is_loopback: is_loopback(url),
+        }
     }
 
     /// Puts its name in front of what is said about it.
@@ -273,17 +278,18 @@ impl Transport {
         let cause = innermost(&error);
         let unavailable = |message| FetchError::new(FailureKind::Unavailable, message);
         peer.named(match error.is_connect() {
-            true => {
-                unavailable(format!("cannot be reached: {cause}")).advise(advice(&cause, peer.key))
-            }
+            true => unavailable(format!("cannot be reached: {cause}")).advise(advice(&cause, peer)),
             false => unavailable(format!("gave no usable answer: {cause}"))
                 .advise("check whether the provider is up, and what is on the way to it"),
         })
     }
 }
 
-fn advice(cause: &str, key: &str) -> String {
-    if let Some(advice) = tls::advice(cause) {
+fn advice(cause: &str, peer: &Peer) -> String {
+    let Peer {
+        key, is_loopback, ..
+    } = peer;
+    if let Some(advice) = tls::advice(cause, *is_loopback) {
         advice.into()
     } else if cause.contains("Too many open files") {
         "raise the limit of open files (ulimit -n, LimitNOFILE)".into()

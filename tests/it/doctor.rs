@@ -110,6 +110,16 @@ async fn a_gatepass_that_runs_is_no_stranger() {
     let belongs = "belongs to a gatepass that runs";
     assert_eq!(finished.stdout.matches(belongs).count(), 2);
 
+    // One that would run there is told as well.
+    let arguments = ["run", "--listen", &proxy, "--admin-listen", &admin];
+    let refused = run_with(&arguments, &[("gatepass.toml", &config)], &[]);
+    assert_eq!(refused.code, Some(69));
+    let said = refused
+        .stderr
+        .replace(&proxy, "PROXY")
+        .replace(&admin, "ADMIN");
+    insta::assert_snapshot!("run_beside_another", said);
+
     // What another program holds is not its, although it runs.
     let foreign = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let held = foreign.local_addr().unwrap().to_string();

@@ -87,6 +87,7 @@ async fn a_mistake_changes_nothing_and_is_told_until_it_is_mended() {
 
     gatepass.write_config(&config);
     gatepass.wait_for_metric(SUCCESSFUL, 1.0).await;
+    gatepass.wait_for_event("the configuration is good again, and is what runs");
     assert_eq!(get(gatepass.admin(), "/readyz").await.body(), "ready\n");
     assert_eq!(
         gatepass.metric(TAKEN_UP).await,

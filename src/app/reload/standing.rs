@@ -79,12 +79,13 @@ impl Standing {
         self.metrics.successful.set(1);
     }
 
-    /// What is written is what runs.
-    pub(super) fn unchanged(&self) {
+    /// What is written is what runs. `true` if there was a mistake in it before.
+    pub(super) fn unchanged(&self) -> bool {
         let mut open = self.open();
-        open.mistake = None;
+        let is_mended = open.mistake.take().is_some();
         open.waits_for = None;
         self.metrics.successful.set(1);
+        is_mended
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {

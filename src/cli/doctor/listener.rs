@@ -2,11 +2,8 @@
 
 use std::net::SocketAddr;
 
-use serde_json::Value;
-
 use super::super::admin_client;
 use super::super::progress::Progress;
-use super::super::status;
 use super::report::{Examination, Fault, Step, Walk};
 use crate::app::BuildError;
 use crate::config::Settings;
@@ -30,7 +27,7 @@ fn free(listener: &'static str, address: &Address, admin: &Address) -> Step {
     };
     match bind(*wanted) {
         Ok(()) => Step::good(listener, format!("{address} is free")),
-        Err(_) if is_of_running(address, admin) => Step::good(
+        Err(_) if admin_client::is_of_running(address, admin) => Step::good(
             listener,
             format!("{address} belongs to a gatepass that runs"),
         ),
@@ -44,18 +41,6 @@ fn free(listener: &'static str, address: &Address, admin: &Address) -> Step {
             Step::broken(listener, Fault::new(format!("{what}: {why}"), next))
         }
     }
-}
-
-/// Whether the gatepass that answers at the admin address, if one does, listens there.
-fn is_of_running(address: &Address, admin: &Address) -> bool {
-    let answer = admin_client::get(admin, "/api/status").ok();
-    let answer = answer.filter(|answer| answer.is_good);
-    let Some(status) = answer.and_then(|answer| status::read(&answer.text)) else {
-        return false;
-    };
-    let proxy = status.get("proxy").and_then(Value::as_array);
-    let shown = address.to_string();
-    address == admin || proxy.is_some_and(|all| all.iter().any(|of| *of == *shown))
 }
 
 fn bind(address: SocketAddr) -> std::io::Result<()> {

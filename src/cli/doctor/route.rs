@@ -68,6 +68,7 @@ async fn connection(walk: &mut Walk, route: &Settings) -> Option<Box<dyn Stream>
             .tls()
             .map(|(config, name)| (config, name.clone())),
         key: "upstream",
+        may_be_plain: true,
         limit,
     };
     reach(walk, &server).await

@@ -63,6 +63,8 @@ async fn by_network(
                 .and_then(Result::ok)
                 .map(|name| (&redis.client_config, name)),
             key: "url",
+            // It would be redis://, which is another word.
+            may_be_plain: false,
             limit: settings.timeout,
         };
         reached = reach(walk, &server).await.map(drop).or(reached);

@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use url::Url;
 
 use super::report::{Fault, Step, Walk};
+use crate::oauth::transport::is_loopback;
 use crate::tls::{self, Shown};
 use crate::token::clock;
 use crate::wording::harmless;
@@ -25,6 +26,8 @@ pub(super) struct Server<'a> {
     pub(super) port: u16,
     pub(super) tls: Option<(&'a Arc<ClientConfig>, ServerName<'static>)>,
     pub(super) key: &'a str,
+    /// Whether it may be spoken to without TLS.
+    pub(super) may_be_plain: bool,
     pub(super) limit: Duration,
 }
 
@@ -47,6 +50,7 @@ impl<'a> Server<'a> {
             port,
             tls,
             key,
+            may_be_plain: !IS_OF_PROVIDER.contains(&key) || is_loopback(url),
             limit,
         })
     }
@@ -199,7 +203,7 @@ async fn handshake(
     let chain = look_at(server, config, name, addresses).await;
     let next = match outdated(&chain) {
         Some(said) => format!("have {said}, unless this machine's clock is wrong"),
-        None => tls::advice(&error)
+        None => tls::advice(&error, server.may_be_plain)
             .unwrap_or("check what it asks of its clients")
             .into(),
     };
@@ -273,6 +277,9 @@ pub(super) fn cause(error: &dyn Error) -> String {
     }
     error.to_string()
 }
+
+/// Keys of addresses that have to begin with https:// unless they are on this machine.
+const IS_OF_PROVIDER: [&str; 2] = ["token_endpoint", "issuer"];
 
 pub(super) const SET_THE_CLOCK: &str = "set this machine's clock (timedatectl set-ntp true)";
 

@@ -264,7 +264,7 @@ impl ConnectError {
 }
 
 fn advice(error: &str) -> &'static str {
-    tls::advice(error).unwrap_or("check upstream, and what it asks of its clients")
+    tls::advice(error, true).unwrap_or("check upstream, and what it asks of its clients")
 }
 
 /// The most that one connection buffers in each direction, and so the largest head of an answer.
