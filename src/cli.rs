@@ -85,8 +85,13 @@ fn asks_for_help(error: &clap::Error) -> bool {
     )
 }
 
-/// What the parser cannot know: other programs take a configuration file by other arguments.
+/// What the parser cannot know: how to see what a file says, and that other programs take one by other
+/// arguments.
 fn tip(error: &clap::Error) -> Option<&'static str> {
+    let is_conflict = error.kind() == ErrorKind::ArgumentConflict;
+    if is_conflict && error.to_string().contains("--print-config") {
+        return Some("see what a file says with `gatepass check --show`");
+    }
     let argument = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(argument)) => argument.as_str(),
         _ => return None,
@@ -165,7 +170,8 @@ enum Command {
     ///
     /// Starts the proxy on a free port, waits for the tokens, runs the command with variables that
     /// say where the proxy is, passes signals on to it, and ends with it and with its exit code
-    /// (128 + the number of the signal that ended it). Variables that begin with GATEPASS__ are kept
+    /// (128 + the number of the signal that ended it; 127 if there is no such command, 126 if it cannot
+    /// be executed). Variables that begin with GATEPASS__ are kept
     /// from it.
     Exec(ExecArguments),
     /// Show gatepass at work, with nothing to configure
@@ -187,7 +193,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct RunArguments {
     /// Start nothing and print the file that says the same as the flags
-    #[arg(long, requires = "upstream")]
+    #[arg(long, requires = "upstream", conflicts_with_all = ["config", "profile"])]
     print_config: bool,
 
     #[command(flatten)]

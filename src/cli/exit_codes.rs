@@ -9,6 +9,11 @@ pub(super) const USAGE: u8 = 64;
 pub(super) const UNAVAILABLE: u8 = 69;
 pub(super) const OUR_FAULT: u8 = 70;
 pub(super) const CONFIG: u8 = 78;
+/// As shells have it. POSIX, Shell Command Language §2.8.2: "If a command is not found, the exit status
+/// shall be 127. If the command name is found, but it is not an executable utility, the exit status shall
+/// be 126."
+pub(super) const NOT_EXECUTABLE: u8 = 126;
+pub(super) const NOT_FOUND: u8 = 127;
 
 /// Below the help.
 pub(super) fn in_help() -> String {
@@ -18,6 +23,7 @@ pub(super) fn in_help() -> String {
         let _ = write!(text, "\n  {code:<3} {meaning}");
     }
     for (code, meaning) in OF_OTHERS {
+        let meaning = meaning.replace('\n', &format!("\n{:6}", ""));
         let _ = write!(text, "\n  {code} {meaning}");
     }
     text
@@ -58,6 +64,7 @@ const OF_OTHERS: [(&str, &str); 2] = [
     ),
     (
         "exec:",
-        "the exit code of its command, or 128 + the number of the signal that ended it",
+        "the exit code of its command, or 128 + the number of the signal that ended it; 127 if there\n\
+         is no such command, 126 if it cannot be executed",
     ),
 ];

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::exit_codes::{NOT_EXECUTABLE, NOT_FOUND};
 use super::{CONFIG, OUR_FAULT, UNAVAILABLE, USAGE};
 use crate::app::BuildError;
 use crate::config::Problems;
@@ -115,9 +116,12 @@ impl Failure {
             | Self::NotReadyInTime(..)
             | Self::NoStatus(..)
             | Self::NoTokensInTime(..)
-            | Self::NoCommand(..)
             | Self::Unprinted(_)
             | Self::System(_) => UNAVAILABLE,
+            Self::NoCommand(_, error) => match error.kind() {
+                io::ErrorKind::NotFound => NOT_FOUND,
+                _ => NOT_EXECUTABLE,
+            },
             Self::Build(_) | Self::Fault(_) => OUR_FAULT,
         }
     }

@@ -21,7 +21,7 @@ pub(super) struct CompletionsArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct ManArguments {
-    /// Write gatepass.1 and a page for each command into this directory
+    /// Write gatepass.1 and a page for each command into this directory, which is made if need be
     #[arg(long, value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
 }
@@ -68,7 +68,8 @@ pub(super) fn man(arguments: ManArguments) -> Result<u8, Failure> {
         print_out(&String::from_utf8_lossy(&page))?;
         return Ok(DONE);
     };
-    let written = clap_mangen::generate_to(command, &directory)
+    let written = fs::create_dir_all(&directory)
+        .and_then(|()| clap_mangen::generate_to(command, &directory))
         .and_then(|()| fs::write(directory.join(format!("{NAME}.1")), page));
     written.map_err(|error| Failure::Unwritten(directory, error))?;
     Ok(DONE)

@@ -1,11 +1,13 @@
 //! One route and its credential by flags, and the file that says the same.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 
-use clap::Args;
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use clap::{Arg, Args, Command};
 
 use super::toml::quoted;
-use crate::config::{Flags, ONLY_CREDENTIAL, OneRoute};
+use crate::config::{Flags, ONLY_CREDENTIAL, OneRoute, presets};
 
 /// What tokens are got with. There is no flag for a secret itself: others on the machine can read a
 /// process's arguments.
@@ -14,7 +16,7 @@ use crate::config::{Flags, ONLY_CREDENTIAL, OneRoute};
 #[command(next_help_heading = "One credential without a file")]
 pub(super) struct CredentialArguments {
     /// The provider, where gatepass knows it by name, such as envase or auth0
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = PresetName, hide_possible_values = true)]
     preset: Option<String>,
 
     /// Of envase: development, staging or production
@@ -86,6 +88,28 @@ pub(super) struct CredentialArguments {
     token_file: Option<String>,
 }
 
+/// Any name: the configuration's own check says which is wrong, and what was meant. What completes a
+/// command line is told which there are.
+#[derive(Debug, Clone, Copy)]
+struct PresetName;
+
+impl TypedValueParser for PresetName {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(presets().map(PossibleValue::new)))
+    }
+}
+
 impl CredentialArguments {
     /// The keys that are given, with what they are.
     pub(super) fn keys(self) -> Vec<(&'static str, String)> {
@@ -119,11 +143,11 @@ impl CredentialArguments {
 
 /// What a credential's key is, in a few words.
 pub(super) fn help_of(key: &str) -> String {
-    let command = CredentialArguments::augment_args(clap::Command::new("credential"));
+    let command = CredentialArguments::augment_args(Command::new("credential"));
     let mut arguments = command.get_arguments();
     let found = arguments.find(|argument| argument.get_id() == key);
     found
-        .and_then(clap::Arg::get_help)
+        .and_then(Arg::get_help)
         .map_or_else(String::new, ToString::to_string)
 }
 
@@ -170,8 +194,8 @@ mod tests {
 
     #[test]
     fn every_key_with_a_flag_is_taken_up() {
-        let command = CredentialArguments::augment_args(clap::Command::new("test"));
-        let flags = command.get_arguments().filter_map(clap::Arg::get_long);
+        let command = CredentialArguments::augment_args(Command::new("test"));
+        let flags = command.get_arguments().filter_map(Arg::get_long);
         let flags: BTreeSet<_> = flags.map(|flag| flag.replace('-', "_")).collect();
         assert_eq!(flags, CREDENTIAL_KEYS.map(ToOwned::to_owned).into());
 

@@ -41,7 +41,7 @@ pub(super) fn decode(layers: &Layers) -> Result<(raw::Config, Report), Problems>
         main_file: layers.file.clone(),
         written: tree.clone(),
         problems: Vec::new(),
-        warnings: Vec::new(),
+        warnings: layers.misspelt_variables().collect(),
         secret_files: Vec::new(),
         read_files,
     };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 
 use super::excerpt::excerpt;
 use super::flags::{COMMAND_LINE, Flags};
+use super::misspelling;
 use super::places::{Places, line_and_column};
 use super::problem::{Problem, Problems};
 use super::profiles::{self, VARIABLE};
@@ -26,6 +28,8 @@ pub struct Layers {
     pub text: Option<String>,
     /// Environment variables, as name and value.
     pub environment: Vec<(String, String)>,
+    /// The names of others that are so like these that they may have been meant for some.
+    pub others: Vec<String>,
     /// What the command line says.
     pub flags: Flags,
 }
@@ -81,11 +85,13 @@ impl Layers {
         Ok(Self {
             file,
             text: None,
-            // A variable that is not UTF-8 cannot be one of ours.
-            environment: env::vars_os()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+            environment: variables()
                 .filter(|(name, _)| name.starts_with(PREFIX))
                 .map(|(name, value)| (name, value.to_string_lossy().into_owned()))
+                .collect(),
+            others: variables()
+                .map(|(name, _)| name)
+                .filter(|name| !name.starts_with(PREFIX) && name.starts_with(NAME))
                 .collect(),
             flags,
         })
@@ -139,6 +145,18 @@ impl Layers {
         }
     }
 
+    /// What is said of each variable that means nothing and is a key's but for its underscores.
+    pub(super) fn misspelt_variables(&self) -> impl Iterator<Item = String> {
+        self.others.iter().filter_map(|name| {
+            let path = misspelling::path_of(name.strip_prefix(NAME)?)?;
+            let keys: Vec<_> = path.iter().map(String::as_str).collect();
+            let meant = variable(&keys);
+            Some(format!(
+                "the variable {name} means nothing; if it is meant for gatepass, call it {meant}"
+            ))
+        })
+    }
+
     /// What they hold, and where it stands in the file.
     pub(super) fn read(&self) -> Result<(Figment, Places), Problems> {
         let mut figment = Figment::new();
@@ -161,6 +179,11 @@ impl Layers {
             .merge(&self.flags);
         Ok((figment, places))
     }
+}
+
+/// Those of this process. One whose name is not UTF-8 cannot be one of ours.
+fn variables() -> impl Iterator<Item = (String, OsString)> {
+    env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
 }
 
 fn default_file(otherwise: &str) -> Result<PathBuf, Problems> {
@@ -265,6 +288,8 @@ pub(super) fn variable(keys: &[&str]) -> String {
 const DEFAULT_FILES: [&str; 2] = ["gatepass.toml", "/etc/gatepass/gatepass.toml"];
 
 const PREFIX: &str = "GATEPASS__";
+/// What variables begin with that may have been meant for gatepass.
+const NAME: &str = "GATEPASS_";
 const SEPARATOR: &str = "__";
 
 /// The name of the environment's layer.

@@ -83,6 +83,35 @@ fn elsewhere(plain_key: &str) -> Option<String> {
     places.next().is_none().then_some(first)
 }
 
+/// The path of the key that a variable is called after, its parts separated by no more than an underscore.
+///
+/// Nothing but whole keys: a Kubernetes Service called `gatepass-proxy` puts `GATEPASS_PROXY_PORT` and
+/// `GATEPASS_PROXY_SERVICE_HOST` into every pod.
+pub(super) fn path_of(variable: &str) -> Option<Vec<String>> {
+    let lower = variable.to_lowercase();
+    let words: Vec<_> = lower.split('_').filter(|word| !word.is_empty()).collect();
+    path_in(&<raw::Config as Described>::KIND, &words)
+}
+
+fn path_in(kind: &Kind, words: &[&str]) -> Option<Vec<String>> {
+    let is_of_tables = matches!(kind, Kind::Table(_) | Kind::Named(_) | Kind::List(_));
+    if words.is_empty() {
+        return (!is_of_tables).then(Vec::new);
+    }
+    (1..=words.len()).find_map(|count| {
+        let (first, rest) = words.split_at(count);
+        let name = first.join("_");
+        let inner = match kind {
+            Kind::Table(keys) => &keys.iter().find(|key| key.name == name)?.kind,
+            Kind::Named(inner) => inner,
+            _ => return None,
+        };
+        let mut path = path_in(inner, rest)?;
+        path.insert(0, name);
+        Some(path)
+    })
+}
+
 /// What may stand at a path.
 fn kind_at(path: &[String]) -> Option<&'static Kind> {
     let mut kind = &<raw::Config as Described>::KIND;

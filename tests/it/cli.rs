@@ -61,17 +61,24 @@ fn completions_know_the_commands() {
     }
     // What bash itself makes of it.
     let script = run(&["completions", "bash"], &[]).stdout;
-    let typed = "COMP_WORDS=(gatepass run --print); COMP_CWORD=2; COMP_LINE='gatepass run --print'; \
-                 _gatepass gatepass --print run; echo \"${COMPREPLY[*]}\"";
-    let bash = std::process::Command::new("bash")
-        .args(["-c", &format!("{script}\n{typed}")])
-        .output();
-    let bash = bash.unwrap();
-    assert_eq!(
-        String::from_utf8_lossy(&bash.stdout),
-        "--print-config\n",
-        "{bash:?}"
-    );
+    for (before, word, completed) in [
+        ("run", "--print", "--print-config\n"),
+        ("--preset", "key", "keycloak\n"),
+    ] {
+        let line = match before {
+            "run" => format!("gatepass run {word}"),
+            flag => format!("gatepass run {flag} {word}"),
+        };
+        let typed = format!(
+            "COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_LINE='{line}'; \
+             _gatepass gatepass {word} {before}; echo \"${{COMPREPLY[*]}}\""
+        );
+        let bash = std::process::Command::new("bash")
+            .args(["-c", &format!("{script}\n{typed}")])
+            .output();
+        let bash = bash.unwrap();
+        assert_eq!(String::from_utf8_lossy(&bash.stdout), completed, "{bash:?}");
+    }
 }
 
 #[test]
@@ -91,10 +98,11 @@ fn pages_for_man() {
         assert!(!page.stdout.contains(part), "{part}: {}", page.stdout);
     }
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().display().to_string();
+    let place = directory.path().join("share/man1");
+    let path = place.display().to_string();
     let written = run(&["man", "--directory", &path], &[]);
     assert_eq!(written.code, Some(0), "{}", written.stderr);
-    let read = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap();
+    let read = |name: &str| std::fs::read_to_string(place.join(name)).unwrap();
     assert_eq!(read("gatepass.1"), page.stdout);
     let mut named = 0;
     for name in page.stdout.split("gatepass\\-").skip(1) {
@@ -104,11 +112,11 @@ fn pages_for_man() {
         }
     }
     assert_eq!(named, COMMANDS.len(), "each page that is named is there");
-    let nowhere = run(&["man", "--directory", "no/such"], &[]);
+    let nowhere = run(&["man", "--directory", "file/man1"], &[("file", "")]);
     assert_eq!(nowhere.code, Some(69));
     insta::assert_snapshot!(nowhere.stderr, @r"
-    gatepass: no/such cannot be written
-        why       No such file or directory (os error 2)
+    gatepass: file/man1 cannot be written
+        why       Not a directory (os error 20)
         next      make the directory, or name another place
     ");
 }

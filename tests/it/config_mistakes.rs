@@ -349,6 +349,28 @@ fn mistakes_in_the_environment_name_the_variable() {
     insta::assert_snapshot!("environment", mistakes_with(GOOD, &environment));
 }
 
+/// They mean nothing, and somebody may wonder why. Those of Kubernetes and of profiles are as they should be.
+#[test]
+fn a_variable_with_too_few_underscores_is_warned_of() {
+    let environment = [
+        ("GATEPASS_PROXY_LISTEN", "127.0.0.1:7000"),
+        ("GATEPASS_CREDENTIALS_ENVASE_CLIENT_ID", "other"),
+        ("GATEPASS_LOG__LEVEL", "debug"),
+        ("GATEPASS_PROFILE", ""),
+        ("GATEPASS_PORT", "tcp://10.0.0.1:80"),
+        ("GATEPASS_PROXY_PORT", "tcp://10.0.0.1:80"),
+        ("GATEPASS_PROXY_SERVICE_HOST", "10.0.0.1"),
+    ];
+    let checked = run_with(&["check"], &[("gatepass.toml", GOOD)], &environment);
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    let warnings = checked.stdout.lines();
+    let mut warnings: Vec<_> = warnings
+        .filter(|line| line.starts_with("Warning"))
+        .collect();
+    warnings.sort_unstable();
+    insta::assert_snapshot!(warnings.join("\n"));
+}
+
 #[test]
 fn mistakes_in_flags_name_the_flag() {
     let finished = run(&["check", "--listen", "here"], &[("gatepass.toml", GOOD)]);

@@ -111,8 +111,11 @@ async fn what_cannot_be_run_is_told() {
     let provider = AuthorizationServer::start();
     let upstream = Upstream::start().await;
     let config = simple_config(&provider, &upstream);
+    // As a shell has it, not "something could not be had".
+    let finished = exec(&config, &["--", "./gatepass.toml"], &[]).await;
+    assert_eq!(finished.code, Some(126), "{}", finished.stderr);
     let finished = exec(&config, &["--", "./no-such-command"], &[]).await;
-    assert_eq!(finished.code, Some(69));
+    assert_eq!(finished.code, Some(127));
     insta::assert_snapshot!(finished.stderr, @r#"
     gatepass: the command "./no-such-command" cannot be started
         why       No such file or directory (os error 2)

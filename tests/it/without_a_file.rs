@@ -135,4 +135,9 @@ fn a_file_and_flags_that_need_none_are_refused_together() {
     }
     let finished = run(&["run", "--print-config"], &[]);
     assert_eq!(finished.code, Some(64), "{}", finished.stderr);
+    // What a file says is another command's to show.
+    let arguments = ["run", "--config", "gatepass.toml", "--print-config"];
+    let finished = run(&arguments, &[("gatepass.toml", "")]);
+    assert_eq!(finished.code, Some(64), "{}", finished.stdout);
+    insta::assert_snapshot!(finished.stderr);
 }
