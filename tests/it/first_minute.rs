@@ -331,6 +331,27 @@ fn a_deployment_tells_secrets_apart() {
     }
 }
 
+/// What is missing beside a provider that flags name is asked for, and not the provider again.
+#[tokio::test(flavor = "multi_thread")]
+async fn flags_that_name_the_provider_answer_the_first_question() {
+    let asked = tokio::task::spawn_blocking(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let arguments = ["init", "--token-file", "./token"];
+        let mut terminal = Terminal::run(&arguments, directory.path(), &[]);
+        terminal.answer("upstream (", "http//api.example");
+        terminal.wait_for("  expected  ");
+        terminal.answer("upstream: ", "https://api.example");
+        terminal.answer("Paste the secret", "");
+        terminal.wait_for("is written.");
+        terminal.wait_for("or Enter for nothing: ");
+        terminal.press(END_OF_INPUT);
+        terminal.end()
+    });
+    let (code, seen) = asked.await.unwrap();
+    assert_eq!(code, Some(0), "{seen}");
+    assert!(!seen.contains("provider: "), "{seen}");
+}
+
 /// What is named is there by the time that somebody wants to write to it.
 #[test]
 fn a_directory_for_secrets_is_made() {

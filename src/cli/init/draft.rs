@@ -79,8 +79,9 @@ impl Draft {
 
     /// Whether this key, and no other, is what [`Self::set_provider`] sets.
     pub(super) fn has_only_provider(&self, key: &str) -> bool {
-        let mut answered = ANSWERED_KEYS.iter();
-        answered.all(|of| (*of == key) == self.value(of).is_some())
+        let is_set = |of: &&&str| self.value(of).is_some();
+        let set: Vec<_> = ANSWERED_KEYS.iter().filter(is_set).collect();
+        set == [&key]
     }
 
     pub(super) fn set(&mut self, key: &'static str, value: String) {
