@@ -108,20 +108,28 @@ impl Calls {
     }
 }
 
-/// Whose turn it is. All are asked at once: it does not last.
+/// Whose turn it is, which does not last: several are asked at once. Not all, or they would be so busy
+/// with answering that they find the store slow, and ask the provider by themselves.
 async fn holder(fleet: &[Gatepass]) -> Option<usize> {
-    let mut asked = JoinSet::new();
-    for (position, gatepass) in fleet.iter().enumerate() {
-        let admin = gatepass.admin();
-        asked.spawn(async move {
-            let metrics = get(admin, "/metrics").await.into_body();
-            metrics
-                .contains(&format!("{LEASE} 1\n"))
-                .then_some(position)
-        });
+    for (batch, some) in fleet.chunks(AT_ONCE).enumerate() {
+        let mut asked = JoinSet::new();
+        for (position, gatepass) in some.iter().enumerate() {
+            let admin = gatepass.admin();
+            asked.spawn(async move {
+                let metrics = get(admin, "/metrics").await.into_body();
+                metrics
+                    .contains(&format!("{LEASE} 1\n"))
+                    .then_some(batch * AT_ONCE + position)
+            });
+        }
+        if let Some(holder) = asked.join_all().await.into_iter().flatten().next() {
+            return Some(holder);
+        }
     }
-    asked.join_all().await.into_iter().flatten().next()
+    None
 }
+
+const AT_ONCE: usize = 8;
 
 /// After a trouble: what one renews, the other takes over again at some time.
 async fn share_again(one: &Gatepass, other: &Gatepass) {
