@@ -228,7 +228,8 @@ def write(results, names, arguments):
 
 def version(command):
     out = subprocess.run(command, capture_output=True, text=True)
-    return (out.stdout + out.stderr).strip().splitlines()[0]
+    # Some begin with where they lie on this machine, which is nobody's business.
+    return (out.stdout + out.stderr).strip().splitlines()[0].removeprefix(command[0]).strip()
 
 
 def progress(what, name):
@@ -247,7 +248,7 @@ def parse():
     return parser.parse_args()
 
 
-# Longer than connections wait before they are parked.
+# Seconds after which nothing is under way any more, and what can be given back has been.
 IDLE = 8
 
 if __name__ == "__main__":
