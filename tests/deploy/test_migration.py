@@ -65,7 +65,8 @@ class Migration(unittest.TestCase):
             (AUTHORITIES, str(self.scratch / "tls.crt")),
             ("127.0.0.1:8080", f"127.0.0.1:{port}"),
         )
-        flags = f"daemon off; pid {self.scratch}/nginx.pid; error_log stderr;"
+        # One process, so that nothing is left of it once it is killed.
+        flags = f"daemon off; master_process off; pid {self.scratch}/nginx.pid; error_log stderr;"
         host = self.does_the_job(port, nginx, "-p", str(self.scratch), "-c", config, "-g", flags)
         self.assertEqual(host, UPSTREAM)
 
