@@ -18,13 +18,9 @@ pub(super) const NOT_FOUND: u8 = 127;
 /// Below the help.
 pub(super) fn in_help() -> String {
     let mut text = String::from("Exit codes:");
-    for (code, meaning) in codes() {
+    for (code, meaning) in all() {
         let meaning = meaning.replace('\n', &format!("\n{:6}", ""));
         let _ = write!(text, "\n  {code:<3} {meaning}");
-    }
-    for (code, meaning) in OF_OTHERS {
-        let meaning = meaning.replace('\n', &format!("\n{:6}", ""));
-        let _ = write!(text, "\n  {code} {meaning}");
     }
     text
 }
@@ -33,9 +29,7 @@ pub(super) fn in_help() -> String {
 pub(super) fn in_manual() -> String {
     let mut section = Roff::new();
     section.control("SH", ["EXIT STATUS"]);
-    let own = codes().map(|(code, meaning)| (code.to_string(), meaning));
-    let others = OF_OTHERS.map(|(code, meaning)| (code.to_owned(), meaning));
-    for (code, meaning) in own.into_iter().chain(others) {
+    for (code, meaning) in all() {
         section.control("TP", []);
         section.text([bold(code.trim_end_matches(':'))]);
         section.text([roman(meaning.replace('\n', " "))]);
@@ -43,19 +37,24 @@ pub(super) fn in_manual() -> String {
     section.to_roff()
 }
 
-fn codes() -> [(u8, &'static str); 5] {
-    [
-        (DONE, "done"),
-        (USAGE, "the command line is wrong"),
-        (
-            UNAVAILABLE,
-            "something that is needed could not be had, such as an address to listen on, or readiness\n\
-             in time; or doctor has found something broken",
-        ),
-        (OUR_FAULT, "a fault of gatepass"),
-        (CONFIG, "the configuration is wrong"),
-    ]
+/// Each with what it means.
+fn all() -> impl Iterator<Item = (String, &'static str)> {
+    let own = OWN.map(|(code, meaning)| (code.to_string(), meaning));
+    let others = OF_OTHERS.map(|(code, meaning)| (code.to_owned(), meaning));
+    own.into_iter().chain(others)
 }
+
+const OWN: [(u8, &str); 5] = [
+    (DONE, "done"),
+    (USAGE, "the command line is wrong"),
+    (
+        UNAVAILABLE,
+        "something that is needed could not be had, such as an address to listen on, or readiness\n\
+             in time; or doctor has found something broken",
+    ),
+    (OUR_FAULT, "a fault of gatepass"),
+    (CONFIG, "the configuration is wrong"),
+];
 
 const OF_OTHERS: [(&str, &str); 2] = [
     (
