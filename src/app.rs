@@ -32,7 +32,7 @@ use crate::telemetry::{Events, Log};
 use crate::token::heartbeat;
 use crate::token::metrics::TokenMetrics;
 use crate::traces::{self, Exporter, TraceMetrics};
-use crate::{admin, metric, systemd};
+use crate::{admin, memory, metric, systemd};
 pub use error::{BuildError, RunError};
 use operators::Operators;
 use reload::{Parts, ReloadMetrics, Reloader, Standing};
@@ -185,6 +185,7 @@ impl Bound {
             heartbeat::watch(credentials.clone())
         });
         supervised("systemd watchdog", &self.restarts, systemd::watchdog);
+        supervised("memory", &self.restarts, memory::give_back);
         let reloading = supervised("reload", &self.restarts, {
             let reloader = Rc::clone(&reloader);
             move || Rc::clone(&reloader).run()

@@ -22,6 +22,11 @@ impl<T> Gathering<T> {
     pub fn new(stream: T) -> Self {
         Self(stream)
     }
+
+    /// What it is sent on.
+    pub fn get_ref(&self) -> &T {
+        &self.0
+    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Gathering<T> {

@@ -44,7 +44,7 @@
 //! | 3 | [`oauth`], [`proxy`] |
 //! | 2 | [`store`], [`traces`] |
 //! | 1 | [`token`], [`server`], [`telemetry`] |
-//! | 0 | [`readiness`], [`drain`], [`gathering`], [`metric`], [`signal`], [`systemd`], [`watch`], [`wording`], [`tls`], [`runtime`] |
+//! | 0 | [`readiness`], [`drain`], [`gathering`], [`memory`], [`metric`], [`signal`], [`systemd`], [`watch`], [`wording`], [`tls`], [`runtime`] |
 
 pub mod admin;
 pub mod app;
@@ -52,6 +52,7 @@ pub mod cli;
 pub mod config;
 pub mod drain;
 pub mod gathering;
+pub mod memory;
 pub mod metric;
 pub mod oauth;
 pub mod proxy;

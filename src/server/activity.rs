@@ -32,6 +32,8 @@ pub(super) struct Activity {
     blocked_since: AtomicU64,
     /// Whether the bytes are those of HTTP/1: a request's head, its body, the next head.
     one_at_a_time: AtomicBool,
+    /// Whether there is more of it than a socket.
+    served: AtomicBool,
     /// Whether something of an answer may not be written yet.
     owing: AtomicBool,
     /// How many requests there have been.
@@ -61,6 +63,9 @@ pub(super) enum Phase {
 pub(super) enum Overdue {
     /// Nothing happened on it.
     Idle,
+    /// Nothing has happened on it for so long that it does better without what is needed to serve
+    /// it. It goes on when something arrives.
+    Unused,
     /// A head was not complete in time.
     Head,
     /// The caller has ended its side, and nothing came that it could be told.
@@ -77,6 +82,7 @@ impl Activity {
             since: AtomicU64::new(0),
             blocked_since: AtomicU64::new(0),
             one_at_a_time: AtomicBool::new(true),
+            served: AtomicBool::new(false),
             owing: AtomicBool::new(false),
             begun: AtomicU64::new(0),
             asked_all: AtomicBool::new(false),
@@ -121,7 +127,8 @@ impl Activity {
             .header_read
             .min(limits.keep_alive)
             .min(limits.half_closed)
-            .min(limits.stalled);
+            .min(limits.stalled)
+            .min(REST_AFTER);
         loop {
             let now = Instant::now();
             let blocked_since = self.time(&self.blocked_since);
@@ -130,6 +137,9 @@ impl Activity {
                 (_, Some(since), _) => (since + limits.stalled, Overdue::Stalled),
                 (Phase::Busy, _, Some(since)) => (since + limits.half_closed, Overdue::HalfClosed),
                 (Phase::Busy, _, None) => (now + shortest, Overdue::Idle),
+                (Phase::Idle, ..) if self.may_rest() && REST_AFTER < limits.keep_alive => {
+                    (self.since() + REST_AFTER, Overdue::Unused)
+                }
                 (Phase::Idle, ..) => (self.since() + limits.keep_alive, Overdue::Idle),
                 (Phase::Head, ..) => (self.since() + limits.header_read, Overdue::Head),
                 (Phase::Leftover, ..) => (self.since() + limits.stalled, Overdue::Stalled),
@@ -141,6 +151,11 @@ impl Activity {
         }
     }
 
+    /// Resolves when the connection has been idle for as long as it may be, if nothing arrives.
+    pub(super) async fn rested(&self, limits: &Settings) {
+        sleep_until(self.since() + limits.keep_alive).await;
+    }
+
     pub(super) fn enter(&self, phase: Phase) {
         self.enter_at(phase, self.now());
     }
@@ -148,6 +163,16 @@ impl Activity {
     fn enter_at(&self, phase: Phase, now: u64) {
         self.phase.store(phase as u8, Relaxed);
         self.since.store(now, Relaxed);
+    }
+
+    /// There is more of it than a socket from now on.
+    pub(super) fn served(&self) {
+        self.served.store(true, Relaxed);
+    }
+
+    /// Whether it could do with less than it has. All that was to be said has to have been.
+    fn may_rest(&self) -> bool {
+        self.served.load(Relaxed) && self.owes_nothing()
     }
 
     /// From now on it is HTTP/2, or no HTTP at all.
@@ -228,6 +253,10 @@ impl Activity {
     }
 }
 
+/// How long nothing has to happen on a connection until it rests. Waking it takes some microseconds,
+/// which nobody notices once in so long.
+const REST_AFTER: Duration = Duration::from_secs(2);
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -263,6 +292,28 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_connection_lasts_for_keep_alive() {
         assert_eq!(overdue_after(async |_| ()).await, 60_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_nobody_uses_rests_when_all_is_said() {
+        let used = async |activity: &Arc<Activity>| {
+            activity.served();
+            let exchange = Exchange::alone(activity, Instant::now());
+            exchange.request_is_over();
+            exchange.answer_is_over();
+        };
+        // Timers count in whole milliseconds, and more than one have run by then.
+        let after = overdue_after(used).await;
+        assert!(
+            (60_000..=60_030).contains(&after),
+            "{after}: not all is said"
+        );
+        let told = async |activity: &Arc<Activity>| {
+            used(activity).await;
+            activity.flushed();
+        };
+        let after = overdue_after(told).await;
+        assert!((2_000..=2_010).contains(&after), "{after}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -82,12 +82,6 @@ where
         Err(error) => return debug!(%error, "a connection could not be opened"),
     };
     let connection = Connection {
-        io: WatchedStream::new(
-            opened.stream,
-            opened.prefix,
-            Arc::clone(&activity),
-            serving.refuse,
-        ),
         caller: Caller {
             peer: origin.peer,
             port: origin.port,
@@ -98,9 +92,30 @@ where
         settings,
         drain: serving.drain,
     };
+    let mut io = WatchedStream::new(
+        opened.stream,
+        opened.prefix,
+        Arc::clone(&activity),
+        serving.refuse,
+    );
+    // Boxed: what serves is large, and a connection that rests does without.
     match opened.protocol {
-        Protocol::Http1 => connection.http1(overdue).await,
-        Protocol::Http2 => connection.http2(overdue).await,
+        Protocol::Http2 => Box::pin(connection.http2(io, overdue)).await,
+        Protocol::Http1 => loop {
+            match Box::pin(connection.http1(io, overdue.as_mut())).await {
+                Some(resting) => io = resting,
+                None => return,
+            }
+            tokio::select! {
+                biased;
+                arrived = io.something_arrived() => if let Err(error) = arrived {
+                    return debug!(%error, "a connection ended early");
+                },
+                () = activity.rested(&settings) => return,
+                () = connection.drain.begun() => return,
+            }
+            overdue.set(WhenWoken::new(activity.overdue(&settings)));
+        },
     }
 }
 
@@ -196,7 +211,6 @@ async fn find_protocol(
 }
 
 struct Connection<S> {
-    io: WatchedStream,
     caller: Caller,
     activity: Arc<Activity>,
     service: S,
@@ -210,24 +224,30 @@ where
     B: Body + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    async fn http1(self, mut overdue: Pin<&mut impl Future<Output = Overdue>>) {
+    /// Serves HTTP/1.1 until the connection is over, or has not been used for a while. Then it is
+    /// given back, and nothing else of it is left: hyper holds 20 KiB for each.
+    async fn http1(
+        &self,
+        io: WatchedStream,
+        mut overdue: Pin<&mut impl Future<Output = Overdue>>,
+    ) -> Option<WatchedStream> {
         let Self {
-            io,
             caller,
             activity,
             service,
             settings,
             drain,
         } = self;
-        let tunnels = Tunnels::new(Arc::clone(&activity));
+        activity.served();
+        let tunnels = Tunnels::new(Arc::clone(activity));
         let has_begun = Cell::new(false);
         let first_request = Notify::new();
         let service = service_fn(|request: Request<Incoming>| {
             if !has_begun.replace(true) {
                 first_request.notify_one();
             }
-            let begin = |now| Exchange::alone(&activity, now);
-            answer(&service, request, caller, &tunnels, begin).that_ends_with(&drain)
+            let begin = |now| Exchange::alone(activity, now);
+            answer(service, request, *caller, &tunnels, begin).that_ends_with(drain)
         });
         let mut connection = http1::Builder::new()
             // hyper's own deadline covers the idle time before a head as well; `Activity` tells
@@ -256,13 +276,17 @@ where
                     break;
                 }
                 why = overdue.as_mut() => {
+                    let parts = connection.into_parts()?;
+                    let mut io = parts.io.into_inner();
+                    if why == Overdue::Unused {
+                        io.give_back(parts.read_buf);
+                        return Some(io);
+                    }
                     debug!(?why, "a connection is not waited for any longer");
-                    let parts = connection.into_parts().filter(|_| why == Overdue::Head);
-                    if let Some(parts) = parts {
-                        let mut io = parts.io.into_inner();
+                    if why == Overdue::Head {
                         let _ = timeout(PARTING, io.refuse(StatusCode::REQUEST_TIMEOUT)).await;
                     }
-                    return;
+                    return None;
                 }
                 () = leaving.as_mut(), if !draining => {
                     draining = true;
@@ -283,21 +307,21 @@ where
                 () = its_time_is_over => debug!("a switched connection is cut, because gatepass stops"),
             }
         }
+        None
     }
 
-    async fn http2(self, mut overdue: Pin<&mut impl Future<Output = Overdue>>) {
+    async fn http2(&self, io: WatchedStream, mut overdue: Pin<&mut impl Future<Output = Overdue>>) {
         let Self {
-            io,
             caller,
             activity,
             service,
             settings,
             drain,
         } = self;
-        let streams = Streams::new(Arc::clone(&activity));
-        let tunnels = Tunnels::new(Arc::clone(&activity));
+        let streams = Streams::new(Arc::clone(activity));
+        let tunnels = Tunnels::new(Arc::clone(activity));
         let service = service_fn(|request| {
-            answer(&service, request, caller, &tunnels, |now| {
+            answer(service, request, *caller, &tunnels, |now| {
                 streams.begin(now)
             })
         });

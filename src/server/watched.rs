@@ -8,9 +8,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio_util::either::Either;
 
 use super::activity::Activity;
-use super::stream::Stream;
+use super::stream::{Stream, something_arrived};
 use crate::gathering::Gathering;
 
 /// What a caller is told of a head that cannot be read: a whole answer, as it goes over the wire.
@@ -50,6 +51,21 @@ impl WatchedStream {
             refuse,
             refusal: None,
         }
+    }
+
+    /// Waits until something has arrived, which may be the end. All that had arrived before must
+    /// have been read.
+    pub(super) async fn something_arrived(&self) -> io::Result<()> {
+        match self.stream.get_ref() {
+            Either::Left(socket) => something_arrived(socket).await,
+            Either::Right(tls) => something_arrived(tls.get_ref().0).await,
+        }
+    }
+
+    /// Is read once more before all else.
+    pub(super) fn give_back(&mut self, read: Bytes) {
+        // Nothing can be a large buffer's last piece, too.
+        self.prefix = if read.is_empty() { Bytes::new() } else { read };
     }
 
     /// Answers what cannot be waited for any longer, and ends the connection.

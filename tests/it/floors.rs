@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::gatepass::project;
 
-const FLOORS: [(&str, u8); 22] = [
+const FLOORS: [(&str, u8); 23] = [
     ("main", 6),
     ("cli", 6),
     ("app", 5),
@@ -22,6 +22,7 @@ const FLOORS: [(&str, u8); 22] = [
     ("store", 2),
     ("readiness", 0),
     ("gathering", 0),
+    ("memory", 0),
     ("metric", 0),
     ("drain", 0),
     ("signal", 0),

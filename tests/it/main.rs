@@ -64,6 +64,7 @@ mod refresh;
 mod refusals;
 mod reload;
 mod request_shape;
+mod resting;
 mod scrape;
 mod secrecy;
 mod secret_rotation;
