@@ -6,6 +6,8 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    // By it the binary that is released is linked, which cargo does not see.
+    println!("cargo::rerun-if-changed=deploy/image/functions");
     // Named by whoever builds a release. Asking git would build everything anew after each commit.
     println!("cargo::rerun-if-env-changed=GATEPASS_COMMIT");
     let commit = env::var("GATEPASS_COMMIT").unwrap_or_else(|_| "not told".into());
