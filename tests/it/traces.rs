@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::client::{get_request, request};
 use crate::support::collector::{Collector, SeenSpan};
 use crate::support::upstream::Refusal;
-use crate::support::{AuthorizationServer, CANARY, Gatepass, Upstream, get, simple_config};
+use crate::support::{AuthorizationServer, CANARY, Gatepass, Nobody, Upstream, get, simple_config};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -19,12 +19,6 @@ async fn get_traced(gatepass: &Gatepass, path: &str, parent: &'static str) {
     fields.insert("traceparent", HeaderValue::from_static(parent));
     fields.insert("tracestate", HeaderValue::from_static("vendor=1"));
     assert_eq!(request(gatepass.proxy(), traced).await.status(), 200);
-}
-
-/// An address where nobody listens.
-fn nobody() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
 }
 
 async fn stopped(mut gatepass: Gatepass) {
@@ -118,9 +112,10 @@ async fn a_trace_goes_through_and_has_spans_of_its_own() {
 async fn failures_and_what_is_sent_again_are_told() {
     let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
     let collector = Collector::start().await;
+    let nobody = Nobody::new();
     let down = format!(
         "[[routes]]\npath = \"/down\"\nupstream = \"{}\"\n",
-        nobody()
+        nobody.origin()
     );
     let config = config(&collector, &provider, &upstream) + &down + "credential = \"none\"\n";
     let gatepass = Gatepass::start(&config).ready().await;
@@ -187,7 +182,8 @@ async fn without_traces_the_fields_pass_as_they_came() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_down_costs_spans_and_no_request() {
     let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
-    let endpoint = nobody();
+    let nobody = Nobody::new();
+    let endpoint = nobody.origin();
     let config = format!(
         "traces.enabled = true\n{}",
         simple_config(&provider, &upstream)

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::support::authorization_server::reset;
-use crate::support::{AuthorizationServer, Gatepass, Load, Upstream, raw, simple_config};
+use crate::support::{AuthorizationServer, Gatepass, Load, Nobody, Upstream, raw, simple_config};
 
 /// What an upstream does in the place of an answer.
 #[derive(Debug, Clone, Copy)]
@@ -44,17 +44,24 @@ const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n";
 
 /// Serves a fault for ever; returns where.
 async fn serve(fault: Fault) -> String {
+    if matches!(fault, Fault::Refuses) {
+        let nobody = Nobody::new();
+        let origin = nobody.origin();
+        tokio::spawn(async move {
+            let _kept = nobody;
+            std::future::pending::<()>().await;
+        });
+        return origin;
+    }
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    if !matches!(fault, Fault::Refuses) {
-        tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                // That gatepass gives up is what the test is about.
-                tokio::spawn(async move { drop(do_wrong(stream, fault).await) });
-            }
-        });
-    }
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            // That gatepass gives up is what the test is about.
+            tokio::spawn(async move { drop(do_wrong(stream, fault).await) });
+        }
+    });
     format!("http://{address}")
 }
 

@@ -12,6 +12,7 @@ pub mod gatepass;
 pub mod http2;
 pub mod load;
 pub mod login;
+pub mod nobody;
 pub mod strict;
 pub mod strict_upstream;
 pub mod terminal;
@@ -23,6 +24,7 @@ pub use client::{get, problem, raw, request};
 pub use gatepass::Gatepass;
 pub use load::Load;
 pub use login::LoggingIn;
+pub use nobody::Nobody;
 pub use upstream::Upstream;
 
 /// In every secret and every token of the tests, and so in nothing that gatepass may show.
