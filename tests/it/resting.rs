@@ -18,6 +18,9 @@ use crate::support::{AuthorizationServer, Gatepass, Upstream, simple_config};
 /// Enough to be told from whatever else changes.
 const CALLERS: usize = 300;
 
+/// As in the image: machines differ in whether huge pages are given unasked, which are given back in whole.
+const NO_HUGE_PAGES: (&str, &str) = ("MIMALLOC_ALLOW_THP", "0");
+
 /// Uses each of the connections, one after the other.
 async fn use_all(callers: &mut [SendRequest<Full<Bytes>>]) {
     for caller in callers {
@@ -44,7 +47,8 @@ async fn connections_that_are_not_used_give_their_memory_back_and_go_on() {
     let provider = AuthorizationServer::start();
     let upstream = Upstream::start().await;
     let config = simple_config(&provider, &upstream);
-    let mut gatepass = Gatepass::start(&config).ready().await;
+    let gatepass = Gatepass::start_with(&config, &[NO_HUGE_PAGES]);
+    let mut gatepass = gatepass.ready().await;
     use_all(&mut [connect(gatepass.proxy()).await]).await;
     let before = gatepass.resident_memory_kib();
 
@@ -92,7 +96,10 @@ async fn so_do_those_with_tls() {
         "proxy.tls = {{ cert_file = \"{path}/tls.crt\", key_file = \"{path}/tls.key\" }}\n{}",
         simple_config(&provider, &upstream)
     );
-    let environment = [("GATEPASS__PROXY__LISTEN", "tls:127.0.0.1:0")];
+    let environment = [
+        ("GATEPASS__PROXY__LISTEN", "tls:127.0.0.1:0"),
+        NO_HUGE_PAGES,
+    ];
     let gatepass = Gatepass::start_with(&config, &environment).ready().await;
     let connector = authority.client_tls(None, &[]);
     let call = async || {
