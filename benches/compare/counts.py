@@ -92,7 +92,8 @@ def judge(counts, recorded):
         if now > was * (1 + ALLOWED):
             failed = 1
             print(f"{name}: {now} is more than {ALLOWED:.0%} above the {was} on record. Make it "
-                  "cheaper, or record it with --write and say in the commit what it buys.")
+                  "cheaper, or record it with --write and say in the commit what it buys. If much of the code has "
+                  "changed, benches/compare/profile comes first: see README.md.")
         elif now < was * (1 - ALLOWED):
             print(f"{name}: {now} is well below the {was} on record; record it with --write.")
     return failed
