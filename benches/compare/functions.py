@@ -2,9 +2,9 @@
 
 import argparse
 import re
-import socket
 import tempfile
 from pathlib import Path
+from urllib.request import urlopen
 
 import load
 from counts import REQUESTS, work
@@ -19,6 +19,8 @@ def main():
     binary = parser.parse_args().gatepass
     found("valgrind", "valgrind")
     names = set().union(*(met_by(binary, drive) for drive in (http1, http2_tls_and_operators)))
+    if not names:
+        raise SystemExit(f"{binary} has no symbols: build it with CARGO_PROFILE_RELEASE_STRIP=none")
     LIST.write_text("\n".join(sorted(names)) + "\n")
     print(f"{len(names)} functions")
 
@@ -50,10 +52,7 @@ def http2_tls_and_operators(bench, under):
         load.h2load(server.h2c, "/small", 2)
         for port, path in [(server.port, "/tls/small"), (bench.values["admin"], "/metrics"),
                            (bench.values["admin"], "/readyz")]:
-            with socket.create_connection(("127.0.0.1", port), 30) as connection:
-                connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-                while connection.recv(65536):
-                    pass
+            urlopen(f"http://127.0.0.1:{port}{path}", timeout=30).read()
     finally:
         server.stop()
 

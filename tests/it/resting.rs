@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::support::certificates::Authority;
 use crate::support::client::{PATIENCE, connect, connect_over, get_request, read};
-use crate::support::wire::read_until;
+use crate::support::wire::{GET, read_until};
 use crate::support::{AuthorizationServer, Gatepass, Upstream, simple_config};
 
 /// Enough to be told from whatever else changes.
@@ -59,8 +59,8 @@ async fn connections_that_are_not_used_give_their_memory_back_and_go_on() {
     use_all(&mut callers).await;
     // One that has begun to say more has not been read in vain.
     let mut hesitant = TcpStream::connect(gatepass.proxy()).await.unwrap();
-    let one_and_a_half = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HT";
-    hesitant.write_all(one_and_a_half).await.unwrap();
+    let one_and_a_half = format!("{GET}GET / HT");
+    hesitant.write_all(one_and_a_half.as_bytes()).await.unwrap();
     read_until(&mut hesitant, "\r\n\r\n").await;
     given_back(&gatepass, before).await;
 
@@ -72,10 +72,7 @@ async fn connections_that_are_not_used_give_their_memory_back_and_go_on() {
 
     // Nobody waits for one that rests.
     let mut resting = TcpStream::connect(gatepass.proxy()).await.unwrap();
-    resting
-        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        .await
-        .unwrap();
+    resting.write_all(GET.as_bytes()).await.unwrap();
     read_until(&mut resting, "\r\n\r\n").await;
     given_back(&gatepass, before).await;
     gatepass.signal(Signal::TERM);
