@@ -14,6 +14,7 @@ mod hop_by_hop;
 mod limit;
 mod location;
 pub mod metrics;
+mod outgoing;
 mod provenance;
 mod record;
 mod rejection;
@@ -97,8 +98,7 @@ struct Ways {
 /// Makes the service that a worker's connections are served with.
 pub fn service(
     shared: Shared,
-) -> impl Service<Request<CallerBody>, Response = Response<AnswerBody>, Error = Infallible> + Clone
-{
+) -> impl Service<Request<CallerBody>, Response = Response<AnswerBody>, Error = Infallible> {
     let published = Arc::clone(&shared.published);
     let ways = Ways::new(published.load_full(), &[]);
     let proxy = Rc::new(Proxy {
@@ -106,7 +106,8 @@ pub fn service(
         published: RefCell::new(Cache::new(published)),
         current: RefCell::new(Rc::new(ways)),
     });
-    service_fn(move |request| Rc::clone(&proxy).answer(request))
+    // Boxed: it is handed on from one future to the next, and each has room for it.
+    service_fn(move |request| Rc::clone(&proxy).answer(Box::new(request)))
 }
 
 /// What callers are told of heads that cannot be read; counted among what no route covers.
@@ -120,7 +121,7 @@ pub fn refuse(shared: Shared) -> Refuse {
 impl Proxy {
     async fn answer(
         self: Rc<Self>,
-        mut request: Request<CallerBody>,
+        mut request: Box<Request<CallerBody>>,
     ) -> Result<Response<AnswerBody>, Infallible> {
         let now = request.body().arrived_at();
         // A request goes its way to the end by the routing that it began with.

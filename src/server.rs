@@ -17,6 +17,7 @@ mod woken;
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::rc::Rc;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -87,26 +88,23 @@ pub async fn serve<S, B>(
     settings: Settings,
     drain: DrainWatch,
 ) where
-    S: Service<Request<CallerBody>, Response = Response<B>, Error = Infallible> + Clone + 'static,
+    S: Service<Request<CallerBody>, Response = Response<B>, Error = Infallible> + 'static,
     B: Body + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let tasks = TaskTracker::new();
     {
-        let (tasks, drain) = (tasks.clone(), drain.clone());
-        intake
-            .each(drain.clone(), move |accepted| {
-                let serving = Serving {
-                    service: service.clone(),
-                    refuse: Refuse::clone(&refuse),
-                    settings,
-                    drain: drain.clone(),
-                };
-                tasks.spawn_local(async move {
-                    connection::serve(accepted, serving).await;
-                });
-            })
-            .await;
+        let tasks = tasks.clone();
+        let serving = Rc::new(Serving {
+            service,
+            refuse,
+            settings,
+            drain: drain.clone(),
+        });
+        let start = move |accepted| {
+            tasks.spawn_local(connection::serve(accepted, Rc::clone(&serving)));
+        };
+        intake.each(drain.clone(), start).await;
     }
     tasks.close();
     tokio::select! {

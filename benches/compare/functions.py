@@ -20,7 +20,7 @@ def main():
     found("valgrind", "valgrind")
     names = set().union(*(met_by(binary, drive) for drive in (http1, http2_tls_and_operators)))
     if not names:
-        raise SystemExit(f"{binary} has no symbols: build it with CARGO_PROFILE_RELEASE_STRIP=none")
+        raise SystemExit(f"{binary} has no symbols: build it with deploy/image/build-binary -C strip=none")
     LIST.write_text("\n".join(sorted(names)) + "\n")
     print(f"{len(names)} functions")
 

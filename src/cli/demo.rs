@@ -93,9 +93,7 @@ fn bind() -> io::Result<(SocketAddr, Listener)> {
 /// Serves until the process ends.
 fn start<S>(listener: Listener, metrics: ListenerMetrics, service: S)
 where
-    S: Service<Request<CallerBody>, Response = Response<Full<Bytes>>, Error = Infallible>
-        + Clone
-        + 'static,
+    S: Service<Request<CallerBody>, Response = Response<Full<Bytes>>, Error = Infallible> + 'static,
 {
     let settings = server::Settings::default();
     let intake = server::alone(listener, settings.max_connections, metrics);

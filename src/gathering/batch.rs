@@ -114,6 +114,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Batch<T> {
             ready!(held.poll_send(cx))?;
             return Pin::new(&mut held.stream).poll_write_vectored(cx, slices);
         }
+        if held.bytes.is_empty() {
+            held.bytes.reserve(ROOM);
+        }
         for slice in slices {
             held.bytes.extend_from_slice(slice);
         }
@@ -142,6 +145,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Batch<T> {
 
 /// What is larger goes at once, without a copy: it fills a `send` by itself.
 const LITTLE: usize = 4 * 1024;
+
+/// What there is room for at first: growing from nothing would copy all of it several times in a turn.
+const ROOM: usize = 8 * 1024;
 
 /// How much is kept back.
 const MOST: usize = 32 * 1024;

@@ -3,73 +3,46 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, StatusCode, Version};
-use hyper::body::Body;
+use http::{HeaderMap, Request, StatusCode};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::body::{Handling, Kept, OutgoingBody, Progress};
-use super::expectation::Expectation;
+use super::body::{Kept, OutgoingBody, Progress};
 use super::forward;
 use super::metrics::Retry;
+use super::outgoing::Outgoing;
 use super::record::Record;
 use super::rejection::Rejection;
 use super::replay::{SentHead, is_refusal, whole_body};
-use super::route::{Protocol, Route};
+use super::route::Route;
 use super::stopwatch::{Stopwatch, Turn};
 use super::upgrade;
 use super::upstream::{Answer, Connection, SendError, Upstream, UpstreamError};
 use crate::server::CallerBody;
-use crate::token::{Refusal, RefusedBy, TokenReader, TokenState};
+use crate::token::{Refusal, TokenReader, TokenState};
 
 /// Sends the request on and waits for the head of the answer that the caller is to get.
 pub(super) async fn exchange(
     route: &Route,
     upstream: &Rc<Upstream>,
-    mut request: Request<CallerBody>,
+    request: Box<Request<CallerBody>>,
     arrived_at: Instant,
     record: Option<&Record>,
 ) -> Result<(Answer, Option<upgrade::Asked>), Rejection> {
     let now = after_first_token(route, arrived_at).await;
-    // RFC 9113 §8.6: there is no upgrade in HTTP/2, so where nothing else is spoken there is nothing
-    // to agree to, and RFC 9110 §7.8 lets a server ignore what it was asked.
-    let switch = match route.settings.origin.speaks_http2() {
-        true => None,
-        false => upgrade::Asked::of(&mut request),
-    };
-    let http2 = switch.is_none() && may_use_http2(route, request.version());
-    let (mut head, body) = request.into_parts();
-    forward::prepare_request(&mut head, &body, route)?;
-    if switch.is_some() {
-        upgrade::ask(&mut head.headers);
-    }
-    let most = route.settings.max_body;
-    if most.is_some_and(|most| body.size_hint().lower() > most) {
-        return Err(Rejection::body_too_large(route));
-    }
-    // Nobody knows what an upstream has begun that was asked to switch.
-    let repeatable = switch.is_none() && may_be_repeated(route, &head.method, http2);
-    let expectation = Expectation::of(&head.headers);
-    let handling = Handling {
-        keep: match repeatable {
-            true => route.settings.replay_limit,
-            false => 0,
-        },
-        most,
-        expectation: expectation.clone(),
-    };
-    let (body, progress) = OutgoingBody::new(body, handling, route);
-    // Boxed, because every level that it is handed down would make room for it otherwise.
-    let mut request = Box::new(Request::from_parts(head, body));
-    if let Some(expectation) = &expectation {
-        expectation.await_word(&mut request);
-    }
+    let Outgoing {
+        request,
+        switch,
+        http2,
+        again,
+        progress,
+    } = Outgoing::of(request, route)?;
     let journey = Journey {
         route,
         upstream,
         http2,
         asks_to_switch: switch.is_some(),
-        head: repeatable.then(|| SentHead::of(&*request)),
+        head: again,
         progress: progress.as_deref(),
         record,
         stopwatch: Stopwatch::new(&route.metrics, progress.as_deref(), record, arrived_at),
@@ -78,18 +51,6 @@ pub(super) async fn exchange(
     journey.stopwatch.stop();
     let switch = switch.filter(|_| answer.response.status() == StatusCode::SWITCHING_PROTOCOLS);
     Ok((answer, switch))
-}
-
-/// Whether a request may go over HTTP/2. By default it goes on as it came: nothing is lost in
-/// translation, an application that speaks HTTP/1.1 has its interim answers and its WebSocket, and
-/// gRPC its trailers.
-fn may_use_http2(route: &Route, received: Version) -> bool {
-    route.settings.origin.speaks_http2()
-        || match route.settings.protocol {
-            Protocol::AsCalled => received == Version::HTTP_2,
-            Protocol::Http1 => false,
-            Protocol::Http2 => true,
-        }
 }
 
 /// Applications that start beside gatepass may call before there is a token. Where the route says so,
@@ -103,12 +64,6 @@ async fn after_first_token(route: &Route, now: Instant) -> Instant {
     }
     reader.first_token(limit).await;
     Instant::now()
-}
-
-/// Whether anything could make it necessary to send a request again.
-fn may_be_repeated(route: &Route, method: &Method, http2: bool) -> bool {
-    let refusable = |reader: &TokenReader| reader.refused_by() != RefusedBy::Nothing;
-    method.is_idempotent() || http2 || route.token.as_ref().is_some_and(refusable)
 }
 
 /// The way of one request, with all its detours.
@@ -361,7 +316,7 @@ mod tests {
     use prometheus::Registry;
 
     use super::*;
-    use crate::proxy::{Forwarded, Origin, PathPrefix, Settings, Timeouts, metrics};
+    use crate::proxy::{Forwarded, Origin, PathPrefix, Protocol, Settings, Timeouts, metrics};
     use crate::tls::{Trust, client_config};
     use crate::token::metrics::TokenMetrics;
     use crate::token::source::FetchedToken;

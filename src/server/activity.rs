@@ -180,6 +180,15 @@ impl Activity {
         self.one_at_a_time.store(false, Relaxed);
     }
 
+    fn is_http1(&self) -> bool {
+        self.one_at_a_time.load(Relaxed)
+    }
+
+    /// Whether the last request has arrived whole and been answered.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_http1() && self.phase() == Phase::Idle
+    }
+
     /// A request's head is complete, and an answer is owed. Returns the request's number.
     pub(super) fn begin(&self, now: Instant) -> u64 {
         self.owing.store(true, Relaxed);
@@ -207,9 +216,7 @@ impl Activity {
     /// The caller's side is over. Whether it only waits for its answer now or has gone altogether
     /// does not show; says whether it is to be answered all the same.
     pub(super) fn half_closed(&self) -> bool {
-        let waits = self.one_at_a_time.load(Relaxed)
-            && self.asked_all.load(Relaxed)
-            && self.phase() == Phase::Busy;
+        let waits = self.is_http1() && self.asked_all.load(Relaxed) && self.phase() == Phase::Busy;
         if waits && self.half_closed_since.load(Relaxed) == 0 {
             self.half_closed_since.store(self.now(), Relaxed);
         }
@@ -226,11 +233,11 @@ impl Activity {
     /// Whether what is written now belongs to no answer of the service: it is what hyper says of a
     /// head that it cannot read.
     pub(super) fn owes_nothing(&self) -> bool {
-        !self.owing.load(Relaxed) && self.one_at_a_time.load(Relaxed)
+        !self.owing.load(Relaxed) && self.is_http1()
     }
 
     pub(super) fn received(&self) {
-        if !self.one_at_a_time.load(Relaxed) {
+        if !self.is_http1() {
             return;
         }
         match self.phase() {

@@ -170,6 +170,11 @@ impl AsyncWrite for WatchedStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.activity.is_over() && matches!(self.stream.get_ref(), Either::Left(_)) {
+            // What follows is that the socket is closed, which says the same. If more of a request
+            // could come, that would reset it, and the caller might lose the end of its answer.
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

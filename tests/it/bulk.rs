@@ -42,7 +42,9 @@ async fn measure(version: Version) {
         "{megabytes} MB over {version:?}: at most {before} KiB before, {after_up} KiB after them \
          up, {after_down} KiB after them down"
     );
-    assert!(after_down - before < GROWTH_KIB, "is a body collected?");
+    // The kernel's count is off by some pages at a time, either way.
+    let grown = after_down.saturating_sub(before);
+    assert!(grown < GROWTH_KIB, "is a body collected?");
 }
 
 async fn up(caller: &mut Caller, megabytes: usize) {

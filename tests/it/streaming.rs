@@ -162,3 +162,17 @@ async fn an_upload_may_go_on_after_an_early_answer() {
     caller.write_all(b"ld").await.unwrap();
     read_until(&mut upstream, "ld").await;
 }
+
+/// A socket that is closed while something is unread resets the connection. The end is told before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_is_answered_in_the_midst_of_its_body_reads_to_the_end() {
+    let wire = Wire::start("max_body = 10240").await;
+    let mut head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50000\r\n\r\n".to_vec();
+    // More than is read with the head.
+    head.resize(head.len() + 40_000, b'x');
+    let mut caller = wire.call(&head).await;
+    let mut answer = String::new();
+    let read = timeout(PATIENCE, caller.read_to_string(&mut answer)).await;
+    read.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}

@@ -87,8 +87,7 @@ impl AuthorizationServer {
 
 pub(super) fn service(
     server: Rc<AuthorizationServer>,
-) -> impl Service<Request<CallerBody>, Response = Response<Full<Bytes>>, Error = Infallible> + Clone
-{
+) -> impl Service<Request<CallerBody>, Response = Response<Full<Bytes>>, Error = Infallible> {
     service_fn(move |request| ready(Ok(server.answer(&request))))
 }
 

@@ -89,8 +89,7 @@ fn seen(head: &Parts, body: &str, token: IssuedToken) -> Value {
 
 pub(super) fn service(
     upstream: Upstream,
-) -> impl Service<Request<CallerBody>, Response = Response<Full<Bytes>>, Error = Infallible> + Clone
-{
+) -> impl Service<Request<CallerBody>, Response = Response<Full<Bytes>>, Error = Infallible> {
     let upstream = Rc::new(upstream);
     service_fn(move |request| {
         let upstream = Rc::clone(&upstream);
