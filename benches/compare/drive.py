@@ -18,7 +18,9 @@ def main():
             server = bench.start("gatepass", pinned=False)
             try:
                 for what in LOADS.values():
-                    print(what.title, what.drive(server, SECONDS))
+                    # Those for more workers are others over again.
+                    if what.workers == 1:
+                        print(what.title, what.drive(server, SECONDS))
             finally:
                 server.stop()
         finally:

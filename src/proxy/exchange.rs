@@ -34,7 +34,7 @@ pub(super) async fn exchange(
         request,
         switch,
         http2,
-        again,
+        head,
         progress,
     } = Outgoing::of(request, route)?;
     let journey = Journey {
@@ -42,7 +42,7 @@ pub(super) async fn exchange(
         upstream,
         http2,
         asks_to_switch: switch.is_some(),
-        head: again,
+        head,
         progress: progress.as_deref(),
         record,
         stopwatch: Stopwatch::new(&route.metrics, progress.as_deref(), record, arrived_at),

@@ -23,7 +23,7 @@ pub(super) struct Outgoing {
     /// Whether it may go over HTTP/2.
     pub(super) http2: bool,
     /// What is needed to send it once more, if that may be.
-    pub(super) again: Option<SentHead>,
+    pub(super) head: Option<SentHead>,
     /// How far its body has come, if it has one.
     pub(super) progress: Option<Rc<Progress>>,
 }
@@ -31,7 +31,7 @@ pub(super) struct Outgoing {
 impl Outgoing {
     /// Makes a caller's request ready.
     ///
-    /// Nothing of it waits: what is alive while a future waits has room in it twice.
+    /// Not async: what is handed to a function that is has room in its future twice.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ impl Outgoing {
             expectation.await_word(&mut request);
         }
         Ok(Self {
-            again: repeatable.then(|| SentHead::of(&*request)),
+            head: repeatable.then(|| SentHead::of(&*request)),
             request,
             switch,
             http2,
