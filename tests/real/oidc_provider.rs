@@ -1,6 +1,7 @@
 //! npm's oidc-provider as a process; see `oidc-provider.mjs`.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -12,9 +13,9 @@ pub struct OidcProvider {
 }
 
 impl OidcProvider {
-    /// Starts a provider with one client; its tokens live for so many seconds.
-    pub fn start(client: &Value, token_seconds: u32) -> Self {
-        Self::start_with(&json!({ "clients": [client], "token_seconds": token_seconds }))
+    /// Starts a provider with one client, whose tokens live for so many whole seconds.
+    pub fn start(client: &Value, life: Duration) -> Self {
+        Self::start_with(&json!({ "clients": [client], "token_seconds": life.as_secs() }))
     }
 
     /// Starts a provider with any of its settings.
