@@ -6,6 +6,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub use batch::Batch;
@@ -57,11 +58,16 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Gathering<T> {
         if let [only] = slices {
             return stream.poll_write(cx, only);
         }
-        let mut room = [0; LITTLE];
-        match gathered(slices, &mut room) {
-            Some(all) => stream.poll_write(cx, all),
-            None => stream.poll_write_vectored(cx, slices),
+        let length: usize = slices.iter().map(|slice| slice.len()).sum();
+        if length > LITTLE {
+            return stream.poll_write_vectored(cx, slices);
         }
+        // Room on the stack that, unlike an array, need not be filled before.
+        let mut all = SmallVec::<[u8; LITTLE]>::new();
+        for slice in slices {
+            all.extend_from_slice(slice);
+        }
+        stream.poll_write(cx, &all)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -77,32 +83,64 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Gathering<T> {
     }
 }
 
-/// All of it in `room`, if it fits.
-fn gathered<'a>(slices: &[IoSlice<'_>], room: &'a mut [u8]) -> Option<&'a [u8]> {
-    let mut length = 0;
-    for slice in slices {
-        let end = length + slice.len();
-        room.get_mut(length..end)?.copy_from_slice(slice);
-        length = end;
-    }
-    room.get(..length)
-}
-
 /// As much as copying costs less than `writev` does.
 const LITTLE: usize = 2048;
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
-    #[test]
-    fn what_fits_is_one_piece() {
+    /// Notes the pieces in which it is written to.
+    #[derive(Default)]
+    struct Pieces(Vec<Vec<u8>>);
+
+    impl AsyncWrite for Pieces {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.0.push(bytes.to_vec());
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            self.0.extend(slices.iter().map(|slice| slice.to_vec()));
+            Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    async fn written(pieces: &[&[u8]]) -> Vec<Vec<u8>> {
+        let mut stream = Gathering::new(Pieces::default());
+        let slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let length = stream.write_vectored(&slices).await.unwrap();
+        assert_eq!(length, pieces.concat().len());
+        stream.0.0
+    }
+
+    #[tokio::test]
+    async fn what_is_little_is_one_piece() {
         let pieces = [&b"HTTP/1.1"[..], b"", b" 200 OK", b"\r\n"];
-        let slices = pieces.map(IoSlice::new);
-        let mut room = [0; 17];
-        let all = gathered(&slices, &mut room);
-        assert_eq!(all, Some(&b"HTTP/1.1 200 OK\r\n"[..]));
-        assert_eq!(gathered(&slices, &mut [0; 16]), None);
-        assert_eq!(gathered(&[], &mut room), Some(&b""[..]));
+        assert_eq!(written(&pieces).await, [b"HTTP/1.1 200 OK\r\n"]);
+        assert_eq!(written(&[b"only"]).await, [b"only"]);
+
+        let body = [b'x'; LITTLE];
+        let fitting = body.split_last().unwrap().1;
+        assert_eq!(written(&[b"a", fitting]).await.len(), 1);
+        assert_eq!(written(&[b"a", &body]).await, [&b"a"[..], &body]);
     }
 }

@@ -15,6 +15,7 @@ mod limit;
 mod location;
 pub mod metrics;
 mod outgoing;
+mod present;
 mod provenance;
 mod record;
 mod rejection;
@@ -48,6 +49,8 @@ use exchange::exchange;
 pub use forward::prepare_request;
 pub use limit::RequestLimit;
 use metrics::{InFlight, RouteMetrics};
+use present::Field;
+pub use present::Present;
 use record::Record;
 use rejection::{REQUEST_ID, Rejection};
 pub use route::{
@@ -128,8 +131,12 @@ impl Proxy {
         let ways = self.ways();
         let (access_log, tracer) = (ways.routing.access_log, self.shared.tracer.as_ref());
         let mut record = Record::of(access_log, tracer, &mut request);
-        let request_id = request.headers().get(REQUEST_ID).cloned();
-        let (route, upstream) = match ways.find(&request) {
+        let present = Present::of(request.headers());
+        let is_named = present.has(Field::RequestId);
+        let request_id = is_named
+            .then(|| request.headers().get(REQUEST_ID).cloned())
+            .flatten();
+        let (route, upstream) = match ways.find(&request, present) {
             Ok(found) => found,
             Err(rejection) => {
                 let in_flight = self.shared.unmatched.begin(now, record);
@@ -154,7 +161,7 @@ impl Proxy {
         // The exchange is made in its place: one that is handed on is copied, and it is large.
         let outcome = tokio::select! {
             biased;
-            outcome = exchange(route, upstream, request, now, in_flight.record()) => outcome,
+            outcome = exchange(route, upstream, request, present, now, in_flight.record()) => outcome,
             () = over(end) => Err(Rejection::request_timeout(route)),
         };
         Ok(match outcome {
@@ -209,11 +216,15 @@ impl Ways {
         revisions.zip(self.upstreams.iter().cloned()).collect()
     }
 
-    fn find(&self, request: &Request<CallerBody>) -> Result<(&Route, &Rc<Upstream>), Rejection> {
+    fn find(
+        &self,
+        request: &Request<CallerBody>,
+        present: Present,
+    ) -> Result<(&Route, &Rc<Upstream>), Rejection> {
         let Routing {
             table, admission, ..
         } = &*self.routing;
-        let host = admission.admit(request, table)?;
+        let host = admission.admit(request, present, table)?;
         let (path, method) = (request.uri().path(), request.method());
         match table.find(host, path, method) {
             Found::Route(index, route) => self

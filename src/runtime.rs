@@ -102,8 +102,9 @@ pub struct WorkerPanicked;
 pub struct LocalExecutor;
 
 impl<F: Future + 'static> Executor<F> for LocalExecutor {
+    /// Boxed: a task is moved several times on its way to being run and out of it.
     fn execute(&self, task: F) {
-        tokio::task::spawn_local(task);
+        tokio::task::spawn_local(Box::pin(task));
     }
 }
 

@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use crate::drain::DrainWatch;
-pub use bodies::{CallerBody, Tunnels};
+pub use bodies::{CallerBody, CallerConnection};
 use connection::Serving;
 pub use intake::{Intake, alone, spread};
 pub use listener::{Activated, Address, Listener, ServerTls, UnixAccess};

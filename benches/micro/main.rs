@@ -14,7 +14,7 @@ mod subject;
 use std::time::Duration;
 
 use divan::{Bencher, black_box, black_box_drop};
-use gatepass::proxy::{self, Found, RouteTable};
+use gatepass::proxy::{self, Found, Present, RouteTable};
 use http::{HeaderMap, Method, StatusCode};
 use prometheus::Registry;
 use tokio::time::Instant;
@@ -118,7 +118,10 @@ mod head {
         let body = subject::empty_body();
         bencher
             .with_inputs(|| subject::head(besides))
-            .bench_local_refs(|head| proxy::prepare_request(head, &body, &route).is_ok());
+            .bench_local_refs(|head| {
+                let present = Present::of(&head.headers);
+                proxy::prepare_request(head, present, &body, &route).is_ok()
+            });
     }
 }
 

@@ -6,6 +6,7 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 
 use super::callers::Callers;
+use super::present::{Field, Present};
 use super::rejection::Rejection;
 use super::route::RouteTable;
 use crate::server::{Caller, CallerBody, Peer};
@@ -27,6 +28,7 @@ impl Admission {
     pub(super) fn admit<'a>(
         &self,
         request: &'a Request<CallerBody>,
+        present: Present,
         table: &RouteTable,
     ) -> Result<&'a str, Rejection> {
         let Caller { peer, port, .. } = request.body().caller();
@@ -62,7 +64,10 @@ impl Admission {
                 return Err(Rejection::other_port(asked.unwrap_or_default(), own));
             }
         }
-        self.refuse_other_sites(request.headers(), field)?;
+        let is_of_a_page = present.has(Field::Origin) || present.has(Field::SecFetchSite);
+        if is_of_a_page {
+            self.refuse_other_sites(request.headers(), field)?;
+        }
         Ok(host)
     }
 
@@ -81,9 +86,6 @@ impl Admission {
     fn refuse_other_sites(&self, headers: &HeaderMap, host: Option<&str>) -> Result<(), Rejection> {
         let origin = headers.get(ORIGIN).map(HeaderValue::as_bytes);
         let site = headers.get(&SEC_FETCH_SITE).map(HeaderValue::as_bytes);
-        if origin.is_none() && site.is_none() {
-            return Ok(());
-        }
         let is_allowed = |origin: &[u8]| {
             let mut allowed = self.allowed_origins.iter();
             allowed.any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin))
@@ -134,7 +136,7 @@ fn host_field<B>(request: &Request<B>) -> Result<Option<&str>, Rejection> {
         (None, _) if version < Version::HTTP_11 => return Ok(None),
         (None, _) => return Err(Rejection::bad_host("it has no Host field")),
         (Some(_), Some(_)) => return Err(Rejection::bad_host("it has more than one Host field")),
-        (Some(field), None) => Some(field.to_str().unwrap_or_default()),
+        (Some(field), None) => Some(str::from_utf8(field.as_bytes()).unwrap_or_default()),
     };
     let text = match (field, authority) {
         (Some(field), Some(authority)) if !field.eq_ignore_ascii_case(authority) => {

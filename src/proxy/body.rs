@@ -3,7 +3,6 @@
 mod answer;
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -12,6 +11,7 @@ use bytes::Bytes;
 use http::HeaderName;
 use hyper::body::{Body, Frame, SizeHint};
 use prometheus::IntCounter;
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::expectation::Expectation;
@@ -19,8 +19,8 @@ use super::route::Route;
 use crate::server::CallerBody;
 pub use answer::AnswerBody;
 
-/// The pieces of a body that was kept.
-pub(super) type Kept = VecDeque<Bytes>;
+/// The pieces of a body that was kept. Most have one.
+pub(super) type Kept = SmallVec<[Bytes; 1]>;
 
 /// A request's body on its way to the upstream.
 #[derive(Debug)]
@@ -29,11 +29,9 @@ pub(super) enum OutgoingBody {
     Streamed {
         body: CallerBody,
         progress: Option<Rc<Progress>>,
-        /// The caller waits to be asked for it.
-        expectation: Option<Expectation>,
     },
     /// Once more, from what was kept of it.
-    Kept(Kept),
+    Kept(smallvec::IntoIter<[Bytes; 1]>),
 }
 
 /// How far a body has come. It tells the wait for the answer whose turn it is: while the caller is
@@ -47,6 +45,8 @@ pub(super) struct Progress {
     /// What has gone out, as long as it is within the limit.
     kept: RefCell<Option<Kept>>,
     room: Cell<usize>,
+    /// The caller waits to be asked for it.
+    expectation: Option<Expectation>,
     /// How many bytes may still come.
     left: Cell<Option<u64>>,
     bytes: IntCounter,
@@ -90,11 +90,12 @@ impl OutgoingBody {
         } = handling;
         let progress = (!body.is_end_stream()).then(|| {
             Rc::new(Progress {
-                moved_at: Cell::new(Instant::now()),
+                moved_at: Cell::new(body.arrived_at()),
                 state: Cell::new(Sending::UnderWay),
                 token_header: route.settings.token_header.clone(),
                 kept: RefCell::new(fits(&body, keep).then(Kept::new)),
                 room: Cell::new(keep.saturating_add(COST_OF_A_PIECE)),
+                expectation,
                 left: Cell::new(most),
                 bytes: route.metrics.request_bytes(),
             })
@@ -102,14 +103,13 @@ impl OutgoingBody {
         let body = Self::Streamed {
             body,
             progress: progress.clone(),
-            expectation,
         };
         (body, progress)
     }
 }
 
 impl Progress {
-    /// When the last piece went out.
+    /// When the last piece went out; when the request came, if none has.
     pub(super) fn moved_at(&self) -> Instant {
         self.moved_at.get()
     }
@@ -139,7 +139,7 @@ impl Progress {
             Some(data) if data.len() + COST_OF_A_PIECE <= self.room.get() => {
                 self.room
                     .set(self.room.get() - data.len() - COST_OF_A_PIECE);
-                pieces.push_back(data.clone());
+                pieces.push(data.clone());
             }
             _ => *kept = None,
         }
@@ -170,21 +170,16 @@ impl Body for OutgoingBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let (body, progress) = match &mut *self {
-            Self::Streamed {
-                body,
-                progress,
-                expectation,
-            } => {
-                // To ask the body for a piece is to ask the caller.
-                if let Some(expectation) = expectation {
-                    ready!(expectation.poll_asked(cx));
-                }
-                (body, progress)
-            }
+            Self::Streamed { body, progress } => (body, progress),
             Self::Kept(pieces) => {
-                return Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece))));
+                return Poll::Ready(pieces.next().map(|piece| Ok(Frame::data(piece))));
             }
         };
+        // To ask the body for a piece is to ask the caller.
+        let expectation = progress.as_ref().and_then(|it| it.expectation.as_ref());
+        if let Some(expectation) = expectation {
+            ready!(expectation.poll_asked(cx));
+        }
         let mut frame = ready!(Pin::new(&mut *body).poll_frame(cx));
         if let Some(progress) = progress {
             // Some servers merge trailers into the head: the token is not to come twice.
@@ -215,7 +210,7 @@ impl Body for OutgoingBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Streamed { body, .. } => body.is_end_stream(),
-            Self::Kept(pieces) => pieces.is_empty(),
+            Self::Kept(pieces) => pieces.as_slice().is_empty(),
         }
     }
 
@@ -226,7 +221,7 @@ impl Body for OutgoingBody {
             _ if self.is_end_stream() => SizeHint::default(),
             Self::Streamed { body, .. } => body.size_hint(),
             Self::Kept(pieces) => {
-                let length: usize = pieces.iter().map(Bytes::len).sum();
+                let length: usize = pieces.as_slice().iter().map(Bytes::len).sum();
                 SizeHint::with_exact(length as u64)
             }
         }

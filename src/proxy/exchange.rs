@@ -11,6 +11,7 @@ use super::body::{Kept, OutgoingBody, Progress};
 use super::forward;
 use super::metrics::Retry;
 use super::outgoing::Outgoing;
+use super::present::Present;
 use super::record::Record;
 use super::rejection::Rejection;
 use super::replay::{SentHead, is_refusal, whole_body};
@@ -26,6 +27,7 @@ pub(super) async fn exchange(
     route: &Route,
     upstream: &Rc<Upstream>,
     request: Box<Request<CallerBody>>,
+    present: Present,
     arrived_at: Instant,
     record: Option<&Record>,
 ) -> Result<(Answer, Option<upgrade::Asked>), Rejection> {
@@ -36,7 +38,7 @@ pub(super) async fn exchange(
         http2,
         head,
         progress,
-    } = Outgoing::of(request, route)?;
+    } = Outgoing::of(request, present, route)?;
     let journey = Journey {
         route,
         upstream,
@@ -93,7 +95,11 @@ impl Journey<'_> {
         mut request: Box<Request<OutgoingBody>>,
         now: Instant,
     ) -> Result<Answer, Rejection> {
-        let way = self.checkout(request.headers_mut(), now).await?;
+        let headers = request.headers_mut();
+        let way = match self.open_way(headers, now)? {
+            Some(way) => way,
+            None => self.connect(headers, &mut self.retries()).await?,
+        };
         let (answer, generation) = self.send(way, request, self.head.as_ref()).await?;
         match (&self.route.token, generation, &self.head) {
             (Some(reader), Some(generation), Some(head))
@@ -136,8 +142,12 @@ impl Journey<'_> {
         mut request: Box<Request<OutgoingBody>>,
         first: Answer,
     ) -> Result<Answer, Rejection> {
-        let now = Instant::now();
-        let Ok(way) = self.checkout(request.headers_mut(), now).await else {
+        let headers = request.headers_mut();
+        let way = match self.open_way(headers, Instant::now()) {
+            Ok(None) => self.connect(headers, &mut self.retries()).await.map(Some),
+            open => open,
+        };
+        let Ok(Some(way)) = way else {
             return Ok(first);
         };
         self.route.metrics.replayed();
@@ -145,20 +155,19 @@ impl Journey<'_> {
         Ok(second)
     }
 
-    /// Puts the token into a request that is otherwise ready, and finds a connection for it.
-    async fn checkout(&self, headers: &mut HeaderMap, now: Instant) -> Result<Way, Rejection> {
+    /// Puts the token into a request that is otherwise ready, and finds a connection for it among
+    /// those that are open. Not async: nearly every request comes by here, and none waits.
+    fn open_way(&self, headers: &mut HeaderMap, now: Instant) -> Result<Option<Way>, Rejection> {
         let generation = authorize(self.route, headers, now, self.record)?;
-        match self.upstream.open_connection(self.http2, now) {
-            Some(connection) => {
-                self.route.metrics.reused();
-                Ok(Way {
-                    connection,
-                    generation,
-                    ready_at: Instant::now(),
-                })
+        let connection = self.upstream.open_connection(self.http2, now);
+        Ok(connection.map(|connection| {
+            self.route.metrics.reused();
+            Way {
+                connection,
+                generation,
+                ready_at: Instant::now(),
             }
-            None => self.connect(headers, &mut self.retries()).await,
-        }
+        }))
     }
 
     fn retries(&self) -> u32 {

@@ -8,6 +8,7 @@ use http::{Extensions, HeaderMap, HeaderValue, Response, StatusCode, Uri, Versio
 use hyper::body::Body;
 
 use super::hop_by_hop::{Coding, lists, remove_hop_by_hop, take_transfer_coding};
+use super::present::{Field, Present};
 use super::rejection::Rejection;
 use super::route::{Forwarded, Route};
 use super::{location, provenance, upgrade};
@@ -21,6 +22,7 @@ use crate::server::CallerBody;
 /// It cannot be sent on: it has a coding that would be lost, or its target becomes too long.
 pub fn prepare_request(
     head: &mut Parts,
+    present: Present,
     body: &CallerBody,
     route: &Route,
 ) -> Result<(), Rejection> {
@@ -31,12 +33,12 @@ pub fn prepare_request(
     head.version = Version::HTTP_11;
     // hyper's own notes about the caller's connection mean nothing on another one.
     head.extensions = Extensions::new();
-    let coding = take_transfer_coding(&mut head.headers);
+    let coding = take_transfer_coding(&mut head.headers, present);
     if coding == Coding::Unknown {
         return Err(Rejection::unknown_coding(route));
     }
-    let takes_trailers = lists(&head.headers, &TE, b"trailers");
-    remove_hop_by_hop(&mut head.headers);
+    let takes_trailers = present.has(Field::Te) && lists(&head.headers, &TE, b"trailers");
+    remove_hop_by_hop(&mut head.headers, present);
     if takes_trailers {
         // RFC 9110 §10.1.4: "A sender of TE MUST also send a "TE" connection option".
         head.headers
@@ -132,17 +134,20 @@ pub(super) fn prepare_response<B>(
     if switches && !(asks_to_switch && upgrade::is_agreed(response)) {
         return Err(Rejection::unasked_upgrade(route));
     }
-    if take_transfer_coding(response.headers_mut()) == Coding::Unknown {
+    let present = Present::of(response.headers());
+    if take_transfer_coding(response.headers_mut(), present) == Coding::Unknown {
         return Err(Rejection::unknown_answer_coding(route));
     }
     // As for requests: an upstream's HTTP/1.0 is no reason to give up the caller's connection.
     *response.version_mut() = Version::HTTP_11;
     let headers = response.headers_mut();
-    remove_hop_by_hop(headers);
+    remove_hop_by_hop(headers, present);
     if switches {
         upgrade::ask(headers);
     }
-    location::rewrite(headers, route);
+    if present.has(Field::Location) {
+        location::rewrite(headers, route);
+    }
     for name in &route.settings.remove_response_headers {
         headers.remove(name);
     }

@@ -3,6 +3,8 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue};
 
+use super::present::{Field, Present};
+
 /// RFC 9110 §7.6.1: "Intermediaries MUST parse a received Connection header field before a message
 /// is forwarded and, for each connection-option in this field, remove any header or trailer
 /// field(s) from the message with the same name as the connection-option, and then remove the
@@ -14,21 +16,16 @@ use http::{HeaderMap, HeaderValue};
 /// fields' semantics."
 ///
 /// The token is put in afterwards, so `Connection: authorization` cannot take it out.
-pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    // One walk over the fields that are there costs less than a look-up for each that might be.
-    let there = headers
-        .keys()
-        .filter_map(|name| place_of(name.as_str()))
-        .fold(0_u16, |there, place| there | 1 << place);
-    if there == 0 {
-        return;
+pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap, present: Present) {
+    if present.has(Field::Connection) {
+        for named in named_by_connection(headers) {
+            headers.remove(named);
+        }
+        headers.remove(CONNECTION);
     }
-    for named in named_by_connection(headers) {
-        headers.remove(named);
-    }
-    for (place, name) in HOP_BY_HOP.iter().enumerate() {
-        if there & 1 << place != 0 {
-            headers.remove(*name);
+    for field in HOP_BY_HOP {
+        if present.has(field) {
+            headers.remove(field.name());
         }
     }
 }
@@ -62,38 +59,18 @@ fn members_of(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     members.map(<[u8]>::trim_ascii)
 }
 
-/// RFC 9110 §7.6.1 names Proxy-Connection, Keep-Alive, TE, Transfer-Encoding and Upgrade. The
-/// Proxy-Auth… fields are meant for the next proxy (§11.7), which is gatepass.
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authentication-info",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "transfer-encoding",
-    "upgrade",
+/// Beside Connection. RFC 9110 §7.6.1 names Proxy-Connection, Keep-Alive, TE, Transfer-Encoding and
+/// Upgrade. The Proxy-Auth… fields are meant for the next proxy (§11.7), which is gatepass.
+const HOP_BY_HOP: [Field; 8] = [
+    Field::KeepAlive,
+    Field::ProxyAuthenticate,
+    Field::ProxyAuthenticationInfo,
+    Field::ProxyAuthorization,
+    Field::ProxyConnection,
+    Field::Te,
+    Field::TransferEncoding,
+    Field::Upgrade,
 ];
-
-fn place_of(name: &str) -> Option<usize> {
-    // Few other names are as long as one of these, and a length costs less to look at than letters.
-    let may_be_one = name.len() < 32 && LENGTHS & 1 << name.len() != 0;
-    if !may_be_one {
-        return None;
-    }
-    HOP_BY_HOP.iter().position(|known| *known == name)
-}
-
-/// The lengths of the names, a bit for each.
-const LENGTHS: u32 = {
-    let (mut lengths, mut rest) = (0, HOP_BY_HOP.as_slice());
-    while let [name, others @ ..] = rest {
-        lengths |= 1 << name.len();
-        rest = others;
-    }
-    lengths
-};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Coding {
@@ -106,8 +83,9 @@ pub(super) enum Coding {
 /// RFC 9112 §6.3: "If a message is received with both a Transfer-Encoding and a Content-Length
 /// header field, the Transfer-Encoding overrides the Content-Length. […] An intermediary that
 /// chooses to forward the message MUST first remove the received Content-Length field".
-pub(super) fn take_transfer_coding(headers: &mut HeaderMap) -> Coding {
-    let Some(coding) = headers.get(TRANSFER_ENCODING) else {
+pub(super) fn take_transfer_coding(headers: &mut HeaderMap, present: Present) -> Coding {
+    let is_there = present.has(Field::TransferEncoding);
+    let Some(coding) = is_there.then(|| headers.get(TRANSFER_ENCODING)).flatten() else {
         return Coding::Known;
     };
     let only_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked")
@@ -132,7 +110,8 @@ mod tests {
                 HeaderValue::from_str(value).unwrap(),
             );
         }
-        remove_hop_by_hop(&mut headers);
+        let present = Present::of(&headers);
+        remove_hop_by_hop(&mut headers, present);
         let mut left: Vec<_> = headers
             .iter()
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
@@ -180,12 +159,18 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("3"));
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static(coding));
-            assert_eq!(take_transfer_coding(&mut headers), left, "{coding}");
+            let present = Present::of(&headers);
+            assert_eq!(
+                take_transfer_coding(&mut headers, present),
+                left,
+                "{coding}"
+            );
             assert!(!headers.contains_key(CONTENT_LENGTH), "{coding}");
         }
         let mut plain = HeaderMap::new();
         plain.insert(CONTENT_LENGTH, HeaderValue::from_static("3"));
-        assert_eq!(take_transfer_coding(&mut plain), Coding::Known);
+        let present = Present::of(&plain);
+        assert_eq!(take_transfer_coding(&mut plain, present), Coding::Known);
         assert!(plain.contains_key(CONTENT_LENGTH));
     }
 

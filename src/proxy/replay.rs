@@ -41,7 +41,7 @@ impl SentHead {
     }
 
     pub(super) fn with_body(&self, body: Kept) -> Request<OutgoingBody> {
-        let mut request = Request::new(OutgoingBody::Kept(body));
+        let mut request = Request::new(OutgoingBody::Kept(body.into_iter()));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         request.headers_mut().extend(self.fields());

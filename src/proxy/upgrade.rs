@@ -19,12 +19,12 @@ use tracing::debug;
 use super::hop_by_hop::lists;
 use super::metrics::InFlight;
 use super::upstream::{Answer, Lease};
-use crate::server::{CallerBody, Tunnels};
+use crate::server::{CallerBody, CallerConnection};
 
 /// A caller that asks for WebSocket.
 pub(super) struct Asked {
     caller: OnUpgrade,
-    tunnels: Tunnels,
+    connection: CallerConnection,
 }
 
 impl Asked {
@@ -36,7 +36,7 @@ impl Asked {
             && request.version() == Version::HTTP_11
             && names_websocket(request.headers());
         asks.then(|| Self {
-            tunnels: request.body().tunnels(),
+            connection: request.body().connection(),
             caller: hyper::upgrade::on(request),
         })
     }
@@ -53,8 +53,8 @@ impl Asked {
             lease,
         } = answer;
         let upstream = hyper::upgrade::on(&mut response);
-        self.tunnels
-            .open(tunnel(self.caller, upstream, idle, in_flight, lease));
+        self.connection
+            .open_tunnel(tunnel(self.caller, upstream, idle, in_flight, lease));
         response.map(drop)
     }
 }

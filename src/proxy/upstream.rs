@@ -130,11 +130,9 @@ impl Upstream {
         }
         let made = self.make(http2, metrics).await;
         let carrier = match made.map_err(UpstreamError::Connect)? {
-            (Connected::Http1(sender), counted) => Carrier::Alone(Kept {
-                sender,
-                opened_at: Instant::now(),
-                _counted: counted,
-            }),
+            (Connected::Http1(sender), counted) => {
+                Carrier::Alone(Kept::new(sender, Instant::now(), counted))
+            }
             (Connected::Http2(http2), counted) => {
                 self.shared.add(http2, counted);
                 let too_many =
@@ -184,11 +182,7 @@ impl Upstream {
                 .map(|(connected, counted)| match connected {
                     Connected::Http1(sender) => {
                         let opened_at = Instant::now();
-                        let kept = Kept {
-                            sender,
-                            opened_at,
-                            _counted: counted,
-                        };
+                        let kept = Kept::new(sender, opened_at, counted);
                         upstream.idle.keep(kept, opened_at);
                     }
                     Connected::Http2(http2) => upstream.shared.add(http2, counted),

@@ -27,6 +27,7 @@ pub(super) struct Activity {
     /// What the others count from.
     opened_at: Instant,
     phase: AtomicU8,
+    /// Since when it is in this phase; [`UNKNOWN`] as long as nobody has looked at the clock.
     since: AtomicU64,
     /// Since when the caller has taken nothing of what is there to be written; never, if zero.
     blocked_since: AtomicU64,
@@ -100,7 +101,16 @@ impl Activity {
     }
 
     fn since(&self) -> Instant {
+        self.note_time();
         self.opened_at + Duration::from_nanos(self.since.load(Relaxed))
+    }
+
+    /// The phase begins now, unless it is known since when it is. To be called when there is nothing
+    /// more to be read for the time being.
+    pub(super) fn note_time(&self) {
+        if self.since.load(Relaxed) == UNKNOWN {
+            self.since.store(self.now(), Relaxed);
+        }
     }
 
     fn time(&self, cell: &AtomicU64) -> Option<Instant> {
@@ -241,7 +251,9 @@ impl Activity {
             return;
         }
         match self.phase() {
-            Phase::Idle => self.enter(Phase::Head),
+            // Nearly all heads come in one piece, and then the request has begun before anybody
+            // asks since when this is.
+            Phase::Idle => self.enter_at(Phase::Head, UNKNOWN),
             Phase::Leftover => self.enter(Phase::Leftover),
             Phase::Head | Phase::Busy => {}
         }
@@ -259,6 +271,9 @@ impl Activity {
         }
     }
 }
+
+/// A time that nobody has looked at the clock for yet.
+const UNKNOWN: u64 = u64::MAX;
 
 /// How long nothing has to happen on a connection until it rests. Waking it takes some microseconds,
 /// which nobody notices once in so long.
@@ -329,6 +344,7 @@ mod tests {
             for _ in 0..100 {
                 seconds(3).await;
                 activity.received();
+                activity.note_time();
             }
         };
         assert_eq!(overdue_after(dripping).await, 13_000);

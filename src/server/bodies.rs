@@ -15,38 +15,45 @@ use super::activity::Activity;
 use super::exchange::Exchange;
 use super::stream::Caller;
 
-/// The place of what goes on on a connection when HTTP is over.
+/// A caller's connection, as its requests know it. Clones are the same.
 #[derive(Clone)]
-pub struct Tunnels {
-    tunnel: Rc<RefCell<Option<Tunnel>>>,
+pub struct CallerConnection(Rc<Known>);
+
+struct Known {
+    caller: Caller,
     activity: Arc<Activity>,
+    /// What goes on on the connection when HTTP is over.
+    tunnel: RefCell<Option<Tunnel>>,
 }
 
 type Tunnel = Pin<Box<dyn Future<Output = ()>>>;
 
-impl Tunnels {
-    pub(super) fn new(activity: Arc<Activity>) -> Self {
-        Self {
-            tunnel: Rc::default(),
+impl CallerConnection {
+    pub(super) fn new(caller: Caller, activity: Arc<Activity>) -> Self {
+        Self(Rc::new(Known {
+            caller,
             activity,
-        }
+            tunnel: RefCell::default(),
+        }))
     }
 
-    /// Leaves it there. It is run when the connection has been handed over, within the limit of
-    /// connections and until a drain is forced.
-    pub fn open(&self, tunnel: impl Future<Output = ()> + 'static) {
-        self.activity.leave_http1();
-        self.tunnel.replace(Some(Box::pin(tunnel)));
+    /// Leaves there what goes on when HTTP is over. It is run when the connection has been handed
+    /// over, within the limit of connections and until a drain is forced.
+    pub fn open_tunnel(&self, tunnel: impl Future<Output = ()> + 'static) {
+        self.0.activity.leave_http1();
+        self.0.tunnel.replace(Some(Box::pin(tunnel)));
     }
 
-    pub(super) fn take(&self) -> Option<Tunnel> {
-        self.tunnel.take()
+    pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
+        self.0.tunnel.take()
     }
 }
 
-impl fmt::Debug for Tunnels {
+impl fmt::Debug for CallerConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tunnels").finish_non_exhaustive()
+        f.debug_struct("CallerConnection")
+            .field("caller", &self.0.caller)
+            .finish_non_exhaustive()
     }
 }
 
@@ -54,9 +61,8 @@ impl fmt::Debug for Tunnels {
 #[derive(Debug)]
 pub struct CallerBody {
     body: Incoming,
-    caller: Caller,
+    connection: CallerConnection,
     arrived_at: Instant,
-    tunnels: Tunnels,
     /// Until the body is over.
     exchange: Option<Exchange>,
 }
@@ -64,16 +70,14 @@ pub struct CallerBody {
 impl CallerBody {
     pub(super) fn new(
         body: Incoming,
-        caller: Caller,
+        connection: CallerConnection,
         arrived_at: Instant,
-        tunnels: Tunnels,
         exchange: Exchange,
     ) -> Self {
         let mut body = Self {
             body,
-            caller,
+            connection,
             arrived_at,
-            tunnels,
             exchange: Some(exchange),
         };
         if body.body.is_end_stream() {
@@ -84,7 +88,7 @@ impl CallerBody {
 
     /// Who sends it.
     pub fn caller(&self) -> Caller {
-        self.caller
+        self.connection.0.caller
     }
 
     /// When the request's head was complete.
@@ -92,9 +96,9 @@ impl CallerBody {
         self.arrived_at
     }
 
-    /// Where to leave what goes on on the caller's connection when HTTP is over.
-    pub fn tunnels(&self) -> Tunnels {
-        self.tunnels.clone()
+    /// What it comes by.
+    pub fn connection(&self) -> CallerConnection {
+        self.connection.clone()
     }
 
     fn over(&mut self) {

@@ -26,7 +26,7 @@ use tracing::debug;
 use super::Settings;
 use super::activity::{Activity, Overdue, Phase};
 use super::answering::Answering;
-use super::bodies::{CallerBody, Tunnels};
+use super::bodies::{CallerBody, CallerConnection};
 use super::exchange::{Exchange, Streams};
 use super::handshake::Cause;
 use super::intake::Accepted;
@@ -200,6 +200,7 @@ async fn find_protocol(
         if read.len() >= PREFACE.len() {
             break Protocol::Http2;
         }
+        activity.note_time();
         if read_some(&mut socket, &mut read).await? == 0 {
             break Protocol::Http1;
         }
@@ -240,7 +241,7 @@ where
             ..
         } = self.serving;
         activity.served();
-        let tunnels = Tunnels::new(Arc::clone(activity));
+        let known = CallerConnection::new(*caller, Arc::clone(activity));
         let has_begun = Cell::new(false);
         let first_request = Notify::new();
         let service = service_fn(|request: Request<Incoming>| {
@@ -249,7 +250,7 @@ where
             }
             let begin = |now| Exchange::alone(activity, now);
             let call = |request| service.call(request);
-            answer(call, request, *caller, &tunnels, begin).that_ends_with(drain)
+            answer(call, request, &known, begin).that_ends_with(drain)
         });
         let mut connection = http1::Builder::new()
             // hyper's own deadline covers the idle time before a head as well; `Activity` tells
@@ -296,7 +297,7 @@ where
                 }
             }
         }
-        if let Some(tunnel) = tunnels.take() {
+        if let Some(tunnel) = known.take_tunnel() {
             let its_time_is_over = async {
                 drain.begun().await;
                 match settings.drain_upgrades {
@@ -323,12 +324,12 @@ where
             ..
         } = self.serving;
         let streams = Streams::new(Arc::clone(activity));
-        let tunnels = Tunnels::new(Arc::clone(activity));
+        let known = CallerConnection::new(*caller, Arc::clone(activity));
         let service = service_fn(|request| {
             let begin = |now| streams.begin(now);
             // Boxed: a task is moved several times on its way to being run, and this one is large.
             let call = |request| Box::pin(service.call(request));
-            answer(call, request, *caller, &tunnels, begin)
+            answer(call, request, &known, begin)
         });
         let batch = Batch::new(io);
         let connection = http2::Builder::new(LocalExecutor)
@@ -386,14 +387,13 @@ where
 fn answer<'a, F>(
     call: impl FnOnce(Request<CallerBody>) -> F,
     request: Request<Incoming>,
-    caller: Caller,
-    tunnels: &Tunnels,
+    connection: &CallerConnection,
     begin: impl FnOnce(Instant) -> Exchange,
 ) -> Answering<'a, F> {
     // All that is to know when it came takes this time: the clock is not free.
     let now = Instant::now();
     let exchange = begin(now);
-    let body = |body| CallerBody::new(body, caller, now, tunnels.clone(), exchange.clone());
+    let body = |body| CallerBody::new(body, connection.clone(), now, exchange.clone());
     Answering::new(call(request.map(body)), exchange)
 }
 

@@ -117,6 +117,8 @@ impl AsyncRead for WatchedStream {
             // hyper would take the end for the caller's leave and call the request off. It reads
             // again when the answer is over.
             return Poll::Pending;
+        } else if outcome.is_pending() {
+            self.activity.note_time();
         }
         outcome
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::support::client::{PATIENCE, connect, get_request, read};
 use crate::support::wire::{GET, Wire, read_until};
@@ -48,6 +48,28 @@ async fn a_silent_upstream_is_given_up_in_time() {
         answer.contains("did not begin to answer within 200ms"),
         "{answer}"
     );
+}
+
+/// A connection has one timer, which goes from request to request.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_on_a_kept_connection_has_time_of_its_own() {
+    let wire = Wire::start("timeouts.response_head = \"500ms\"").await;
+    let (mut caller, mut upstream) = wire.exchange(GET).await;
+    // The second is still under way when the time of the first would be over, and before the third
+    // nobody asks anything for longer than an answer may take.
+    for pause in [0, 0, 600] {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+        upstream.write_all(answer).await.unwrap();
+        read_until(&mut caller, "HTTP/1.1 204").await;
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        caller.write_all(GET.as_bytes()).await.unwrap();
+        read_until(&mut upstream, "\r\n\r\n").await;
+    }
+    let started = Instant::now();
+    let answer = read_until(&mut caller, "}").await;
+    assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+    assert!(started.elapsed() > Duration::from_millis(300));
 }
 
 #[tokio::test(flavor = "multi_thread")]

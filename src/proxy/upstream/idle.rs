@@ -1,20 +1,39 @@
 //! HTTP/1.1 connections that wait for their next request.
 
 use std::cell::{Cell, RefCell};
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 
 use hyper::client::conn::http1::SendRequest;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Counted;
 use crate::proxy::body::OutgoingBody;
 use crate::proxy::route::Timeouts;
 
-/// A connection that carries one request at a time.
+/// A connection that carries one request at a time. Boxed wherever it goes, for it goes from hand to
+/// hand with each request.
 pub(super) struct Kept {
     pub(super) sender: SendRequest<OutgoingBody>,
-    pub(super) opened_at: Instant,
-    pub(super) _counted: Counted,
+    /// For one request after the other: to put a timer off costs less than to make another.
+    pub(super) timer: Pin<Box<Sleep>>,
+    opened_at: Instant,
+    _counted: Counted,
+}
+
+impl Kept {
+    pub(super) fn new(
+        sender: SendRequest<OutgoingBody>,
+        opened_at: Instant,
+        counted: Counted,
+    ) -> Box<Self> {
+        Box::new(Self {
+            sender,
+            timer: Box::pin(sleep_until(opened_at)),
+            opened_at,
+            _counted: counted,
+        })
+    }
 }
 
 /// Those that wait.
@@ -22,7 +41,7 @@ pub(super) struct IdleConnections {
     most: usize,
     timeouts: Timeouts,
     /// The most recently used at the end. It is taken first, so that the others can grow old.
-    waiting: RefCell<Vec<(Kept, Instant)>>,
+    waiting: RefCell<Vec<(Box<Kept>, Instant)>>,
     reaping: Cell<bool>,
 }
 
@@ -37,7 +56,7 @@ impl IdleConnections {
     }
 
     /// One that still looks alive.
-    pub(super) fn take(&self, now: Instant) -> Option<Kept> {
+    pub(super) fn take(&self, now: Instant) -> Option<Box<Kept>> {
         let mut waiting = self.waiting.borrow_mut();
         while let Some((kept, since)) = waiting.pop() {
             if self.is_fresh(&kept, since, now) && kept.sender.is_ready() {
@@ -48,7 +67,7 @@ impl IdleConnections {
     }
 
     /// Leaves one to later requests, from `now` on.
-    pub(super) fn keep(self: &Rc<Self>, kept: Kept, now: Instant) {
+    pub(super) fn keep(self: &Rc<Self>, kept: Box<Kept>, now: Instant) {
         let mut waiting = self.waiting.borrow_mut();
         let is_wanted = waiting.len() < self.most && self.is_fresh(&kept, now, now);
         if !is_wanted || kept.sender.is_closed() {

@@ -1,12 +1,13 @@
 //! One request over one connection.
 
 use std::error::Error;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, timeout};
 use tokio_util::either::Either;
 
 use super::connect::ConnectError;
@@ -27,9 +28,19 @@ pub(in crate::proxy) struct Connection {
 /// What carries the request.
 pub(super) enum Carrier {
     /// An HTTP/1.1 connection, by itself.
-    Alone(Kept),
+    Alone(Box<Kept>),
     /// An HTTP/2 connection, with others.
     Shared(Place),
+}
+
+impl Carrier {
+    /// What wakes a request whose answer is late.
+    fn timer(&mut self) -> &mut Pin<Box<Sleep>> {
+        match self {
+            Self::Alone(kept) => &mut kept.timer,
+            Self::Shared(place) => &mut place.timer,
+        }
+    }
 }
 
 /// The head of an upstream's answer, its body to come, and the connection that it comes from.
@@ -65,14 +76,15 @@ impl Connection {
         };
         let mut answer = std::pin::pin!(answer);
         let outcome = loop {
-            let (deadline, too_late) = deadline(now, progress, timeouts);
-            match timeout_at(deadline, answer.as_mut()).await {
-                Ok(outcome) => break outcome,
-                Err(_) => {
-                    if deadline >= self::deadline(now, progress, timeouts).0 {
-                        self.retire();
-                        return Err(SendError::Failed(too_late));
-                    }
+            let (due, too_late) = deadline(now, progress, timeouts);
+            let timer = self.carrier.timer();
+            timer.as_mut().reset(due);
+            tokio::select! {
+                biased;
+                outcome = answer.as_mut() => break outcome,
+                () = timer => if due >= deadline(now, progress, timeouts).0 {
+                    self.retire();
+                    return Err(SendError::Failed(too_late));
                 }
             }
         };
@@ -145,14 +157,14 @@ fn deadline(
     progress: Option<&Progress>,
     timeouts: Timeouts,
 ) -> (Instant, UpstreamError) {
-    match progress {
-        Some(progress) if progress.state() == Sending::UnderWay => (
-            progress.moved_at() + timeouts.idle,
+    let moved_at = progress.map_or(started, |progress| progress.moved_at().max(started));
+    match progress.map(Progress::state) {
+        Some(Sending::UnderWay) => (
+            moved_at + timeouts.idle,
             UpstreamError::RequestStalled(timeouts.idle),
         ),
         _ => (
-            progress.map_or(started, |progress| progress.moved_at().max(started))
-                + timeouts.response_head,
+            moved_at + timeouts.response_head,
             UpstreamError::HeadTimeout(timeouts.response_head),
         ),
     }

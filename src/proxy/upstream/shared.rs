@@ -1,10 +1,11 @@
 //! HTTP/2 connections, each of which carries many requests at once.
 
 use std::cell::{Cell, RefCell};
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 
 use hyper::client::conn::http2::SendRequest;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Counted;
 use super::connect::Http2;
@@ -29,7 +30,10 @@ struct Shared {
 }
 
 /// A request's place on a connection.
-pub(super) struct Place(Rc<Shared>);
+pub(super) struct Place {
+    shared: Rc<Shared>,
+    pub(super) timer: Pin<Box<Sleep>>,
+}
 
 impl SharedConnections {
     pub(super) fn new(timeouts: Timeouts) -> Self {
@@ -48,7 +52,10 @@ impl SharedConnections {
                 && shared.under_way.get() < (shared.http2.streams)()
         })?;
         with_room.under_way.set(with_room.under_way.get() + 1);
-        Some(Place(Rc::clone(with_room)))
+        Some(Place {
+            shared: Rc::clone(with_room),
+            timer: Box::pin(sleep_until(now)),
+        })
     }
 
     /// Says when to look again, if any are left.
@@ -94,21 +101,20 @@ impl Shared {
 impl Place {
     /// The connection's sending half.
     pub(super) fn sender(&self) -> SendRequest<OutgoingBody> {
-        self.0.http2.sender.clone()
+        self.shared.http2.sender.clone()
     }
 
     /// Lets the connection take no further request.
     pub(super) fn retire(&self) {
-        self.0.is_retired.set(true);
+        self.shared.is_retired.set(true);
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0
-            .under_way
-            .set(self.0.under_way.get().saturating_sub(1));
-        self.0.used_at.set(Instant::now());
+        let under_way = &self.shared.under_way;
+        under_way.set(under_way.get().saturating_sub(1));
+        self.shared.used_at.set(Instant::now());
     }
 }
 
