@@ -1,6 +1,8 @@
 //! Streams that hand the kernel little at once in one piece.
 
 mod batch;
+#[cfg(test)]
+mod pieces;
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -90,39 +92,8 @@ const LITTLE: usize = 2048;
 mod tests {
     use tokio::io::AsyncWriteExt;
 
+    use super::pieces::Pieces;
     use super::*;
-
-    /// Notes the pieces in which it is written to.
-    #[derive(Default)]
-    struct Pieces(Vec<Vec<u8>>);
-
-    impl AsyncWrite for Pieces {
-        fn poll_write(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            bytes: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            self.0.push(bytes.to_vec());
-            Poll::Ready(Ok(bytes.len()))
-        }
-
-        fn poll_write_vectored(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            slices: &[IoSlice<'_>],
-        ) -> Poll<io::Result<usize>> {
-            self.0.extend(slices.iter().map(|slice| slice.to_vec()));
-            Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()))
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
 
     async fn written(pieces: &[&[u8]]) -> Vec<Vec<u8>> {
         let mut stream = Gathering::new(Pieces::default());

@@ -158,30 +158,8 @@ mod tests {
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
+    use super::super::pieces::Pieces;
     use super::*;
-
-    /// Everything that is written, a piece for each write.
-    #[derive(Debug, Default)]
-    struct Pieces(Vec<Vec<u8>>);
-
-    impl AsyncWrite for Pieces {
-        fn poll_write(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            bytes: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            self.0.push(bytes.to_vec());
-            Poll::Ready(Ok(bytes.len()))
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
 
     async fn end_of_turn<T: AsyncWrite + Unpin>(batch: &Batch<T>) {
         poll_fn(|cx| {
