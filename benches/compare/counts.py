@@ -34,13 +34,15 @@ def main():
                 counts[f"{name}: sends and receives"] = each(bench, request, transfers)
         finally:
             bench.origin.stop()
-    for name, count in counts.items():
-        print(f"{name:24} {count:10.2f}")
     record = Path(__file__).with_name("counts.json")
+    recorded = json.loads(record.read_text())
+    for name, count in counts.items():
+        was = recorded[name]
+        print(f"{name:24} {count:10.2f}, {count / was - 1:+.1%} of the {was:.2f} on record")
     if arguments.write:
         record.write_text(json.dumps(counts, indent=1) + "\n")
     if arguments.check:
-        sys.exit(judge(counts, json.loads(record.read_text())))
+        sys.exit(judge(counts, recorded))
 
 
 def each(bench, request, count):

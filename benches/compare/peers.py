@@ -43,7 +43,11 @@ class Server:
         self.log = open(directory / f"{name}.out", "wb")
         started = time.perf_counter()
         self.process = subprocess.Popen(pin + command, stdout=self.log, stderr=self.log)
-        self.up_after = self._wait_for_port(started)
+        try:
+            self.up_after = self._wait_for_port(started)
+        except BaseException:
+            self.stop()
+            raise
 
     def _wait_for_port(self, started):
         while time.perf_counter() - started < 30:
@@ -54,7 +58,11 @@ class Server:
                 return time.perf_counter() - started
             except OSError:
                 time.sleep(0.0005)
-        raise SystemExit(f"{self.name} did not start: see {self.log.name}")
+        raise SystemExit(f"{self.name} did not start: {self.said()}")
+
+    def said(self):
+        """The end of what it has printed."""
+        return Path(self.log.name).read_text(errors="replace")[-2000:].strip() or "it said nothing"
 
     def pids(self):
         pids = [self.process.pid]
@@ -83,8 +91,9 @@ class Server:
         return total
 
     def stop(self):
-        # What runs it ends with it, and tells what it has counted.
-        os.kill(self.pids()[-1] if self.is_watched else self.process.pid, signal.SIGTERM)
+        if self.process.poll() is None:
+            # What runs it ends with it, and tells what it has counted.
+            os.kill(self.pids()[-1] if self.is_watched else self.process.pid, signal.SIGTERM)
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
@@ -150,7 +159,11 @@ class Bench:
         command = [*under, str(binary), *arguments, config]
         server = Server(name, command, values["http1"], self.directory, core, bool(under))
         server.h2c = values["h2c"] if name in ("nginx", "haproxy") else values["http1"]
-        server.ready_after = first_answer(server)
+        try:
+            server.ready_after = first_answer(server)
+        except BaseException:
+            server.stop()
+            raise
         return server
 
 
@@ -164,7 +177,7 @@ def first_answer(server):
             if connection.recv(64).startswith(b"HTTP/1.1 200"):
                 return time.perf_counter() - started
         time.sleep(0.0005)
-    raise SystemExit(f"{server.name} gives no good answer: see {server.log.name}")
+    raise SystemExit(f"{server.name} gives no good answer: {server.said()}")
 
 
 def certificates(directory):
