@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::service::{Service, service_fn};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -45,16 +45,34 @@ impl Upstream {
             "request",
             format_args!("{what} with token number {number}: 200"),
         );
-        let body = match Limited::new(body, LARGEST_BODY).collect().await {
-            Ok(body) => String::from_utf8_lossy(&body.to_bytes()).into_owned(),
-            Err(_) => "(not shown: too large or broken off)".into(),
-        };
+        let body = shown(body).await;
         json_response(StatusCode::OK, &seen(&head, &body, token))
     }
 
     fn token(&self, head: &Parts) -> Option<IssuedToken> {
         let field = head.headers.get(AUTHORIZATION)?.to_str().ok()?;
         self.provider.introspect(field.strip_prefix("Bearer ")?)
+    }
+}
+
+/// A body as it is shown. One that is too large is read to its end all the same: whoever is answered
+/// while still sending may lose the answer when the connection closes.
+async fn shown(mut body: CallerBody) -> String {
+    let (mut seen, mut length) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            return "(not shown: broken off)".into();
+        };
+        if let Some(piece) = frame.data_ref() {
+            length += piece.len();
+            if length <= LARGEST_BODY {
+                seen.extend_from_slice(piece);
+            }
+        }
+    }
+    match length <= LARGEST_BODY {
+        true => String::from_utf8_lossy(&seen).into_owned(),
+        false => format!("(not shown: {length} bytes)"),
     }
 }
 
@@ -97,5 +115,5 @@ pub(super) fn service(
     })
 }
 
-/// Of a request's body, for it is shown in the answer.
+/// Of a request's body that is shown in the answer.
 const LARGEST_BODY: usize = 64 * 1024;
