@@ -37,12 +37,17 @@ def main():
     record = Path(__file__).with_name("counts.json")
     recorded = json.loads(record.read_text())
     for name, count in counts.items():
-        was = recorded[name]
-        print(f"{name:24} {count:10.2f}, {count / was - 1:+.1%} of the {was:.2f} on record")
+        print(f"{name:24} {count:10.2f}{compared(count, recorded.get(name))}")
     if arguments.write:
         record.write_text(json.dumps(counts, indent=1) + "\n")
     if arguments.check:
         sys.exit(judge(counts, recorded))
+
+
+def compared(count, was):
+    if was is None:
+        return ", not on record yet"
+    return f", {count / was - 1:+.1%} of the {was:.2f} on record"
 
 
 def each(bench, request, count):
