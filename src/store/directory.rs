@@ -19,24 +19,28 @@ use crate::token::clock;
 #[derive(Debug, Clone)]
 pub struct Directory {
     path: PathBuf,
+    /// How long another that writes to an entry is waited for.
+    patience: Duration,
 }
 
 impl Directory {
-    /// Names the directory; nothing is looked at yet.
-    pub fn new(path: PathBuf) -> Self {
-        Self { path }
+    /// Names the directory; nothing is looked at yet. Whoever calls gives up after `patience`, so an
+    /// entry that another process keeps locked is waited for just as long: a disk that is slow for a
+    /// while must not cost a session, one that hangs no more than the caller's time.
+    pub fn new(path: PathBuf, patience: Duration) -> Self {
+        Self { path, patience }
     }
 
-    /// Whether entries could be kept there. It blocks, and leaves nothing behind.
+    /// Whether entries could be kept in a directory. It blocks, and leaves nothing behind.
     ///
     /// # Errors
     ///
     /// They could not.
-    pub fn check_blocking(&self) -> Result<(), StoreError> {
-        let probe = self.path.join(format!("probe.{:016x}", fastrand::u64(..)));
+    pub fn check_blocking(path: &Path) -> Result<(), StoreError> {
+        let probe = path.join(format!("probe.{:016x}", fastrand::u64(..)));
         let written = private_file::replace(&probe, b"");
         let _ = fs::remove_file(&probe);
-        written.map_err(|error| self.fault(&error))
+        written.map_err(|error| fault(path, &error))
     }
 
     /// Disks can hang. The thread that waits for one is not one that serves.
@@ -46,13 +50,13 @@ impl Directory {
     ) -> Result<T, StoreError> {
         let done = spawn_blocking(work).await;
         let done = done.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
-        done.map_err(|error| self.fault(&error))
+        done.map_err(|error| fault(&self.path, &error))
     }
+}
 
-    fn fault(&self, error: &io::Error) -> StoreError {
-        let path = self.path.display();
-        StoreError::Directory(format!("in the directory {path} is no help: {error}"))
-    }
+fn fault(directory: &Path, error: &io::Error) -> StoreError {
+    let path = directory.display();
+    StoreError::Directory(format!("in the directory {path} is no help: {error}"))
 }
 
 impl Backend for Directory {
@@ -69,8 +73,9 @@ impl Backend for Directory {
     fn swap<'a>(&'a self, name: &'a str, swap: Swap<'a>) -> Answer<'a, bool> {
         let path = self.path.join(name);
         let (old, new) = (swap.old.to_vec(), swap.new.to_vec());
+        let patience = self.patience;
         Box::pin(self.off_thread(move || {
-            let _alone = lock(&path)?;
+            let _alone = lock(&path, patience)?;
             if read(&path)? != old {
                 return Ok(false);
             }
@@ -102,8 +107,8 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Keeps the others out as long as it is there. The kernel takes it away from one that dies; one
-/// that is stopped is not waited for.
-fn lock(path: &Path) -> io::Result<File> {
+/// that is stopped is waited for no longer than one whose disk is slow.
+fn lock(path: &Path, patience: Duration) -> io::Result<File> {
     let mut name = path.to_owned().into_os_string();
     name.push(".lock");
     let file = OpenOptions::new()
@@ -112,7 +117,8 @@ fn lock(path: &Path) -> io::Result<File> {
         .truncate(false)
         .mode(0o600)
         .open(name)?;
-    for _ in 0..LOCK_TRIES {
+    let tries = patience.as_millis() / LOCK_PAUSE.as_millis();
+    for _ in 0..=tries {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => sleep(LOCK_PAUSE),
@@ -124,7 +130,6 @@ fn lock(path: &Path) -> io::Result<File> {
     ))
 }
 
-const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// A token, a refresh token and the times of a thousand requests.
@@ -136,10 +141,12 @@ mod tests {
 
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_millis(100);
+
     fn directory() -> (tempfile::TempDir, Directory) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().to_owned();
-        (directory, Directory::new(path))
+        (directory, Directory::new(path, PATIENCE))
     }
 
     async fn swap(store: &Directory, old: &[u8], new: &[u8]) -> Result<bool, StoreError> {
@@ -155,7 +162,7 @@ mod tests {
     #[tokio::test]
     async fn an_entry_changes_only_from_what_it_was() {
         let (directory, store) = directory();
-        store.check_blocking().unwrap();
+        Directory::check_blocking(directory.path()).unwrap();
         assert!(store.read("a").await.unwrap().bytes.is_empty());
         assert!(swap(&store, b"", b"one").await.unwrap());
         assert!(!swap(&store, b"", b"two").await.unwrap());
@@ -168,9 +175,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_is_stopped_with_the_lock_is_not_waited_for() {
+    async fn one_that_is_stopped_with_the_lock_is_not_waited_for_without_end() {
         let (directory, store) = directory();
-        let stopped = lock(&directory.path().join("a")).unwrap();
+        let stopped = lock(&directory.path().join("a"), PATIENCE).unwrap();
         let error = swap(&store, b"", b"one").await.unwrap_err().to_string();
         assert!(error.contains("locked it for too long"), "{error}");
         drop(stopped);
@@ -188,8 +195,8 @@ mod tests {
 
     #[test]
     fn a_directory_that_is_not_there_is_no_store() {
-        let nowhere = Directory::new("/nonexistent/tokens".into());
-        let error = nowhere.check_blocking().unwrap_err().to_string();
+        let nowhere = Path::new("/nonexistent/tokens");
+        let error = Directory::check_blocking(nowhere).unwrap_err().to_string();
         assert!(error.contains("/nonexistent/tokens"), "{error}");
     }
 }

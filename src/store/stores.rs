@@ -44,7 +44,7 @@ impl Stores {
     pub fn new(settings: BTreeMap<String, Settings>, metrics: StoresMetrics) -> Self {
         let backend = |settings: Settings| {
             let backend: Rc<dyn Backend> = match settings.place {
-                Place::Directory(path) => Rc::new(Directory::new(path)),
+                Place::Directory(path) => Rc::new(Directory::new(path, settings.timeout)),
                 Place::Redis(redis) => Rc::new(Redis::new(*redis, settings.timeout)),
             };
             (backend, settings.seal, settings.timeout)

@@ -1,7 +1,7 @@
 //! Several processes that are one client: they share their tokens in files of one machine.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -330,6 +330,26 @@ async fn no_refresh_token_is_used_twice_whoever_uses_it() {
             .all(|asked| asked.starts_with("canary-refresh-")),
         "{asked:?}"
     );
+}
+
+/// A disk that is slow for a while keeps the lock of whoever writes to it just as long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_disk_is_waited_for_as_long_as_the_store_may_take() {
+    let stage = Machine::new().await;
+    stage
+        .provider
+        .otherwise(Reply::Words(3_600.0, ROTATING.into()));
+    let gatepass = Gatepass::start(&stage.config(PASSWORD)).ready().await;
+    let lock = stage.entries()[0].with_extension("lock");
+    let lock = File::open(lock).unwrap();
+    lock.lock().unwrap();
+    gatepass.order_refresh("envase").await;
+    // Longer than a call to a store may take by default: this one may take 10 s.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    lock.unlock().unwrap();
+    stage.provider.wait_for_requests(2).await;
+    let asked: Vec<_> = stage.provider.requests().iter().map(asked).collect();
+    assert_eq!(asked, ["password", "canary-refresh-1"]);
 }
 
 /// One that was taken and not come back with may be used up: there is a password for that.

@@ -28,9 +28,7 @@ pub(super) async fn examine(
 
 async fn look_at(path: &Path) -> Result<((), String), Fault> {
     let shown = path.display();
-    Directory::new(path.to_owned())
-        .check_blocking()
-        .map_err(|error| fault(&error))?;
+    Directory::check_blocking(path).map_err(|error| fault(&error))?;
     let metadata = fs::metadata(path).map_err(|error| {
         Fault::new(
             format!("{shown}: {error}"),

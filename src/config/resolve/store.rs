@@ -113,7 +113,7 @@ fn directory(written: Option<String>, path: &Path, report: &mut Report) -> Optio
     let directory = required(written, path, expected, report)?;
     secret::refuse_unexpanded(&directory, path, report)?;
     let directory = PathBuf::from(directory);
-    if let Err(error) = Directory::new(directory.clone()).check_blocking() {
+    if let Err(error) = Directory::check_blocking(&directory) {
         report.warn(format!(
             "{path}: {error}; until it is {expected}, each process asks the provider by itself"
         ));
