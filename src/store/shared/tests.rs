@@ -116,6 +116,8 @@ struct Fleet {
 
 impl Fleet {
     fn new() -> Self {
+        // Who waits how long is the same in every run.
+        fastrand::seed(7);
         let store = Troubled {
             memory: Memory::new(),
             trouble: Cell::new(Trouble::None),
