@@ -1,6 +1,6 @@
 //! What `run` says before anybody has logged in.
 
-use super::Place;
+use super::place::Place;
 use crate::support::{Gatepass, get, problem};
 
 #[tokio::test(flavor = "multi_thread")]

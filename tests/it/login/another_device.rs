@@ -1,0 +1,86 @@
+//! Logins on another device, RFC 8628.
+
+use serde_json::json;
+
+use super::place::Place;
+use crate::support::{Gatepass, LoggingIn, Reply, get};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_another_device() {
+    let place = Place::new("device_code").await;
+    place.provider.plan([
+        begun(),
+        Reply::Json(400, r#"{"error":"authorization_pending"}"#.into()),
+        place.tokens("none"),
+    ]);
+    let (code, told) = place.log_in(&[]).ended();
+    // There is no nonce in this flow.
+    assert_eq!(code, Some(0), "{told}");
+    assert!(
+        told.contains("https://id.example/device") && told.contains("ABCD-EFGH"),
+        "{told}"
+    );
+    let requests = place.provider.requests();
+    assert!(requests[0].head.starts_with("POST /device "));
+    assert_eq!(
+        requests[0].parameter("scope").unwrap(),
+        "openid offline_access"
+    );
+    assert_eq!(
+        requests[2].parameter("device_code").unwrap(),
+        "canary-device"
+    );
+    let gatepass = Gatepass::start(&place.config()).ready().await;
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    assert_eq!(place.provider.count(), 3);
+}
+
+/// What the provider says when a login on another device begins.
+pub(super) fn begun() -> Reply {
+    let begun = json!({
+        "device_code": "canary-device", "user_code": "ABCD-EFGH", "expires_in": 600, "interval": 1,
+        "verification_uri": "https://id.example/device",
+    });
+    Reply::Json(200, begun.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_browser_is_another_device_is_taken() {
+    for (environment, why) in [
+        (&[][..], "there is no display"),
+        (&[("SSH_TTY", "/dev/pts/1")], "this is a session of SSH"),
+        (
+            &[("DISPLAY", ":0"), ("PATH", "/nonexistent")],
+            "xdg-open is not installed",
+        ),
+    ] {
+        let place = Place::new("authorization_code").await;
+        place.provider.plan([begun(), place.tokens("none")]);
+        let login = LoggingIn::begin_with(place.directory.path(), &[], environment);
+        let (code, told) = login.ended();
+        assert_eq!(code, Some(0), "{told}");
+        assert!(told.contains(&format!("as {why}:")), "{told}");
+        assert!(told.contains("ABCD-EFGH"), "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_may_not_use_another_device_is_sent_to_a_browser() {
+    let place = Place::new("authorization_code").await;
+    let refusal = r#"{"error":"unauthorized_client"}"#;
+    place.provider.plan([Reply::Json(400, refusal.into())]);
+    let url = place.log_in(&[]).line_with("http");
+    assert!(url.contains("/authorize?"), "{url}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denied_device_is_told() {
+    let place = Place::new("device_code").await;
+    place.provider.plan([
+        begun(),
+        Reply::Json(400, r#"{"error":"access_denied"}"#.into()),
+    ]);
+    let (code, told) = place.log_in(&[]).ended();
+    assert_eq!(code, Some(69));
+    assert!(told.contains("consent was denied"), "{told}");
+}
