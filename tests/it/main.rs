@@ -50,6 +50,7 @@ mod forwarding;
 mod hardening;
 mod http2;
 mod identity_systems;
+mod init;
 mod limits;
 mod listener_metrics;
 mod listeners;

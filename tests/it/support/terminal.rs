@@ -14,6 +14,9 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use super::client::PATIENCE;
 use super::gatepass::command;
 
+/// Ctrl-D
+pub const END_OF_INPUT: u8 = 4;
+
 /// A command on a terminal of its own.
 pub struct Terminal {
     child: Child,

@@ -1,0 +1,313 @@
+//! A configuration is written by questions or flags, with what a deployment needs.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::support::gatepass::{Finished, command, run};
+use crate::support::terminal::{END_OF_INPUT, Terminal};
+use crate::support::{AuthorizationServer, CANARY, CLIENT_SECRET, Reply};
+
+const FLAGS: [&str; 11] = [
+    "init",
+    "--preset",
+    "keycloak",
+    "--domain",
+    "id.example",
+    "--realm",
+    "acme",
+    "--client-id",
+    "tms",
+    "--upstream",
+    "https://api.example/v1",
+];
+
+fn init(further: &[&str], files: &[(&str, &str)]) -> Finished {
+    run(&[&FLAGS[..], further].concat(), files)
+}
+
+#[test]
+fn where_nobody_answers_flags_say_it_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("keycloak.toml").display().to_string();
+    let flags = [
+        "--output",
+        &output,
+        "--client-secret-file",
+        "./later",
+        "--path",
+        "/orders",
+        "--scope",
+        "orders",
+        "--name",
+        "orders",
+    ];
+    let written = init(&flags, &[]);
+    assert_eq!(written.code, Some(0), "{}", written.stderr);
+    let told = written.stdout.replace(&output, "FILE");
+    let config = fs::read_to_string(&output).unwrap();
+    insta::assert_snapshot!("init", format!("{told}\n{config}"));
+    let checked = run(
+        &["check"],
+        &[("gatepass.toml", &config), ("later", CLIENT_SECRET)],
+    );
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    assert!(
+        checked.stdout.contains("/orders → https://api.example/v1"),
+        "{}",
+        checked.stdout
+    );
+
+    let again = init(&flags, &[]);
+    assert_eq!(again.code, Some(64));
+    let said = again.stderr.replace(&output, "FILE");
+    let replaced = init(&[&flags[..], &["--force"]].concat(), &[]);
+    assert_eq!(replaced.code, Some(0), "{}", replaced.stderr);
+    let untested = init(&[&flags[..], &["--force", "--test"]].concat(), &[]);
+    assert_eq!(untested.code, Some(69));
+    let missing = init(&[], &[]);
+    assert_eq!(missing.code, Some(64));
+    let misplaced = init(&["--client-secret-file", CANARY], &[]);
+    assert_eq!(misplaced.code, Some(64));
+    assert!(!misplaced.stderr.contains(CANARY), "{}", misplaced.stderr);
+    let misnamed = [
+        "--client-secret-file",
+        "./later",
+        "--path",
+        "connect",
+        "--output",
+        "x",
+    ];
+    let misnamed = init(&misnamed, &[]);
+    assert_eq!(misnamed.code, Some(64));
+    let untested = untested.stderr.replace(&output, "FILE");
+    let all = [
+        said,
+        untested,
+        missing.stderr,
+        misplaced.stderr,
+        misnamed.stderr,
+    ];
+    insta::assert_snapshot!("init_failures", all.join("\n"));
+}
+
+/// A person's session needs a place, and there is one by the time that somebody logs in.
+#[test]
+fn a_login_is_written_with_a_store_for_its_session() {
+    let directory = tempfile::tempdir().unwrap();
+    let gatepass = |arguments: &[&str]| {
+        let mut gatepass = command();
+        let output = gatepass.args(arguments).current_dir(directory.path());
+        output.output().unwrap()
+    };
+    let flags = [
+        "init",
+        "--grant-type",
+        "authorization_code",
+        "--issuer",
+        "https://id.example",
+        "--client-id",
+        "tms",
+        "--upstream",
+        "https://api.example",
+        "--name",
+        "clerk",
+    ];
+    let written = gatepass(&flags);
+    assert_eq!(written.status.code(), Some(0), "{written:?}");
+    let told = String::from_utf8(written.stdout).unwrap();
+    let config = fs::read_to_string(directory.path().join("gatepass.toml")).unwrap();
+    insta::assert_snapshot!("init_of_a_login", format!("{told}\n{config}"));
+    let mode = |name: &str| {
+        let metadata = fs::metadata(directory.path().join(name)).unwrap();
+        metadata.permissions().mode() & 0o777
+    };
+    assert_eq!([mode("sessions"), mode("sessions-key")], [0o700, 0o600]);
+    let key = fs::read(directory.path().join("sessions-key")).unwrap();
+    let again = gatepass(&[&flags[..], &["--force"]].concat());
+    assert_eq!(again.status.code(), Some(0), "{again:?}");
+    let kept = fs::read(directory.path().join("sessions-key")).unwrap();
+    assert_eq!(kept, key, "there may be sessions that it opens");
+    let checked = gatepass(&["check"]);
+    assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+    let deployed = gatepass(&[&flags[..], &["--force", "--deployment", "systemd"]].concat());
+    assert_eq!(deployed.status.code(), Some(64), "{deployed:?}");
+}
+
+#[test]
+fn what_a_deployment_needs_is_printed() {
+    let printed = |deployment| {
+        let further = ["--client-secret-file", "./secret", "--path", "/orders"];
+        let flags = [&further[..], &["--deployment", deployment]].concat();
+        let written = init(&flags, &[("secret", CLIENT_SECRET)]);
+        assert_eq!(written.code, Some(0), "{}", written.stderr);
+        written.stdout
+    };
+    let pod = printed("kubernetes");
+    for part in [
+        "# kubectl create secret generic gatepass --from-file=client-secret=./secret\n",
+        "\n    client_secret_file = \"/run/secrets/gatepass/client-secret\"",
+        "\n    upstream = \"https://api.example/v1\"\n",
+        "value: \"http://127.0.0.1:8080/orders\"",
+        "mountPath: /run/secrets/gatepass,",
+    ] {
+        assert!(pod.contains(part), "{part}: {pod}");
+    }
+    let unit = printed("systemd");
+    for part in [
+        "\n# install -D -m 600 ./secret /etc/gatepass/client-secret\n",
+        "client_secret_file = \"/run/credentials/gatepass.service/client-secret\"",
+        "\nLoadCredential=client-secret:/etc/gatepass/client-secret\n",
+        "\nExecStart=",
+    ] {
+        assert!(unit.contains(part), "{part}: {unit}");
+    }
+}
+
+/// Files of the same name in two directories are two secrets.
+#[test]
+fn a_deployment_tells_secrets_apart() {
+    let flags = [
+        "--grant-type",
+        "password",
+        "--username",
+        "clerk",
+        "--client-secret-file",
+        "./client/secret",
+        "--password-file",
+        "./clerk/secret",
+        "--deployment",
+        "systemd",
+    ];
+    let written = init(&flags, &[]);
+    assert_eq!(written.code, Some(0), "{}", written.stderr);
+    for (key, name, file) in [
+        ("client_secret_file", "client-secret", "./client/secret"),
+        ("password_file", "password", "./clerk/secret"),
+    ] {
+        for part in [
+            format!("# install -D -m 600 {file} /etc/gatepass/{name}\n"),
+            format!("\nLoadCredential={name}:/etc/gatepass/{name}\n"),
+            format!("\n{key} = \"/run/credentials/gatepass.service/{name}\""),
+        ] {
+            assert!(written.stdout.contains(&part), "{part}: {}", written.stdout);
+        }
+    }
+}
+
+/// What is missing beside a provider that flags name is asked for, and not the provider again.
+#[tokio::test(flavor = "multi_thread")]
+async fn flags_that_name_the_provider_answer_the_first_question() {
+    let asked = tokio::task::spawn_blocking(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let arguments = ["init", "--token-file", "./token"];
+        let mut terminal = Terminal::run(&arguments, directory.path(), &[]);
+        terminal.answer("upstream (", "http//api.example");
+        terminal.wait_for("  expected  ");
+        terminal.answer("upstream: ", "https://api.example");
+        terminal.answer("Paste the secret", "");
+        terminal.wait_for("is written.");
+        terminal.wait_for("or Enter for nothing: ");
+        terminal.press(END_OF_INPUT);
+        terminal.end()
+    });
+    let (code, seen) = asked.await.unwrap();
+    assert_eq!(code, Some(0), "{seen}");
+    assert!(!seen.contains("provider: "), "{seen}");
+}
+
+/// What is named is there by the time that somebody wants to write to it.
+#[test]
+fn a_directory_for_secrets_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut gatepass = command();
+    let flags = [&FLAGS[..], &["--client-secret-file", "./secrets/tms/key"]].concat();
+    let written = gatepass.args(flags).current_dir(directory.path());
+    let written = written.output().unwrap();
+    assert_eq!(written.status.code(), Some(0), "{written:?}");
+    let made = fs::metadata(directory.path().join("secrets/tms")).unwrap();
+    assert_eq!(made.permissions().mode() & 0o777, 0o700);
+    let next = "write the secret into ./secrets/tms/key, for you alone to read (chmod 600)";
+    let told = String::from_utf8(written.stdout).unwrap();
+    assert!(told.contains(next), "{told}");
+}
+
+/// The file is there, whatever comes of the trial, and so is a way to go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_that_fails_says_how_to_go_on() {
+    let provider = AuthorizationServer::start();
+    provider.otherwise(Reply::Json(401, r#"{"error":"invalid_client"}"#.into()));
+    let endpoint = provider.token_endpoint();
+    let tried = tokio::task::spawn_blocking(move || {
+        let flags = [
+            "init",
+            "--token-endpoint",
+            &endpoint,
+            "--client-id",
+            "tms",
+            "--client-secret-file",
+            "secret",
+            "--upstream",
+            "https://api.example",
+            "--test",
+            "--output",
+            "x.toml",
+            "--deployment",
+            "systemd",
+        ];
+        run(&flags, &[("secret", CLIENT_SECRET)])
+    });
+    let tried = tried.await.unwrap();
+    assert_eq!(tried.code, Some(69), "{}", tried.stdout);
+    let (before, deployment) = tried.stdout.split_once("\n# ---- ").unwrap();
+    let (deployment, next) = deployment.split_once("\nNext:\n").unwrap();
+    insta::assert_snapshot!(format!("{before}\n{next}"));
+    assert!(deployment.contains("ExecStart="), "{deployment}");
+    assert!(tried.stderr.contains("invalid_client"), "{}", tried.stderr);
+}
+
+/// The advice names keys that the file has.
+#[test]
+fn a_trial_by_a_preset_names_what_the_file_has() {
+    let domain = "127.0.0.1:1";
+    let flags: Vec<_> = FLAGS
+        .iter()
+        .map(|flag| flag.replace("id.example", domain))
+        .collect();
+    let flags = flags.iter().map(String::as_str);
+    let further = ["--client-secret-file", "secret", "--test"];
+    let tried = run(
+        &flags.chain(further).collect::<Vec<_>>(),
+        &[("secret", CLIENT_SECRET)],
+    );
+    assert_eq!(tried.code, Some(69), "{}", tried.stdout);
+    let advice = "next      check domain and realm, the DNS, and whether the provider is up";
+    assert!(tried.stderr.contains(advice), "{}", tried.stderr);
+}
+
+#[test]
+fn an_upstream_without_tls_is_warned_of() {
+    for (upstream, is_warned_of) in [
+        ("http://api.example", true),
+        ("h2c://api.example", true),
+        ("http://localhost:7000", false),
+        ("http://[::1]:7000", false),
+        ("https://api.example", false),
+    ] {
+        for (file, files) in [
+            ("./later", &[][..]),
+            ("secret", &[("secret", CLIENT_SECRET)]),
+        ] {
+            let flags = ["--client-secret-file", file];
+            let flags: Vec<_> = [&FLAGS[..FLAGS.len() - 1], &[upstream], &flags].concat();
+            let written = run(&flags, files);
+            assert_eq!(written.code, Some(0), "{}", written.stderr);
+            let told = written
+                .stdout
+                .contains("in the clear to http://api.example;")
+                || written
+                    .stdout
+                    .contains("in the clear to h2c://api.example;");
+            assert_eq!(told, is_warned_of, "{}", written.stdout);
+        }
+    }
+}
