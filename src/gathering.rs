@@ -16,7 +16,8 @@ pub use batch::Batch;
 /// Sends a head and a small body by one `send` instead of a `writev`.
 ///
 /// The way of `writev` through the kernel is longer, by more than copying a kilobyte takes: see
-/// `benches/README.md`. What is larger goes as it is, without a copy.
+/// `benches/README.md`. What is larger goes as it is, without a copy. It belongs right above the
+/// socket: TLS hands on its records by `writev`, too, and a small answer is only one.
 #[derive(Debug)]
 pub struct Gathering<T>(T);
 

@@ -11,6 +11,7 @@ mod handshake;
 mod intake;
 mod listener;
 mod metrics;
+mod opening;
 mod stream;
 mod watched;
 mod woken;

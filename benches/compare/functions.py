@@ -6,8 +6,7 @@ import tempfile
 from pathlib import Path
 from urllib.request import urlopen
 
-import load
-from counts import REQUESTS, work
+from counts import WORK, work
 from peers import Bench, found
 
 LIST = Path(__file__).parents[2] / "deploy" / "image" / "functions"
@@ -18,22 +17,22 @@ def main():
     parser.add_argument("--gatepass", required=True, help="a binary with its symbols")
     binary = parser.parse_args().gatepass
     found("valgrind", "valgrind")
-    names = set().union(*(met_by(binary, drive) for drive in (http1, http2_tls_and_operators)))
+    names = met_by_callers_and_operators(binary)
     if not names:
         raise SystemExit(f"{binary} has no symbols: build it with deploy/image/build-binary -C strip=none")
     LIST.write_text("\n".join(sorted(names)) + "\n")
     print(f"{len(names)} functions")
 
 
-def met_by(binary, drive):
-    """Names of the functions that were called meanwhile, without what differs from build to build."""
+def met_by_callers_and_operators(binary):
+    """Names of the functions that are called, without what differs from build to build."""
     with tempfile.TemporaryDirectory(prefix="gatepass-functions-") as directory:
         bench = Bench(Path(directory), binary, None, ["gatepass"])
         calls = Path(directory) / "calls"
         under = ["valgrind", "--tool=callgrind", "--demangle=no", f"--log-file={directory}/log",
                  f"--callgrind-out-file={calls}"]
         try:
-            drive(bench, under)
+            work(bench, lambda server: drive(server, bench.values["admin"]), under)
         finally:
             bench.origin.stop()
         # Names are written out where they are met first, whoever calls or is called.
@@ -41,20 +40,11 @@ def met_by(binary, drive):
     return {re.sub(r"17h[0-9a-f]{16}E.*", "17hE", name) for name in names}
 
 
-def http1(bench, under):
-    for lines in REQUESTS.values():
-        work(bench, "\r\n".join(lines).encode(), 5, under)
-
-
-def http2_tls_and_operators(bench, under):
-    server = bench.start("gatepass", pinned=False, under=under)
-    try:
-        load.h2load(server.h2c, "/small", 2)
-        for port, path in [(server.port, "/tls/small"), (bench.values["admin"], "/metrics"),
-                           (bench.values["admin"], "/readyz")]:
-            urlopen(f"http://127.0.0.1:{port}{path}", timeout=30).read()
-    finally:
-        server.stop()
+def drive(server, admin):
+    for of_callers in WORK.values():
+        of_callers(server, rounds=5)
+    for path in ("/metrics", "/readyz"):
+        urlopen(f"http://127.0.0.1:{admin}{path}", timeout=30).read()
 
 
 if __name__ == "__main__":

@@ -47,10 +47,11 @@ def wrk(port, path, seconds, connections=64, method="GET", size=0, fields=(), pi
     return requests, duration(re.search(r"^\s+50%\s+(\S+)", out, re.M).group(1))
 
 
-def h2load(port, path, seconds, connections=8, streams=8):
-    """Requests by HTTP/2 without TLS; returns how many were answered."""
+def h2load(port, path, seconds=None, requests=None, connections=8, streams=8):
+    """So many requests, or as many as there is time for, by HTTP/2 without TLS; returns how many were answered."""
     headers = [part for field in FIELDS for part in ("-H", field)]
-    command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", f"-D{seconds}", *headers]
+    amount = f"-D{seconds}" if seconds else f"-n{requests}"
+    command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", amount, *headers]
     out = run([*command, f"http://127.0.0.1:{port}{path}"])
     return answered(out)
 

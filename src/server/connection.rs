@@ -4,14 +4,12 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::{pending, poll_fn};
-use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use http::{Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
@@ -19,25 +17,22 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_rustls::TlsAcceptor;
-use tokio_util::either::Either;
 use tracing::debug;
 
 use super::Settings;
-use super::activity::{Activity, Overdue, Phase};
+use super::activity::{Activity, Overdue};
 use super::answering::Answering;
 use super::bodies::{CallerBody, CallerConnection};
 use super::exchange::{Exchange, Streams};
 use super::handshake::Cause;
 use super::intake::Accepted;
-use super::listener::ServerTls;
-use super::stream::{Caller, Socket, Stream, read_some, something_arrived};
+use super::opening::{FIRST_WORD, Protocol, open};
+use super::stream::Caller;
 use super::watched::{Refuse, WatchedStream};
 use super::woken::WhenWoken;
 use crate::drain::DrainWatch;
 use crate::gathering::Batch;
 use crate::runtime::LocalExecutor;
-use crate::tls::HTTP2;
 
 /// What the connections of a listener are served with.
 pub(super) struct Serving<S> {
@@ -59,14 +54,21 @@ where
         origin,
         place,
     } = accepted;
-    let activity = Arc::new(Activity::new());
     let is_tls = origin.tls.is_some();
+    let activity = Arc::new(Activity::new());
+    let caller = Caller {
+        peer: origin.peer,
+        port: origin.port,
+        tls: is_tls,
+    };
+    let caller = CallerConnection::new(caller, Arc::clone(&activity));
     let settings = &serving.settings;
     // One for the connection's whole life: whoever waits anew sets a timer anew.
     let mut overdue = pin!(WhenWoken::new(activity.overdue(settings)));
     let opened = tokio::select! {
         biased;
-        opened = open(socket, origin.tls, &activity, &serving.drain) => opened,
+        // Boxed: a connection that rests does without the room that this takes.
+        opened = Box::pin(open(socket, origin.tls, &activity, &serving.drain)) => opened,
         why = overdue.as_mut() => {
             if is_tls && why == Overdue::Head {
                 place.handshake_failed(origin.peer, Cause::TooLate, "it was not over in time");
@@ -83,11 +85,7 @@ where
         Err(error) => return debug!(%error, "a connection could not be opened"),
     };
     let connection = Connection {
-        caller: Caller {
-            peer: origin.peer,
-            port: origin.port,
-            tls: is_tls,
-        },
+        caller: &caller,
         activity: &activity,
         serving: &serving,
     };
@@ -118,102 +116,8 @@ where
     }
 }
 
-struct Opened {
-    stream: Stream,
-    /// What has been read to find the protocol.
-    prefix: Bytes,
-    protocol: Protocol,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Protocol {
-    Http1,
-    Http2,
-}
-
-/// Waits for the first bytes and finds out what they are; nothing if the drain begins before.
-async fn open(
-    socket: Socket,
-    tls: Option<ServerTls>,
-    activity: &Activity,
-    drain: &DrainWatch,
-) -> io::Result<Option<Opened>> {
-    let Some(config) = tls else {
-        return find_protocol(socket, activity, drain).await;
-    };
-    if !has_begun(something_arrived(&socket), drain).await? {
-        return Ok(None);
-    }
-    activity.enter(Phase::Head);
-    // Boxed, for those who speak no TLS would have room for it.
-    let handshake = TlsAcceptor::from(config.load_full()).accept(socket);
-    let stream = Box::pin(handshake).await?;
-    let protocol = match stream.get_ref().1.alpn_protocol() {
-        Some(HTTP2) => Protocol::Http2,
-        _ => Protocol::Http1,
-    };
-    activity.enter(Phase::Idle);
-    Ok(Some(Opened {
-        stream: Either::Right(Box::new(stream)),
-        prefix: Bytes::new(),
-        protocol,
-    }))
-}
-
-/// Whether the caller says something before the drain begins, or right after. What has been accepted
-/// and has begun to speak is served.
-async fn has_begun<T>(
-    first: impl Future<Output = io::Result<T>>,
-    drain: &DrainWatch,
-) -> io::Result<bool> {
-    let mut first = pin!(first);
-    tokio::select! {
-        biased;
-        arrived = first.as_mut() => return arrived.map(|_| true),
-        () = drain.begun() => {}
-    }
-    // Who has only just connected is about to speak.
-    match timeout(FIRST_WORD, first).await {
-        Ok(arrived) => arrived.map(|_| true),
-        Err(_) => Ok(false),
-    }
-}
-
-/// RFC 9113 §3.3: "A client that knows that a server supports HTTP/2 can establish a TCP connection
-/// and send the connection preface followed by HTTP/2 frames. Servers can identify these
-/// connections by the presence of the connection preface."
-async fn find_protocol(
-    mut socket: Socket,
-    activity: &Activity,
-    drain: &DrainWatch,
-) -> io::Result<Option<Opened>> {
-    let mut read = BytesMut::new();
-    if !has_begun(read_some(&mut socket, &mut read), drain).await? {
-        return Ok(None);
-    }
-    activity.received();
-    let protocol = loop {
-        let is_like_preface = read.iter().zip(PREFACE).all(|(read, of)| read == of);
-        if !is_like_preface {
-            break Protocol::Http1;
-        }
-        if read.len() >= PREFACE.len() {
-            break Protocol::Http2;
-        }
-        activity.note_time();
-        if read_some(&mut socket, &mut read).await? == 0 {
-            break Protocol::Http1;
-        }
-    };
-    Ok(Some(Opened {
-        stream: Either::Left(socket),
-        prefix: read.freeze(),
-        protocol,
-    }))
-}
-
 struct Connection<'a, S> {
-    caller: Caller,
+    caller: &'a CallerConnection,
     activity: &'a Arc<Activity>,
     serving: &'a Serving<S>,
 }
@@ -241,7 +145,6 @@ where
             ..
         } = self.serving;
         activity.served();
-        let known = CallerConnection::new(*caller, Arc::clone(activity));
         let has_begun = Cell::new(false);
         let first_request = Notify::new();
         let service = service_fn(|request: Request<Incoming>| {
@@ -250,7 +153,7 @@ where
             }
             let begin = |now| Exchange::alone(activity, now);
             let call = |request| service.call(request);
-            answer(call, request, &known, begin).that_ends_with(drain)
+            answer(call, request, caller, begin).that_ends_with(drain)
         });
         let mut connection = http1::Builder::new()
             // hyper's own deadline covers the idle time before a head as well; `Activity` tells
@@ -297,7 +200,7 @@ where
                 }
             }
         }
-        if let Some(tunnel) = known.take_tunnel() {
+        if let Some(tunnel) = caller.take_tunnel() {
             let its_time_is_over = async {
                 drain.begun().await;
                 match settings.drain_upgrades {
@@ -324,12 +227,11 @@ where
             ..
         } = self.serving;
         let streams = Streams::new(Arc::clone(activity));
-        let known = CallerConnection::new(*caller, Arc::clone(activity));
         let service = service_fn(|request| {
             let begin = |now| streams.begin(now);
             // Boxed: a task is moved several times on its way to being run, and this one is large.
             let call = |request| Box::pin(service.call(request));
-            answer(call, request, &known, begin)
+            answer(call, request, caller, begin)
         });
         let batch = Batch::new(io);
         let connection = http2::Builder::new(LocalExecutor)
@@ -396,12 +298,6 @@ fn answer<'a, F>(
     let body = |body| CallerBody::new(body, connection.clone(), now, exchange.clone());
     Answering::new(call(request.map(body)), exchange)
 }
-
-/// RFC 9113 §3.4.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// How long a caller who has connected may take to begin when gatepass stops.
-const FIRST_WORD: Duration = Duration::from_millis(200);
 
 /// How long a caller may take to be told that its connection ends.
 const PARTING: Duration = Duration::from_secs(1);

@@ -11,6 +11,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
+use crate::gathering::Gathering;
+
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
@@ -48,9 +50,9 @@ pub struct Caller {
 /// A connection as it was accepted.
 pub(super) type Socket = Either<TcpStream, UnixStream>;
 
-/// A connection with the bytes of HTTP on it. Boxed, because what TLS needs is larger than all else
-/// by far.
-pub(super) type Stream = Either<Socket, Box<TlsStream<Socket>>>;
+/// A connection with the bytes of HTTP on it. What is gathered is what the kernel gets: a head and a
+/// body, or a record of TLS. Boxed, because what TLS needs is larger than all else by far.
+pub(super) type Stream = Either<Gathering<Socket>, Box<TlsStream<Gathering<Socket>>>>;
 
 /// A connection on its way to another thread.
 #[derive(Debug)]

@@ -12,7 +12,6 @@ use tokio_util::either::Either;
 
 use super::activity::Activity;
 use super::stream::{Stream, something_arrived};
-use crate::gathering::Gathering;
 
 /// What a caller is told of a head that cannot be read: a whole answer, as it goes over the wire.
 ///
@@ -29,7 +28,7 @@ pub fn refuse_briefly() -> Refuse {
 /// Notes what arrives and what is not taken, gives back what has been read to find the protocol,
 /// and puts a better answer in the place of hyper's own.
 pub(super) struct WatchedStream {
-    stream: Gathering<Stream>,
+    stream: Stream,
     /// Has been read already.
     prefix: Bytes,
     activity: Arc<Activity>,
@@ -45,7 +44,7 @@ impl WatchedStream {
         refuse: Refuse,
     ) -> Self {
         Self {
-            stream: Gathering::new(stream),
+            stream,
             prefix,
             activity,
             refuse,
@@ -56,10 +55,11 @@ impl WatchedStream {
     /// Waits until something has arrived, which may be the end. All that had arrived before must
     /// have been read.
     pub(super) async fn something_arrived(&self) -> io::Result<()> {
-        match self.stream.get_ref() {
-            Either::Left(socket) => something_arrived(socket).await,
-            Either::Right(tls) => something_arrived(tls.get_ref().0).await,
-        }
+        let gathering = match &self.stream {
+            Either::Left(plain) => plain,
+            Either::Right(tls) => tls.get_ref().0,
+        };
+        something_arrived(gathering.get_ref()).await
     }
 
     /// Is read once more before all else.
@@ -172,7 +172,7 @@ impl AsyncWrite for WatchedStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.activity.is_over() && matches!(self.stream.get_ref(), Either::Left(_)) {
+        if self.activity.is_over() && matches!(self.stream, Either::Left(_)) {
             // What follows is that the socket is closed, which says the same. If more of a request
             // could come, that would reset it, and the caller might lose the end of its answer.
             return Poll::Ready(Ok(()));

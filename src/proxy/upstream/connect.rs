@@ -90,7 +90,7 @@ impl Connector {
                     .await
                     .map_err(in_time("the connection"))?;
                 let stream = connected.map_err(|error| ConnectError::Unix(error.to_string()))?;
-                return timeout_at(deadline, self.speak(stream))
+                return timeout_at(deadline, self.speak(Gathering::new(stream)))
                     .await
                     .map_err(in_time("the start of HTTP"))?;
             }
@@ -106,6 +106,7 @@ impl Connector {
         };
         // Requests are written whole; waiting to fill a segment would only delay them.
         let _ = stream.set_nodelay(true);
+        let stream = Gathering::new(stream);
         let Some(tls) = &self.tls else {
             return timeout_at(deadline, self.speak(stream))
                 .await
@@ -147,7 +148,7 @@ where
 {
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER)
-        .handshake(TokioIo::new(Gathering::new(stream)))
+        .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| ConnectError::Http(error.to_string()))?;
     tokio::task::spawn_local(async move {
