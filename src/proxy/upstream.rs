@@ -4,6 +4,7 @@ mod announcing;
 mod connect;
 mod http2;
 mod idle;
+mod last_words;
 mod origin;
 mod race;
 mod resolve;

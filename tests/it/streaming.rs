@@ -176,3 +176,37 @@ async fn a_caller_that_is_answered_in_the_midst_of_its_body_reads_to_the_end() {
     read.unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }
+
+/// What is still on its way to an upstream that has closed resets the connection, and by then its
+/// answer has arrived.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_refuses_a_body_and_goes_is_heard_out() {
+    let wire = Wire::start("").await;
+    let size = 4_000_000;
+    let head = format!("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n");
+    for round in 0..50 {
+        let caller = wire.call(head.as_bytes()).await;
+        let mut upstream = wire.accept().await;
+        read_until(&mut upstream, "\r\n\r\n").await;
+        let (mut answer, mut body) = caller.into_split();
+        tokio::spawn(async move {
+            // That it fails before all is sent is what this is about.
+            let _ = body.write_all(&vec![b'x'; size]).await;
+            // A caller that says that it has nothing more to say would be another matter.
+            body.forget();
+        });
+        upstream.readable().await.unwrap();
+        upstream
+            .write_all(b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno")
+            .await
+            .unwrap();
+        drop(upstream);
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"\r\n\r\nno") {
+            let read = timeout(PATIENCE, answer.read_buf(&mut heard)).await;
+            let said = String::from_utf8_lossy(&heard);
+            assert_ne!(read.unwrap().unwrap(), 0, "round {round}: {said}");
+        }
+        assert!(heard.starts_with(b"HTTP/1.1 413 "), "round {round}");
+    }
+}

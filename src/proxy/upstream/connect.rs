@@ -21,6 +21,7 @@ use tracing::debug;
 
 use super::Origin;
 use super::announcing::Announcing;
+use super::last_words::LastWords;
 use super::origin::Tls;
 use super::race;
 use super::resolve::Resolver;
@@ -90,7 +91,7 @@ impl Connector {
                     .await
                     .map_err(in_time("the connection"))?;
                 let stream = connected.map_err(|error| ConnectError::Unix(error.to_string()))?;
-                return timeout_at(deadline, self.speak(Gathering::new(stream)))
+                return timeout_at(deadline, self.speak(LastWords::of(Gathering::new(stream))))
                     .await
                     .map_err(in_time("the start of HTTP"))?;
             }
@@ -106,7 +107,7 @@ impl Connector {
         };
         // Requests are written whole; waiting to fill a segment would only delay them.
         let _ = stream.set_nodelay(true);
-        let stream = Gathering::new(stream);
+        let stream = LastWords::of(Gathering::new(stream));
         let Some(tls) = &self.tls else {
             return timeout_at(deadline, self.speak(stream))
                 .await
