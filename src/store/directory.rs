@@ -6,10 +6,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::thread::sleep;
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
 
 use super::backend::{Answer, Backend, Reading, StoreError, Swap};
 use super::private_file;
@@ -24,9 +24,8 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Names the directory; nothing is looked at yet. Whoever calls gives up after `patience`, so an
-    /// entry that another process keeps locked is waited for just as long: a disk that is slow for a
-    /// while must not cost a session, one that hangs no more than the caller's time.
+    /// Names the directory; nothing is looked at yet. An entry that another process keeps locked is
+    /// waited for as long as `patience`: a disk that is slow for a while must not cost a session.
     pub fn new(path: PathBuf, patience: Duration) -> Self {
         Self { path, patience }
     }
@@ -52,6 +51,23 @@ impl Directory {
         let done = done.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
         done.map_err(|error| fault(&self.path, &error))
     }
+
+    /// Keeps the others out of an entry as long as it is there. Whoever gives up waiting leaves
+    /// nothing behind: neither a thread that waits on, nor a change that comes after all.
+    async fn lock(&self, entry: &Path) -> Result<File, StoreError> {
+        let until = Instant::now() + self.patience;
+        loop {
+            let entry = entry.to_owned();
+            if let Some(alone) = self.off_thread(move || try_lock(&entry)).await? {
+                return Ok(alone);
+            }
+            if Instant::now() >= until {
+                let error = io::Error::other("another process has locked it for too long");
+                return Err(fault(&self.path, &error));
+            }
+            sleep(LOCK_PAUSE).await;
+        }
+    }
 }
 
 fn fault(directory: &Path, error: &io::Error) -> StoreError {
@@ -73,17 +89,20 @@ impl Backend for Directory {
     fn swap<'a>(&'a self, name: &'a str, swap: Swap<'a>) -> Answer<'a, bool> {
         let path = self.path.join(name);
         let (old, new) = (swap.old.to_vec(), swap.new.to_vec());
-        let patience = self.patience;
-        Box::pin(self.off_thread(move || {
-            let _alone = lock(&path, patience)?;
-            if read(&path)? != old {
-                return Ok(false);
-            }
-            // Nobody else writes meanwhile; what is there was left by one that was killed.
-            private_file::remove_leftovers(&path);
-            private_file::replace(&path, &new)?;
-            Ok(true)
-        }))
+        Box::pin(async move {
+            let alone = self.lock(&path).await?;
+            let written = self.off_thread(move || {
+                let _alone = alone;
+                if read(&path)? != old {
+                    return Ok(false);
+                }
+                // Nobody else writes meanwhile; what is there was left by one that was killed.
+                private_file::remove_leftovers(&path);
+                private_file::replace(&path, &new)?;
+                Ok(true)
+            });
+            written.await
+        })
     }
 
     /// Whoever wants to know looks.
@@ -106,9 +125,9 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Keeps the others out as long as it is there. The kernel takes it away from one that dies; one
-/// that is stopped is waited for no longer than one whose disk is slow.
-fn lock(path: &Path, patience: Duration) -> io::Result<File> {
+/// Keeps the others out as long as it is there; nothing if another does. The kernel takes it away from
+/// one that dies.
+fn try_lock(path: &Path) -> io::Result<Option<File>> {
     let mut name = path.to_owned().into_os_string();
     name.push(".lock");
     let file = OpenOptions::new()
@@ -117,17 +136,11 @@ fn lock(path: &Path, patience: Duration) -> io::Result<File> {
         .truncate(false)
         .mode(0o600)
         .open(name)?;
-    let tries = patience.as_millis() / LOCK_PAUSE.as_millis();
-    for _ in 0..=tries {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => sleep(LOCK_PAUSE),
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
     }
-    Err(io::Error::other(
-        "another process has locked it for too long",
-    ))
 }
 
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
@@ -138,6 +151,8 @@ const LARGEST_ENTRY: u64 = 256 * 1024;
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -177,11 +192,23 @@ mod tests {
     #[tokio::test]
     async fn one_that_is_stopped_with_the_lock_is_not_waited_for_without_end() {
         let (directory, store) = directory();
-        let stopped = lock(&directory.path().join("a"), PATIENCE).unwrap();
+        let stopped = try_lock(&directory.path().join("a")).unwrap();
         let error = swap(&store, b"", b"one").await.unwrap_err().to_string();
         assert!(error.contains("locked it for too long"), "{error}");
         drop(stopped);
         assert!(swap(&store, b"", b"one").await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_is_given_up_on_is_not_written_later() {
+        let (directory, store) = directory();
+        let slow = try_lock(&directory.path().join("a")).unwrap();
+        let given_up = timeout(PATIENCE / 5, swap(&store, b"", b"one")).await;
+        given_up.unwrap_err();
+        drop(slow);
+        // As long as anything would have gone on trying.
+        sleep(PATIENCE).await;
+        assert!(store.read("a").await.unwrap().bytes.is_empty());
     }
 
     #[tokio::test]
