@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::header::EXPECT;
 use http::{HeaderMap, Request, StatusCode};
 use hyper::ext::on_informational;
 use tokio::time::sleep;
+
+use super::present::{Field, Present};
 
 /// A caller that waits to be asked for its body.
 ///
@@ -26,8 +27,8 @@ struct State {
 
 impl Expectation {
     /// The expectation of a request, if it has one.
-    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        let expected = headers.get(EXPECT)?;
+    pub(super) fn of(headers: &HeaderMap, present: Present) -> Option<Self> {
+        let expected = present.value(Field::Expect, headers)?;
         let to_be_asked = expected.as_bytes().eq_ignore_ascii_case(b"100-continue");
         to_be_asked.then(|| Self(Arc::default()))
     }

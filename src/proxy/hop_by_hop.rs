@@ -84,8 +84,7 @@ pub(super) enum Coding {
 /// header field, the Transfer-Encoding overrides the Content-Length. […] An intermediary that
 /// chooses to forward the message MUST first remove the received Content-Length field".
 pub(super) fn take_transfer_coding(headers: &mut HeaderMap, present: Present) -> Coding {
-    let is_there = present.has(Field::TransferEncoding);
-    let Some(coding) = is_there.then(|| headers.get(TRANSFER_ENCODING)).flatten() else {
+    let Some(coding) = present.value(Field::TransferEncoding, headers) else {
         return Coding::Known;
     };
     let only_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked")

@@ -7,7 +7,7 @@ use hyper::body::Body;
 
 use super::body::{Handling, OutgoingBody, Progress};
 use super::expectation::Expectation;
-use super::present::{Field, Present};
+use super::present::Present;
 use super::rejection::Rejection;
 use super::replay::SentHead;
 use super::route::{Protocol, Route};
@@ -44,8 +44,10 @@ impl Outgoing {
     ) -> Result<Self, Rejection> {
         // RFC 9113 §8.6: there is no upgrade in HTTP/2, so where nothing else is spoken there is
         // nothing to agree to, and RFC 9110 §7.8 lets a server ignore what it was asked.
-        let may_ask = present.has(Field::Upgrade) && !route.settings.origin.speaks_http2();
-        let switch = may_ask.then(|| upgrade::Asked::of(&mut request)).flatten();
+        let switch = match route.settings.origin.speaks_http2() {
+            true => None,
+            false => upgrade::Asked::of(&mut request, present),
+        };
         let http2 = switch.is_none() && may_use_http2(route, request.version());
         let (mut head, body) = request.into_parts();
         forward::prepare_request(&mut head, present, &body, route)?;
@@ -58,8 +60,7 @@ impl Outgoing {
         }
         // Nobody knows what an upstream has begun that was asked to switch.
         let repeatable = switch.is_none() && may_be_repeated(route, &head.method, http2);
-        let expects = present.has(Field::Expect);
-        let expectation = expects.then(|| Expectation::of(&head.headers)).flatten();
+        let expectation = Expectation::of(&head.headers, present);
         let handling = Handling {
             keep: match repeatable {
                 true => route.settings.replay_limit,

@@ -1,6 +1,6 @@
 //! Which of the fields that gatepass looks at a head has.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 /// A field that gatepass looks at in the head of every message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,14 @@ impl Present {
 
     pub(super) fn has(self, field: Field) -> bool {
         self.0 & field.bit() != 0
+    }
+
+    /// The first value of a field in the head that was looked through.
+    pub(super) fn value(self, field: Field, headers: &HeaderMap) -> Option<&HeaderValue> {
+        match self.has(field) {
+            true => headers.get(field.name()),
+            false => None,
+        }
     }
 }
 
@@ -91,7 +99,7 @@ impl Field {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderName;
 
     use super::*;
 
@@ -124,6 +132,8 @@ mod tests {
             let present = Present::of(&headers);
             for field in ALL {
                 assert_eq!(present.has(field), field == there, "{field:?} of {there:?}");
+                let value = present.value(field, &headers);
+                assert_eq!(value.is_some(), field == there, "{field:?} of {there:?}");
             }
         }
         let nothing = Present::of(&HeaderMap::new());

@@ -18,6 +18,7 @@ use tracing::debug;
 
 use super::hop_by_hop::lists;
 use super::metrics::InFlight;
+use super::present::{Field, Present};
 use super::upstream::{Answer, Lease};
 use crate::server::{CallerBody, CallerConnection};
 
@@ -31,8 +32,9 @@ impl Asked {
     /// RFC 6455 §4.1: "The method of the request MUST be GET, and the HTTP version MUST be at least
     /// 1.1", with `Upgrade: websocket` and `Connection: Upgrade`. Nothing else is asked for in the
     /// upstream's name: `h2c` in particular would carry requests past the route.
-    pub(super) fn of(request: &mut Request<CallerBody>) -> Option<Self> {
-        let asks = request.method() == Method::GET
+    pub(super) fn of(request: &mut Request<CallerBody>, present: Present) -> Option<Self> {
+        let asks = present.has(Field::Upgrade)
+            && request.method() == Method::GET
             && request.version() == Version::HTTP_11
             && names_websocket(request.headers());
         asks.then(|| Self {

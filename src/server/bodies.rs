@@ -44,6 +44,10 @@ impl CallerConnection {
         self.0.tunnel.replace(Some(Box::pin(tunnel)));
     }
 
+    pub(super) fn activity(&self) -> &Arc<Activity> {
+        &self.0.activity
+    }
+
     pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
         self.0.tunnel.take()
     }

@@ -55,20 +55,20 @@ where
         place,
     } = accepted;
     let is_tls = origin.tls.is_some();
-    let activity = Arc::new(Activity::new());
     let caller = Caller {
         peer: origin.peer,
         port: origin.port,
         tls: is_tls,
     };
-    let caller = CallerConnection::new(caller, Arc::clone(&activity));
+    let caller = CallerConnection::new(caller, Arc::new(Activity::new()));
+    let activity = caller.activity();
     let settings = &serving.settings;
     // One for the connection's whole life: whoever waits anew sets a timer anew.
     let mut overdue = pin!(WhenWoken::new(activity.overdue(settings)));
     let opened = tokio::select! {
         biased;
         // Boxed: a connection that rests does without the room that this takes.
-        opened = Box::pin(open(socket, origin.tls, &activity, &serving.drain)) => opened,
+        opened = Box::pin(open(socket, origin.tls, activity, &serving.drain)) => opened,
         why = overdue.as_mut() => {
             if is_tls && why == Overdue::Head {
                 place.handshake_failed(origin.peer, Cause::TooLate, "it was not over in time");
@@ -86,13 +86,12 @@ where
     };
     let connection = Connection {
         caller: &caller,
-        activity: &activity,
         serving: &serving,
     };
     let mut io = WatchedStream::new(
         opened.stream,
         opened.prefix,
-        Arc::clone(&activity),
+        Arc::clone(activity),
         Refuse::clone(&serving.refuse),
     );
     // Boxed: what serves is large, and a connection that rests does without.
@@ -118,7 +117,6 @@ where
 
 struct Connection<'a, S> {
     caller: &'a CallerConnection,
-    activity: &'a Arc<Activity>,
     serving: &'a Serving<S>,
 }
 
@@ -135,9 +133,8 @@ where
         io: WatchedStream,
         mut overdue: Pin<&mut impl Future<Output = Overdue>>,
     ) -> Option<WatchedStream> {
-        let Self {
-            caller, activity, ..
-        } = self;
+        let caller = self.caller;
+        let activity = caller.activity();
         let Serving {
             service,
             settings,
@@ -217,9 +214,8 @@ where
     }
 
     async fn http2(&self, io: WatchedStream, mut overdue: Pin<&mut impl Future<Output = Overdue>>) {
-        let Self {
-            caller, activity, ..
-        } = self;
+        let caller = self.caller;
+        let activity = caller.activity();
         let Serving {
             service,
             settings,

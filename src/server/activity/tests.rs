@@ -1,0 +1,131 @@
+use std::sync::Arc;
+
+use super::super::exchange::Exchange;
+use super::*;
+
+/// Milliseconds after which the connection was found overdue, while `story` happened to it.
+async fn overdue_after(story: impl AsyncFnOnce(&Arc<Activity>)) -> u128 {
+    let limits = Settings {
+        header_read: Duration::from_secs(10),
+        keep_alive: Duration::from_secs(60),
+        stalled: Duration::from_secs(300),
+        half_closed: Duration::from_secs(5),
+        ..Settings::default()
+    };
+    let activity = Arc::new(Activity::new());
+    let start = Instant::now();
+    tokio::select! {
+        _ = activity.overdue(&limits) => {}
+        () = async {
+            story(&activity).await;
+            std::future::pending::<()>().await;
+        } => {}
+    }
+    start.elapsed().as_millis()
+}
+
+async fn seconds(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_lasts_for_keep_alive() {
+    assert_eq!(overdue_after(async |_| ()).await, 60_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_nobody_uses_rests_when_all_is_said() {
+    let used = async |activity: &Arc<Activity>| {
+        activity.served();
+        let exchange = Exchange::alone(activity, Instant::now());
+        exchange.request_is_over();
+        exchange.answer_is_over();
+    };
+    // Timers count in whole milliseconds, and more than one have run by then.
+    let after = overdue_after(used).await;
+    assert!(
+        (60_000..=60_030).contains(&after),
+        "{after}: not all is said"
+    );
+    let told = async |activity: &Arc<Activity>| {
+        used(activity).await;
+        activity.flushed();
+    };
+    let after = overdue_after(told).await;
+    assert!((2_000..=2_010).contains(&after), "{after}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_must_be_complete_soon_after_it_began() {
+    let dripping = async |activity: &Arc<Activity>| {
+        for _ in 0..100 {
+            seconds(3).await;
+            activity.received();
+            activity.note_time();
+        }
+    };
+    assert_eq!(overdue_after(dripping).await, 13_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_being_answered_is_never_overdue() {
+    let slow_answer = async |activity: &Arc<Activity>| {
+        activity.received();
+        let exchange = Exchange::alone(activity, Instant::now());
+        exchange.request_is_over();
+        seconds(3600).await;
+        exchange.answer_is_over();
+    };
+    assert_eq!(overdue_after(slow_answer).await, 3_660_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_may_go_on_after_its_answer() {
+    let early_answer = async |activity: &Arc<Activity>| {
+        let exchange = Exchange::alone(activity, Instant::now());
+        exchange.answer_is_over();
+        for _ in 0..100 {
+            seconds(100).await;
+            activity.received();
+        }
+        exchange.request_is_over();
+    };
+    assert_eq!(overdue_after(early_answer).await, 10_060_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_takes_nothing_of_its_answer_is_overdue() {
+    let stalled = async |activity: &Arc<Activity>| {
+        let _exchange = Exchange::alone(activity, Instant::now());
+        seconds(100).await;
+        activity.written(&Poll::<()>::Pending);
+        seconds(200).await;
+        activity.written(&Poll::Ready(()));
+        activity.written(&Poll::<()>::Pending);
+        seconds(1000).await;
+    };
+    assert_eq!(overdue_after(stalled).await, 600_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_has_ended_its_side_is_answered_if_it_is_soon() {
+    let waiting = async |activity: &Arc<Activity>| {
+        let exchange = Exchange::alone(activity, Instant::now());
+        assert!(!activity.half_closed(), "in the midst of its request");
+        exchange.request_is_over();
+        seconds(100).await;
+        assert!(activity.half_closed());
+        seconds(1000).await;
+    };
+    assert_eq!(overdue_after(waiting).await, 105_000);
+    let answered = async |activity: &Arc<Activity>| {
+        let exchange = Exchange::alone(activity, Instant::now());
+        exchange.request_is_over();
+        assert!(activity.half_closed());
+        exchange.answer_is_over();
+        assert!(!activity.half_closed(), "it is over now");
+    };
+    // Timers count in whole milliseconds, and more than one have run by then.
+    let after = overdue_after(answered).await;
+    assert!((60_000..=60_010).contains(&after), "{after}");
+}
