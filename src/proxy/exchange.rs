@@ -7,7 +7,7 @@ use http::{HeaderMap, Request, StatusCode};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::body::{Kept, OutgoingBody, Progress};
+use super::body::{OutgoingBody, Progress};
 use super::forward;
 use super::metrics::Retry;
 use super::outgoing::Outgoing;
@@ -20,7 +20,7 @@ use super::stopwatch::{Stopwatch, Turn};
 use super::upgrade;
 use super::upstream::{Answer, Connection, SendError, Upstream, UpstreamError};
 use crate::server::CallerBody;
-use crate::token::{Refusal, TokenReader, TokenState};
+use crate::token::{Refusal, TokenState};
 
 /// Sends the request on and waits for the head of the answer that the caller is to get.
 pub(super) async fn exchange(
@@ -101,37 +101,35 @@ impl Journey<'_> {
             None => self.connect(headers, &mut self.retries()).await?,
         };
         let (answer, generation) = self.send(way, request, self.head.as_ref()).await?;
-        match (&self.route.token, generation, &self.head) {
-            (Some(reader), Some(generation), Some(head))
-                if is_refusal(reader, &answer.response) =>
-            {
-                match self.another_token(reader, generation).await {
-                    Some(body) => {
-                        // Boxed, as whatever is rare: every request makes room for what it may
-                        // come to wait for, and pays for the room.
-                        let replay = self.replay(Box::new(head.with_body(body)), answer);
-                        Box::pin(replay).await
-                    }
-                    None => Ok(answer),
-                }
+        match (&self.route.token, generation) {
+            (Some(reader), Some(refused)) if is_refusal(reader, &answer.response) => {
+                // Told in any case: whether this request can be repeated or not, the next one is to
+                // have a better token.
+                let refusal = reader.refuse(refused);
+                // Boxed, as whatever is rare: every request makes room for what it may come to wait
+                // for, and pays for the room.
+                Box::pin(self.after(refusal, answer)).await
             }
             _ => Ok(answer),
         }
     }
 
-    /// After a refusal: waits for another token and gives back the body to send with it; nothing if
-    /// there is no such token, or the body was not kept.
-    async fn another_token(&self, reader: &TokenReader, refused: u64) -> Option<Kept> {
-        // Told in any case: whether this request can be repeated or not, the next one is to have a
-        // better token.
-        let refusal = reader.refuse(refused);
-        let body = whole_body(self.progress)?;
+    /// The answer to the request with another token; the refusal itself if there is no such token,
+    /// or the request cannot be sent again.
+    async fn after(&self, refusal: Refusal, refused: Answer) -> Result<Answer, Rejection> {
+        let head = self.head.as_ref();
+        let Some((head, body)) = head.zip(whole_body(self.progress)) else {
+            return Ok(refused);
+        };
         let another = match refusal {
             Refusal::Superseded => true,
             Refusal::Awaited(successor) => successor.arrives_within(PATIENCE).await,
             Refusal::HeldBack => false,
         };
-        another.then_some(body)
+        match another {
+            true => self.replay(Box::new(head.with_body(body)), refused).await,
+            false => Ok(refused),
+        }
     }
 
     /// Once, whatever the second answer is. As long as nothing has been sent again, the caller gets

@@ -20,7 +20,7 @@ use crate::token::{RefusedBy, TokenReader};
 pub(super) struct SentHead {
     method: Method,
     uri: Uri,
-    /// `name:value` and a line feed, which neither can hold.
+    /// `name:value` and a line feed, which neither can hold; `name;value` if it is a secret.
     fields: Vec<u8>,
 }
 
@@ -29,7 +29,10 @@ impl SentHead {
         let mut fields = Vec::with_capacity(USUAL_FIELDS);
         for (name, value) in request.headers() {
             fields.extend_from_slice(name.as_str().as_bytes());
-            fields.push(b':');
+            fields.push(match value.is_sensitive() {
+                true => SECRET,
+                false => PLAIN,
+            });
             fields.extend_from_slice(value.as_bytes());
             fields.push(b'\n');
         }
@@ -51,11 +54,15 @@ impl SentHead {
     fn fields(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         let lines = self.fields.split(|byte| *byte == b'\n');
         lines.filter_map(|line| {
-            let colon = line.iter().position(|byte| *byte == b':')?;
-            let (name, value) = line.split_at_checked(colon)?;
-            let value = value.split_first()?.1;
+            let end = line
+                .iter()
+                .position(|byte| matches!(*byte, PLAIN | SECRET))?;
+            let (name, rest) = line.split_at_checked(end)?;
+            let (kind, value) = rest.split_first()?;
             let name = HeaderName::from_bytes(name).ok()?;
-            Some((name, HeaderValue::from_bytes(value).ok()?))
+            let mut value = HeaderValue::from_bytes(value).ok()?;
+            value.set_sensitive(*kind == SECRET);
+            Some((name, value))
         })
     }
 
@@ -76,6 +83,11 @@ impl SentHead {
         Some(self.with_body(whole_body(progress)?))
     }
 }
+
+/// What follows a field's name, which can hold neither.
+const PLAIN: u8 = b':';
+/// The same of a value that HTTP/2 must not take into a table (RFC 7541 §7.1.3), nor `Debug` show.
+const SECRET: u8 = b';';
 
 /// The body of a request, if there was none or it was kept whole.
 pub(super) fn whole_body(progress: Option<&Progress>) -> Option<Kept> {
@@ -122,6 +134,7 @@ mod tests {
             ("cookie", b"b=2"),
             ("x-empty", b""),
             ("x-colons", b":a::b:"),
+            ("x-semicolons", b";a;;b;"),
             ("x-raw", b"\xff\t\x80"),
         ] {
             let name = HeaderName::from_static(name);
@@ -129,8 +142,15 @@ mod tests {
                 .headers_mut()
                 .append(name, HeaderValue::from_bytes(value).unwrap());
         }
+        let mut secret = HeaderValue::from_static("k:e;y");
+        secret.set_sensitive(true);
+        request.headers_mut().append("x-api-key", secret);
         let again = SentHead::of(&request).with_body(Kept::new());
         assert_eq!(again.headers(), request.headers());
+        // Two values are equal whether they are secrets or not.
+        for (name, value) in again.headers() {
+            assert_eq!(value.is_sensitive(), name == "x-api-key", "{name}");
+        }
         assert_eq!(again.method(), request.method());
         assert_eq!(again.uri(), request.uri());
     }
