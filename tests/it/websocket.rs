@@ -92,6 +92,28 @@ async fn an_upstream_may_decline() {
     assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
 }
 
+/// It cannot be asked once more: nobody knows what an upstream has begun that was asked to switch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_token_is_replaced_for_the_next_one() {
+    let wire = Wire::start("").await;
+    let mut caller = wire.call(ASK.as_bytes()).await;
+    let mut upstream = wire.accept().await;
+    read_until(&mut upstream, "\r\n\r\n").await;
+    let refused = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
+    upstream.write_all(refused).await.unwrap();
+    let answer = read_until(&mut caller, "\r\n\r\nno").await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+
+    let tokens = r#"gatepass_token_refreshes_total{credential="envase",outcome="success"}"#;
+    wire.gatepass.wait_for_metric(tokens, 2.0).await;
+    let (_caller, mut upstream) = (wire.call(ASK.as_bytes()).await, wire.accept().await);
+    let head = read_until(&mut upstream, "\r\n\r\n").await;
+    assert!(
+        head.contains("\r\nauthorization: Bearer canary-token-2\r\n"),
+        "{head}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_else_is_asked_for_in_the_callers_name() {
     for fields in [
