@@ -34,6 +34,7 @@ use crate::token::metrics::TokenMetrics;
 use crate::traces::{self, Exporter, TraceMetrics};
 use crate::{admin, memory, metric, systemd};
 pub use error::{BuildError, RunError};
+use listeners::Opened;
 use operators::Operators;
 use reload::{Parts, ReloadMetrics, Reloader, Standing};
 pub use stopping::Ended;
@@ -86,10 +87,12 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
     )?;
     let server_metrics = ServerMetrics::register(&registry)?;
     let parts = Parts {
-        token_metrics: TokenMetrics::register(&registry)?,
+        keepers: keeper::Common {
+            stores: Stores::new(settings.stores.clone(), StoresMetrics::register(&registry)?),
+            metrics: TokenMetrics::register(&registry)?,
+            at_work: Rc::default(),
+        },
         proxy_metrics: ProxyMetrics::register(&registry)?,
-        stores: Stores::new(settings.stores.clone(), StoresMetrics::register(&registry)?),
-        at_work: Rc::default(),
     };
     let standing = Standing::new(ReloadMetrics::register(&registry)?);
     let readiness = Readiness::default();
@@ -100,20 +103,29 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
     let tls = tls.map(|config| Arc::new(ArcSwap::new(config)));
     let bound = listeners::bind_proxy(&settings.proxy, tls.as_ref(), &mut activated)?;
     let listed = listeners::listed(&bound);
+    let wide = listeners::wide(&bound);
     let (proxy, listeners) = bound.into_iter().unzip();
     let connections = listeners::within_descriptors(&settings.proxy);
     let workers = settings.proxy.workers;
     let (quit, show_subject) = (settings.quit, settings.show_subject);
     let event_streams = settings.event_streams;
-    let at_work = Rc::clone(&parts.at_work);
-    let standings = parts.stores.standings();
+    let at_work = Rc::clone(&parts.keepers.at_work);
+    let standings = parts.keepers.stores.standings();
     let unmatched = parts.proxy_metrics.for_unmatched();
     let trace_metrics = TraceMetrics::register(&registry)?;
     let traced = settings.traces.clone();
     let traced = traced.map(|settings| traces::channel(settings, &trace_metrics));
     let (tracer, exporter) = traced.transpose()?.unzip();
     let limit = RequestLimit::new(settings.proxy.max_requests);
-    let reloader = Reloader::new(settings, layers, parts, tls, &readiness, standing.clone())?;
+    let opened = Opened { wide, tls };
+    let reloader = Reloader::new(
+        settings,
+        layers,
+        parts,
+        opened,
+        &readiness,
+        standing.clone(),
+    )?;
     findings::tell(&readiness, reloader.credentials(), &standings, standing);
     Ok(Bound {
         proxy,

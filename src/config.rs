@@ -85,6 +85,8 @@ pub struct Settings {
 pub struct Proxy {
     /// Where to listen, and how.
     pub listen: Vec<Listen>,
+    /// What keeps strangers away from it.
+    pub guard: Guard,
     /// Who may connect to its Unix sockets.
     pub unix: server::UnixAccess,
     /// Which requests are taken at all.
@@ -113,9 +115,22 @@ pub struct Listen {
     pub address: server::Address,
     /// How to speak TLS with callers, if it is to be spoken.
     pub tls: Option<Arc<ServerConfig>>,
-    /// Whether strangers may reach it, because callers have to say who they are or the network is
-    /// trusted.
-    pub is_guarded: bool,
+}
+
+/// What keeps strangers from using the credentials through a listener that they can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guard {
+    /// Callers show a key, or somebody has said that the network is trusted.
+    pub everywhere: bool,
+    /// Callers show a certificate where TLS is spoken.
+    pub by_certificate: bool,
+}
+
+impl Guard {
+    /// Whether other machines may reach a listener that speaks TLS, or one that does not.
+    pub fn covers(self, is_tls: bool) -> bool {
+        self.everywhere || (is_tls && self.by_certificate)
+    }
 }
 
 /// The providers that are known by name.

@@ -6,19 +6,26 @@ use tokio::sync::RwLock;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::BuildError;
-use crate::config::Revision;
 use crate::oauth;
-use crate::readiness::StartupGuard;
+use crate::readiness::{Readiness, StartupGuard};
 use crate::store::Stores;
 use crate::token::metrics::TokenMetrics;
 use crate::token::refresher::Refresher;
-use crate::token::{TokenReader, cell};
+use crate::token::{TokenReader, TokenWriter, cell};
 
 /// Keeps one credential's token fresh while it is there.
 pub(super) struct Keeper {
-    revision: Revision,
+    settings: oauth::Settings,
     reader: TokenReader,
     work: Work,
+}
+
+/// What refreshers have in common.
+pub(super) struct Common {
+    pub(super) stores: Stores,
+    pub(super) metrics: TokenMetrics,
+    /// Held for reading by refreshers during attempts that must finish.
+    pub(super) at_work: Rc<RwLock<()>>,
 }
 
 enum Work {
@@ -34,28 +41,36 @@ impl Keeper {
     /// Nothing is asked for yet. `first_attempt` is dropped after the first attempt to get a token.
     pub(super) fn new(
         settings: oauth::Settings,
-        stores: &Stores,
-        metrics: &TokenMetrics,
+        common: &Common,
         first_attempt: StartupGuard,
-        at_work: Rc<RwLock<()>>,
     ) -> Result<Self, BuildError> {
-        let (revision, name) = (settings.revision, settings.credential.clone());
-        let spread = settings.spread;
-        let (writer, reader) = cell::channel(&name, settings.refusals, metrics.refusals(&name));
-        let refresher = Refresher::new(
-            oauth::source(settings, stores)?,
-            writer,
-            metrics.for_credential(&name),
-            fastrand::Rng::new(),
-            first_attempt,
-            at_work,
-            spread,
-        );
+        let name = &settings.credential;
+        let refusals = common.metrics.refusals(name);
+        let (writer, reader) = cell::channel(name, settings.refusals, refusals);
+        let refresher = refresher(&settings, common, writer, first_attempt)?;
         Ok(Self {
-            revision,
+            settings,
             reader,
             work: Work::NotBegun(Box::new(refresher)),
         })
+    }
+
+    /// Goes on with the token at hand where it has given up, as if it were the first time: what it knew
+    /// of a session may be used up by now.
+    pub(super) fn resume(&mut self, common: &Common) -> Result<(), BuildError> {
+        if self.has_given_up() {
+            let name = &self.settings.credential;
+            let first_attempt = Readiness::default().startup(name);
+            let writer = TokenWriter::of(&self.reader);
+            let refresher = refresher(&self.settings, common, writer, first_attempt)?;
+            self.work = Work::NotBegun(Box::new(refresher));
+            self.start();
+        }
+        Ok(())
+    }
+
+    pub(super) fn has_given_up(&self) -> bool {
+        matches!(self.work, Work::Over)
     }
 
     /// Where routes find the token.
@@ -65,7 +80,7 @@ impl Keeper {
 
     /// Whether it does already what these settings want.
     pub(super) fn serves(&self, settings: &oauth::Settings) -> bool {
-        self.revision == settings.revision && !matches!(self.work, Work::Over)
+        self.settings.revision == settings.revision && !self.has_given_up()
     }
 
     /// Begins to ask for tokens. Must be called on the control plane's runtime.
@@ -89,6 +104,23 @@ impl Keeper {
     pub(super) fn give_up(&mut self) -> Ending {
         Ending(std::mem::replace(&mut self.work, Work::Over))
     }
+}
+
+fn refresher(
+    settings: &oauth::Settings,
+    common: &Common,
+    writer: TokenWriter,
+    first_attempt: StartupGuard,
+) -> Result<Refresher, BuildError> {
+    Ok(Refresher::new(
+        oauth::source(settings.clone(), &common.stores)?,
+        writer,
+        common.metrics.for_credential(&settings.credential),
+        fastrand::Rng::new(),
+        first_attempt,
+        Rc::clone(&common.at_work),
+        settings.spread,
+    ))
 }
 
 /// Work that is to end.

@@ -16,15 +16,15 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use super::BuildError;
 use super::keeper::{Ending, Keeper};
+use super::listeners::Opened;
 use crate::config::{self, Layers, Problems, Revision, Settings};
 use crate::proxy::Routing;
 use crate::readiness::Readiness;
-use crate::server::ServerTls;
 use crate::systemd;
 use crate::token::{Credentials, TokenReader};
 use crate::watch::{Files, WatchedFiles};
@@ -41,9 +41,11 @@ pub(super) struct Reloader {
     /// The routes, for the workers.
     published: Arc<ArcSwap<Routing>>,
     credentials: Credentials,
-    /// How TLS is spoken with callers.
-    tls: Option<ServerTls>,
+    opened: Opened,
     running: RefCell<Running>,
+    /// Keepers of the next state, until it runs. Not a part of the task that waits for their tokens: a
+    /// stop cuts that off, and an attempt that must finish goes on.
+    coming: RefCell<BTreeMap<String, Keeper>>,
     times: Cell<Times>,
     /// What people see of the configuration.
     shown: Rc<RefCell<String>>,
@@ -67,7 +69,7 @@ impl Reloader {
         settings: Settings,
         layers: Layers,
         parts: Parts,
-        tls: Option<ServerTls>,
+        opened: Opened,
         readiness: &Readiness,
         standing: Standing,
     ) -> Result<Self, BuildError> {
@@ -83,12 +85,13 @@ impl Reloader {
             parts,
             published: Arc::new(ArcSwap::from_pointee(first.routing)),
             credentials,
-            tls,
+            opened,
             running: RefCell::new(Running {
                 revision: first.revision,
                 keepers: first.keepers,
                 fixed,
             }),
+            coming: RefCell::default(),
             times: Cell::new(first.times),
             shown: Rc::new(RefCell::new(shown)),
             ordered: Notify::new(),
@@ -130,7 +133,9 @@ impl Reloader {
 
     /// Takes up what is written whenever it changes or somebody orders it. For ever.
     pub(super) async fn run(self: Rc<Self>) {
-        let mut has_reason = false;
+        // Of a run that was cut off by a panic.
+        self.retire(self.coming.take());
+        let mut has_reason = self.has_given_up();
         loop {
             if !has_reason {
                 let watched = WatchedFiles::seen(self.files.borrow().clone());
@@ -151,15 +156,18 @@ impl Reloader {
             systemd::ready();
         }
         let Some(mut next) = next else {
+            self.resume().await;
             return false;
         };
+        self.coming.replace(std::mem::take(&mut next.keepers));
         let superseded = tokio::select! {
-            () = self.tokens(&mut next) => false,
+            () = self.tokens(&next) => false,
             () = self.asked(&watched) => true,
         };
+        let keepers = self.coming.take();
         match superseded {
-            true => self.retire(next.keepers),
-            false => self.swap(next),
+            true => self.retire(keepers),
+            false => self.swap(next, keepers),
         }
         superseded
     }
@@ -198,6 +206,10 @@ impl Reloader {
                 return None;
             }
         };
+        if let Some(why) = self.opened.why_exposed(settings.proxy.guard) {
+            self.refuse(&why);
+            return None;
+        }
         let running = self.running.borrow();
         let all_served = settings.credentials.iter().all(|wanted| {
             let keeper = running.keepers.get(&wanted.credential);
@@ -235,15 +247,15 @@ impl Reloader {
 
     /// Waits until the next state can take over: the first attempt to get each new token is over, and
     /// no request would miss a token that it has now.
-    async fn tokens(&self, next: &mut Next) {
-        for ending in self.in_the_way_of(next) {
+    async fn tokens(&self, next: &Next) {
+        for ending in self.in_the_way() {
             // A task of its own, which is not cut off if this wait is.
             let _ = self.end(ending).await;
         }
-        next.keepers.values_mut().for_each(Keeper::start);
+        self.start_coming();
         next.first_attempts.started().await;
         let mut told = false;
-        while let Some(missing) = self.missing(next) {
+        while let Some(missing) = self.missing() {
             if !std::mem::replace(&mut told, true) {
                 let why = missing.load().why_not_sent();
                 warn!(
@@ -257,19 +269,49 @@ impl Reloader {
     }
 
     /// The work of those that would get in the way of their successors.
-    fn in_the_way_of(&self, next: &Next) -> Vec<Ending> {
+    fn in_the_way(&self) -> Vec<Ending> {
+        let coming = self.coming.borrow();
         let mut running = self.running.borrow_mut();
         let keepers = running.keepers.iter_mut();
         keepers
-            .filter(|(name, keeper)| next.keepers.contains_key(*name) && keeper.is_alone())
+            .filter(|(name, keeper)| coming.contains_key(*name) && keeper.is_alone())
             .map(|(_, keeper)| keeper.give_up())
             .collect()
     }
 
-    /// A credential that has no token yet, while the one that it replaces still has.
-    fn missing(&self, next: &Next) -> Option<TokenReader> {
+    fn start_coming(&self) {
+        let mut coming = self.coming.borrow_mut();
+        coming.values_mut().for_each(Keeper::start);
+    }
+
+    fn has_given_up(&self) -> bool {
         let running = self.running.borrow();
-        let mut readers = next.keepers.values().map(Keeper::reader);
+        running.keepers.values().any(Keeper::has_given_up)
+    }
+
+    /// Has those go on that have given up for successors which nobody wants any more.
+    async fn resume(&self) {
+        if !self.has_given_up() {
+            return;
+        }
+        // Not before those have ended: they may be about to keep what a session goes on with.
+        drop(self.parts.keepers.at_work.write().await);
+        for keeper in self.running.borrow_mut().keepers.values_mut() {
+            if let Err(error) = keeper.resume(&self.parts.keepers) {
+                let credential = keeper.reader().credential();
+                error!(
+                    credential,
+                    "its tokens cannot be kept fresh any more: {error}"
+                );
+            }
+        }
+    }
+
+    /// A credential that has no token yet, while the one that it replaces still has.
+    fn missing(&self) -> Option<TokenReader> {
+        let running = self.running.borrow();
+        let coming = self.coming.borrow();
+        let mut readers = coming.values().map(Keeper::reader);
         let missing = readers.find(|reader| {
             let before = running.keepers.get(reader.credential());
             let before = before.is_some_and(|before| has_token(before.reader()));
@@ -278,12 +320,11 @@ impl Reloader {
         missing.cloned()
     }
 
-    fn swap(&self, next: Next) {
+    fn swap(&self, next: Next, keepers: BTreeMap<String, Keeper>) {
         let Next {
             revision,
             routing,
             tls,
-            keepers,
             names,
             times,
             shown,
@@ -296,7 +337,7 @@ impl Reloader {
             let goes_on = names.contains(&name) && !keepers.contains_key(&name);
             if !goes_on && let Some(keeper) = running.keepers.remove(&name) {
                 if !names.contains(&name) {
-                    self.parts.token_metrics.forget(&name);
+                    self.parts.keepers.metrics.forget(&name);
                 }
                 retired.insert(name, keeper);
             }
@@ -312,7 +353,7 @@ impl Reloader {
         running.revision = revision;
         self.credentials.replace(readers(&running.keepers));
         self.published.store(Arc::new(routing));
-        if let (Some(shown), Some(tls)) = (&self.tls, tls) {
+        if let (Some(shown), Some(tls)) = (&self.opened.tls, tls) {
             shown.store(tls);
         }
         self.times.set(times);
@@ -336,13 +377,16 @@ impl Reloader {
     }
 
     fn end(&self, ending: Ending) -> JoinHandle<()> {
-        let at_work = Rc::clone(&self.parts.at_work);
+        let at_work = Rc::clone(&self.parts.keepers.at_work);
         tokio::task::spawn_local(async move { ending.end(&at_work).await })
     }
 }
 
+/// By the clock: nobody takes the token away any more from one that has given up.
 fn has_token(reader: &TokenReader) -> bool {
-    reader.load().why_unusable().is_none()
+    let state = reader.load();
+    let token = state.valid();
+    token.is_some_and(|token| token.retire_at() > Instant::now())
 }
 
 /// The keys that are not the same on both sides.

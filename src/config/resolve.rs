@@ -20,7 +20,7 @@ use std::time::Duration;
 use super::decode::{Path, Report};
 use super::problem::near_miss;
 use super::scalar::{Count, Number, Size, Workers, value_or};
-use super::{Proxy, Settings, raw};
+use super::{Guard, Proxy, Settings, raw};
 use crate::proxy::Admission;
 use crate::{proxy, runtime, server};
 pub(super) use listener::admin_address;
@@ -151,8 +151,9 @@ fn proxy_settings(
     let has_uids = raw.callers.uids.is_some();
     let callers = listener::callers(raw.callers, &path.key("callers"), report);
     let has_key = callers.as_ref().is_none_or(|callers| callers.key.is_some());
-    let guard = listener::Guard {
-        is_enough: has_key || value_or(raw.trust_network, false),
+    let guard = Guard {
+        everywhere: has_key || value_or(raw.trust_network, false),
+        by_certificate: raw.tls.client_ca_file.is_some(),
     };
     let listen = listener::proxy_listeners(raw.listen, raw.tls, guard, &path, report);
     if let Some(listen) = &listen {
@@ -168,6 +169,7 @@ fn proxy_settings(
     );
     Some(Proxy {
         listen: listen?,
+        guard,
         admission: Admission {
             names: names?,
             allowed_origins: allowed_origins?,

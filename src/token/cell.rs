@@ -38,6 +38,11 @@ struct Cell {
 pub struct TokenWriter(TokenReader);
 
 impl TokenWriter {
+    /// The writing end for a refresher that goes on where another has ended.
+    pub fn of(reader: &TokenReader) -> Self {
+        Self(reader.clone())
+    }
+
     /// Publishes a new token: requests that are sent from now on carry it.
     pub fn store(&self, token: AccessToken) {
         let generation = token.generation();

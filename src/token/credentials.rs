@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::TokenReader;
+use super::clock::time_asleep;
 
 /// The credentials that routes need at this moment. Clones are the same list.
 #[derive(Debug, Clone, Default)]
@@ -22,8 +23,11 @@ impl Credentials {
         all.iter().find(|of| of.credential() == name).cloned()
     }
 
-    /// Puts others in their place.
+    /// Puts others in their place. The time asleep is taken off their tokens from now on; one that came
+    /// before may have slept through some of it.
     pub fn replace(&self, credentials: Vec<TokenReader>) {
+        let asleep = time_asleep();
+        credentials.iter().for_each(|of| of.count_sleep(asleep));
         self.0.store(Arc::new(credentials));
     }
 }

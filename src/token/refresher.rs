@@ -63,12 +63,14 @@ impl Refresher {
         spread: Spread,
     ) -> Self {
         let changes = Budget::full(source.changes_per_minute());
+        // Another may have been at work on the same cell.
+        let generation = Cell::new(writer.current().generation());
         Self {
             source,
             writer,
             metrics,
             random: RefCell::new(random),
-            generation: Cell::new(0),
+            generation,
             failures: Cell::new(0),
             short_lives: Cell::new(0),
             spread,

@@ -237,6 +237,30 @@ async fn a_key_opens_a_listener_that_others_can_reach_and_goes_no_further() {
     assert!(upstream.last().all("x-gatepass-key").is_empty());
 }
 
+/// The address is what it was until a restart, so what is good for another one is not good enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_can_reach_stays_guarded_whatever_is_written() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let open = simple_config(&provider, &upstream);
+    let guarded = format!("proxy.callers.key = \"canary caller key\"\n{open}");
+    let socket = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let gatepass = Gatepass::start_activated(&guarded, socket.into())
+        .ready()
+        .await;
+    gatepass.write_config(&open);
+    let refused = r#"gatepass_config_reloads_total{outcome="failure"}"#;
+    gatepass.wait_for_metric(refused, 1.0).await;
+    let here = ([127, 0, 0, 1], address.port()).into();
+    assert_eq!(get(here, "/").await.status(), 403);
+    assert_eq!(upstream.requests(), 0);
+    let ready = get(gatepass.admin(), "/readyz").await;
+    assert_eq!(ready.status(), 200);
+    let told = format!("{address} stays open to other machines until a restart");
+    assert!(ready.body().contains(&told), "{}", ready.body());
+}
+
 /// A certificate is replaced like any other file, and so are the authorities and the callers' key.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_certificate_is_shown_without_a_restart() {

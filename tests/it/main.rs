@@ -64,6 +64,7 @@ mod provider_faults;
 mod refresh;
 mod refusals;
 mod reload;
+mod reload_sessions;
 mod request_shape;
 mod resting;
 mod scrape;

@@ -1,31 +1,24 @@
 //! What a configuration is made into: routes and keepers of tokens, complete beside those that run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::sync::RwLock;
 
 use crate::app::BuildError;
-use crate::app::keeper::Keeper;
+use crate::app::keeper::{Common, Keeper};
 use crate::config::{Revision, Settings};
 use crate::proxy::metrics::ProxyMetrics;
 use crate::proxy::{self, Route, RouteTable, Routing};
 use crate::readiness::Readiness;
-use crate::store::Stores;
 use crate::token::TokenReader;
-use crate::token::metrics::TokenMetrics;
 
 /// What every state is made with.
 pub(in crate::app) struct Parts {
-    pub(in crate::app) token_metrics: TokenMetrics,
+    /// The stores are those of the start.
+    pub(in crate::app) keepers: Common,
     pub(in crate::app) proxy_metrics: ProxyMetrics,
-    /// Those of the start.
-    pub(in crate::app) stores: Stores,
-    /// Held for reading by refreshers during attempts that must finish.
-    pub(in crate::app) at_work: Rc<RwLock<()>>,
 }
 
 /// How long stopping may take.
@@ -70,16 +63,14 @@ impl Parts {
                 None => {
                     let part = format!("credential \"{name}\": first attempt to get a token");
                     let first_attempt = first_attempts.startup(&part);
-                    let at_work = Rc::clone(&self.at_work);
-                    let metrics = &self.token_metrics;
-                    let stores = &self.stores;
+                    let stores = &self.keepers.stores;
                     if let Some(store) = credential.store.as_ref().filter(|of| !stores.has(of)) {
                         return Err(BuildError::Store {
                             credential: name,
                             store: store.clone(),
                         });
                     }
-                    let keeper = Keeper::new(credential, stores, metrics, first_attempt, at_work)?;
+                    let keeper = Keeper::new(credential, &self.keepers, first_attempt)?;
                     readers.insert(name.clone(), keeper.reader().clone());
                     keepers.insert(name, keeper);
                 }

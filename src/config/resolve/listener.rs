@@ -10,7 +10,7 @@ use secrecy::SecretString;
 
 use super::super::decode::{Path, Report};
 use super::super::scalar::OneOrMany;
-use super::super::{Listen, raw};
+use super::super::{Guard, Listen, raw};
 use super::secret;
 use crate::oauth::Secret;
 use crate::oauth::secret::SecretError;
@@ -18,7 +18,7 @@ use crate::proxy::{CallerKey, Callers};
 use crate::server::{Address, UnixAccess};
 use crate::tls::{self, Identity, TlsError};
 
-/// The data plane's listeners. `guard` says whether and how callers have to say who they are.
+/// The data plane's listeners, of which `guard` says which may be reached by other machines.
 pub(super) fn proxy_listeners(
     written: Option<OneOrMany>,
     tls: raw::ListenerTls,
@@ -32,7 +32,6 @@ pub(super) fn proxy_listeners(
         report.add(&path, "an empty list", "at least one address");
     }
     let wants_tls = written.iter().any(|text| text.starts_with(TLS));
-    let by_certificate = tls.client_ca_file.is_some();
     let config = listener_tls(tls, wants_tls, &proxy.key("tls"), report);
     let listen: Vec<_> = written
         .iter()
@@ -50,8 +49,7 @@ pub(super) fn proxy_listeners(
                 );
                 return None;
             }
-            let is_guarded = guard.is_enough || (secure && by_certificate);
-            if !address.is_local() && !is_guarded {
+            if !address.is_local() && !guard.covers(secure) {
                 report.add(
                     &path,
                     format!("{text}, which other machines can reach"),
@@ -62,11 +60,7 @@ pub(super) fn proxy_listeners(
                 true => Some(config.clone()??),
                 false => None,
             };
-            Some(Listen {
-                address,
-                tls,
-                is_guarded,
-            })
+            Some(Listen { address, tls })
         })
         .collect();
     (listen.len() == written.len()).then_some(listen)
@@ -78,13 +72,6 @@ fn read(secret: &Secret, report: &mut Report) -> Result<SecretString, SecretErro
         .into_iter()
         .for_each(|file| report.reads(file));
     secret.read_blocking()
-}
-
-/// What keeps strangers from using the credentials through a listener that they can reach.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Guard {
-    /// A key that callers show, or the word that the network is trusted.
-    pub(super) is_enough: bool,
 }
 
 /// `Some(None)` if no listener wants it.
