@@ -106,16 +106,25 @@ pub(super) fn is_for_here(request: &Request<CallerBody>) -> bool {
     if matches!(request.body().caller().peer, Peer::Unix { .. }) {
         return true;
     }
-    let field = request.headers().get(HOST);
-    let field = field.and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
-    match field.as_ref().or(request.uri().authority()) {
-        Some(host) => {
-            let name = host.host().trim_matches(['[', ']']);
-            name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
-        }
-        // HTTP/1.0 may do without, and no browser does.
-        None => true,
+    let mut fields = request.headers().get_all(HOST).iter();
+    // What is no text names nobody.
+    let field = fields.next().map(|host| host.to_str().unwrap_or_default());
+    // RFC 9112 §3.2: more than one Host is an error, and each reader may have taken another for it.
+    if fields.next().is_some() {
+        return false;
     }
+    // HTTP/1.0 may do without any, and no browser does.
+    let authority = request.uri().authority().map(Authority::as_str);
+    field.into_iter().chain(authority).all(is_name_of_here)
+}
+
+/// Browsers take more for a host than a parser of authorities does (`a{b.example`), so that what
+/// cannot be parsed may be the name of anybody.
+fn is_name_of_here(host: &str) -> bool {
+    host.parse::<Authority>().is_ok_and(|host| {
+        let name = host.host().trim_matches(['[', ']']);
+        name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+    })
 }
 
 /// Whether the status page itself asks, which stands at the place that it asks.

@@ -3,6 +3,7 @@
 use http::Request;
 use http_body_util::Full;
 
+use crate::support::client::raw;
 use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, request, simple_config};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,4 +114,60 @@ async fn only_get_is_served() {
     let post = Request::post("/metrics").body(Full::default()).unwrap();
     assert_eq!(request(gatepass.admin(), post).await.status(), 405);
     assert_eq!(get(gatepass.admin(), "/elsewhere").await.status(), 404);
+}
+
+/// The status of a request's head to which nothing is added.
+async fn status(gatepass: &Gatepass, head: &str) -> u16 {
+    let text = format!("{head}\r\nConnection: close\r\n\r\n");
+    let answer = raw(gatepass.admin(), text, |_| false).await;
+    let status = answer.split(' ').nth(1).unwrap_or_default();
+    status.parse().expect(&answer)
+}
+
+/// Browsers take names for hosts that are none by the grammar of addresses, and a page whose name leads
+/// here is told by its name alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_no_name_of_this_machine_is_refused_whatever_it_is() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = format!("admin.quit = true\n{}", simple_config(&provider, &upstream));
+    let gatepass = Gatepass::start(&config).ready().await;
+    for host in [
+        "evil.example",
+        "a{b.evil.example",
+        "a\"b.evil.example:28090",
+        "a`b.evil.example",
+        "a b.evil.example",
+        "ä.evil.example",
+        "localhost@",
+        "",
+    ] {
+        for path in ["/", "/api/config", "/metrics"] {
+            let head = format!("GET {path} HTTP/1.1\r\nHost: {host}");
+            assert_eq!(status(&gatepass, &head).await, 421, "{head}");
+        }
+        for path in ["/quit", "/api/credentials/envase/refresh"] {
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n\
+                 Sec-Fetch-Site: same-origin\r\nContent-Length: 0"
+            );
+            assert_eq!(status(&gatepass, &head).await, 421, "{head}");
+        }
+    }
+    for (head, expected) in [
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost", 421),
+        (
+            "GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example",
+            421,
+        ),
+        ("GET http://evil.example/ HTTP/1.1\r\nHost: localhost", 421),
+        ("GET http://localhost/ HTTP/1.1\r\nHost: evil.example", 421),
+        ("GET http://localhost/ HTTP/1.1\r\nHost: localhost", 200),
+        ("GET / HTTP/1.1\r\nHost: LocalHost:28090", 200),
+        ("GET / HTTP/1.1\r\nHost: [::1]:28090", 200),
+        ("GET / HTTP/1.0", 200),
+    ] {
+        assert_eq!(status(&gatepass, head).await, expected, "{head}");
+    }
+    assert_eq!(provider.count(), 1, "no command was obeyed");
 }
