@@ -146,6 +146,11 @@ fn what_may_be_a_secret_is_not_shown() {
         ),
         grant("refresh_token", "refresh_token_file = \"canary\""),
         grant("password", "username = \"x\"\npassword_env = \"canary\""),
+        // Refresh tokens of Google's begin so.
+        grant(
+            "password",
+            "username = \"x\"\npassword = \"canary\"\nsession_file = \"1//0canary\"",
+        ),
         grant(
             "client_credentials",
             &format!(
@@ -193,7 +198,7 @@ fn keys_that_cannot_sign_are_found_before_anything_runs() {
         ),
         grant(
             "password",
-            "username = \"x\"\npassword = \"canary\"\nsession_file = \"/no/such/place\"",
+            "username = \"x\"\npassword = \"canary\"\nsession_file = \"/etc/none/session\"",
         ),
     ];
     insta::assert_snapshot!("keys_of_grants", said.join("----\n"));

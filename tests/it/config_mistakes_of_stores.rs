@@ -84,6 +84,33 @@ session_file = "session"
     insta::assert_snapshot!(mistakes(&config(stores, credential)));
 }
 
+/// Whoever pastes the key itself is told so once, and is not shown it.
+#[test]
+fn a_key_in_the_place_of_its_file_is_not_shown() {
+    let stores = r#"
+[stores.fleet]
+kind = "redis"
+url = "rediss://127.0.0.1"
+unencrypted = true
+tls.client_cert_file = "gatepass.toml"
+tls.client_key_file = "-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----\n"
+
+[stores.other]
+kind = "redis"
+url = "http://127.0.0.1"
+unencrypted = true
+tls.client_cert_file = "gatepass.toml"
+tls.client_key_file = "canary/key"
+
+[stores.third]
+kind = "redis"
+url = "rediss://127.0.0.1"
+unencrypted = true
+tls.ca_file = "/nonexistent/ca.pem"
+"#;
+    insta::assert_snapshot!(mistakes(&config(stores, "")));
+}
+
 /// A store is no condition: what is said of it is no mistake.
 #[test]
 fn a_directory_that_is_no_help_is_warned_of() {

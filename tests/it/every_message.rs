@@ -27,7 +27,7 @@ const MAKERS: [&str; 14] = [
 const ROOMS: [&str; 5] = ["cli", "config", "oauth", "app", "store"];
 
 /// What no test can bring about, and why.
-const UNPROVOKED: [(&str, &str); 11] = [
+const UNPROVOKED: [(&str, &str); 12] = [
     (
         "a secret's file could not be read within",
         "a disk would have to hang",
@@ -62,6 +62,7 @@ const UNPROVOKED: [(&str, &str); 11] = [
         "what is read has been a table before",
     ),
     ("a key that can be read", "it was read a moment before"),
+    ("a readable PEM file", "it was read a moment before"),
     (
         "check the path, and who may use it",
         "it was there a moment before",

@@ -149,11 +149,10 @@ fn redis(
         variable: raw.sentinel_password_env.take(),
     };
     let sentinel_password = read_again(sentinel_password, path, report);
-    let certificates = certificates(&raw.tls, &path.key("tls"), report);
-    let servers = servers?;
-    let scheme = if servers.tls { "https" } else { "http" };
+    let is_tls = servers.as_ref().is_some_and(|servers| servers.tls);
+    let scheme = if is_tls { "https" } else { "http" };
     let client_config = roots.config(scheme, &raw.tls, path, report);
-    let topology = topology?;
+    let (servers, topology) = (servers?, topology?);
     if topology == Topology::Standalone && servers.nodes.len() > 1 {
         let expected = "one address; or topology = \"sentinel\" or \"cluster\"";
         report.add(
@@ -170,12 +169,13 @@ fn redis(
     let (password, sentinel_password) = (password?, sentinel_password?);
     let has_password = password.is_some() || sentinel_password.is_some();
     warn_in_the_clear(&servers, has_password, path, report);
+    let client_config = client_config?;
     Some(RedisSettings {
         nodes: servers.nodes,
         topology,
         tls: servers.tls,
-        certificates: certificates?,
-        client_config: client_config?,
+        certificates: certificates(&raw.tls, &path.key("tls"), report)?,
+        client_config,
         username: raw.username.take(),
         password,
         sentinel_username: raw.sentinel_username.take(),
@@ -311,12 +311,13 @@ fn warn_in_the_clear(servers: &Servers, has_password: bool, path: &Path, report:
     }
 }
 
+/// The same files once more, as the Redis client wants them. They are found good by now: what is in
+/// the place of a path and is none, such as the key itself, does not come here.
 fn certificates(raw: &raw::Tls, path: &Path, report: &mut Report) -> Option<TlsCertificates> {
     let mut read = |file: &str, key: &str| match fs::read(file) {
         Ok(pem) => Some(pem),
         Err(error) => {
-            let found = format!("{file}, which cannot be read: {error}");
-            report.add(&path.key(key), found, "a readable PEM file");
+            report.add(&path.key(key), error.to_string(), "a readable PEM file");
             None
         }
     };

@@ -114,16 +114,14 @@ fn session_file(
         return Some(None);
     };
     secret::refuse_unexpanded(&file, path, report)?;
-    let file = PathBuf::from(file);
-    match SessionFile::new(file.clone()).check_blocking() {
-        Ok(()) => Some(Some(file)),
-        Err(error) => {
-            let expected =
-                "a file of gatepass's own, or the name of one in a directory that is there";
-            report.add(path, error.to_string(), expected);
-            None
-        }
-    }
+    let found = match SessionFile::new(PathBuf::from(&file)).check_blocking() {
+        Ok(()) => return Some(Some(file.into())),
+        Err(error) if secret::is_surely_a_path(&file) => error.to_string(),
+        Err(_) => "a path that does not exist (not shown: it might be the token itself)".into(),
+    };
+    let expected = "a file of gatepass's own, or the name of one in a directory that is there";
+    report.add(path, found, expected);
+    None
 }
 
 fn verification(
