@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::support::certificates::Authority;
 use crate::support::{AuthorizationServer, Gatepass, Load, Reply, Upstream, get, simple_config};
 
 const TAKEN_UP: &str = r#"gatepass_config_reloads_total{outcome="success"}"#;
@@ -224,4 +225,40 @@ async fn an_order_without_a_change_changes_nothing() {
     assert_eq!(gatepass.metric(TAKEN_UP).await, 0.0);
     assert_eq!(provider.count(), 1);
     assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+}
+
+/// What is read at the start is part of the key that names its file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_file_of_what_takes_a_restart_is_named() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    let (first, second) = (Authority::new().pem(), Authority::new().pem());
+    std::fs::write(file("key"), "canary-1").unwrap();
+    std::fs::write(file("ca.pem"), &first).unwrap();
+    let config = format!(
+        "[traces]\nheaders = {{ x-key = {{ file = \"{key}\" }} }}\n[stores.fleet]\nkind = \"redis\"\n\
+         url = \"rediss://127.0.0.1\"\nunencrypted = true\ntls.ca_file = \"{ca}\"\n{}",
+        simple_config(&provider, &upstream),
+        key = file("key").display(),
+        ca = file("ca.pem").display(),
+    );
+    let gatepass = Gatepass::start(&config).ready().await;
+    for (name, content, reloads, told) in [
+        ("key", "canary-2", 1.0, "traces.headers"),
+        ("ca.pem", &second, 2.0, "stores.fleet, traces.headers"),
+        ("key", "canary-1", 3.0, "stores.fleet"),
+    ] {
+        std::fs::write(file(name), content).unwrap();
+        gatepass.wait_for_metric(TAKEN_UP, reloads).await;
+        let ready = get(gatepass.admin(), "/readyz").await;
+        let told = format!(
+            "ready\n\nthe configuration was changed, and takes a restart to take effect in: {told}\n"
+        );
+        assert_eq!(ready.body(), &told, "{name}");
+    }
+    std::fs::write(file("ca.pem"), &first).unwrap();
+    gatepass.wait_for_metric(TAKEN_UP, 4.0).await;
+    assert_eq!(get(gatepass.admin(), "/readyz").await.body(), "ready\n");
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use serde_json::Value;
@@ -60,11 +61,27 @@ pub(super) fn of_fixed(report: &Report) -> BTreeMap<String, Revision> {
             if !RELOADED.contains(&path.as_str()) {
                 let mut digest = Context::new(&SHA256);
                 add(&mut digest, value.to_string().as_bytes());
+                add_files_in(&value, &mut digest, report);
                 fixed.insert(path, finish(digest));
             }
         }
     }
     fixed
+}
+
+/// What the files hold that are part of the settings and named in a value. Those that are read again at
+/// each use, such as a store's `key_file`, are not among them.
+fn add_files_in(value: &Value, digest: &mut Context, report: &Report) {
+    match value {
+        Value::String(file) if report.read_files().contains_key(path::Path::new(file)) => {
+            add(digest, &fs::read(file).unwrap_or_default());
+        }
+        Value::Array(list) => list.iter().for_each(|of| add_files_in(of, digest, report)),
+        Value::Object(table) => table
+            .values()
+            .for_each(|of| add_files_in(of, digest, report)),
+        _ => {}
+    }
 }
 
 /// With its length before it, so that parts cannot run into each other.
