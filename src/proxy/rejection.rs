@@ -151,8 +151,9 @@ impl Rejection {
     }
 
     pub(super) fn ambiguous_path() -> Self {
-        let detail = "the request's path would belong to another route once it is decoded or its \
-                      dot segments are taken away; let the application send it in its plain form";
+        let detail = "the request's path would belong to another route once it is decoded, or its \
+                      dot segments or parameters (;…) are taken away; let the application send it in \
+                      its plain form";
         Self::new(Reason::AmbiguousPath, None, detail.into())
     }
 

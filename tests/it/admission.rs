@@ -261,6 +261,8 @@ async fn no_encoding_leads_around_a_route() {
         &[
             "path = \"/public\"\ncredential = \"none\"",
             "path = \"/private\"\ncredential = \"a\"",
+            "path = \"/private/open\"\ncredential = \"none\"",
+            "path = \"/private;v=1/a%20b\"\ncredential = \"a\"",
         ],
     )
     .await;
@@ -273,6 +275,10 @@ async fn no_encoding_leads_around_a_route() {
         "/public/.%2e%5cprivate",
         "/private/../public",
         "/public/../..",
+        "/private/open;x=1/users",
+        "/private/open;",
+        "/private//open",
+        "/private/%6fpen",
     ] {
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost");
         let (status, reason, _) = stage.send(&request).await;
@@ -285,6 +291,9 @@ async fn no_encoding_leads_around_a_route() {
         "/private/./a;b",
         "/private/a/../b?c=/../d",
         "/private/%70ublic",
+        "/private/a;x=1/open",
+        "/private/open/a;x=1//b",
+        "/private;v=1/a%20b/c",
     ] {
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost");
         assert_eq!(stage.status(&request).await, 200, "{path}");

@@ -47,18 +47,18 @@ impl RouteTable {
 
     /// The route for a request.
     pub fn find(&self, host: &str, path: &str, method: &Method) -> Found<'_> {
-        let found = self.first(host, path, method);
-        // Upstreams decode paths and take dot segments away, each in a way of its own. A path that
-        // would belong to another route then is not for gatepass to guess about: it might come
-        // with the other route's credential, or get around it.
-        if may_mean_another(path) {
-            let meant = self.first(host, &normalized(path), method);
-            let index = |found: Option<(usize, _)>| found.map(|(index, _)| index);
-            if found.is_some() && index(found) != index(meant) {
-                return Found::Ambiguous;
+        if let Some((index, route)) = self.first(host, path, method) {
+            // Upstreams decode paths and take dot segments and parameters away, each in a way of its
+            // own. A path that would belong to another route then is not for gatepass to guess about:
+            // it might come with the other route's credential, or get around it. What the route names
+            // itself is meant as it is written.
+            let rest = route.settings.prefix.rest_of(path).unwrap_or(path);
+            if may_mean_another(rest) {
+                let meant = self.first(host, &normalized(path), method);
+                if meant.is_none_or(|(other, _)| other != index) {
+                    return Found::Ambiguous;
+                }
             }
-        }
-        if let Some((index, route)) = found {
             return Found::Route(index, route);
         }
         let candidates = self
@@ -91,7 +91,7 @@ pub enum Found<'a> {
     Route(usize, &'a Route),
     /// There are routes for it, but with these methods only.
     OnlyByOtherMethods(Vec<Method>),
-    /// Decoded, or without its dot segments, it would belong to another route.
+    /// Decoded, or without its dot segments and parameters, it would belong to another route.
     Ambiguous,
     /// No route covers it.
     Nothing,
@@ -101,7 +101,8 @@ pub enum Found<'a> {
 fn may_mean_another(path: &str) -> bool {
     let mut before = 0;
     path.bytes().any(|byte| {
-        let found = matches!(byte, b'%' | b'\\') || (before == b'/' && matches!(byte, b'.' | b'/'));
+        let found =
+            matches!(byte, b'%' | b'\\' | b';') || (before == b'/' && matches!(byte, b'.' | b'/'));
         before = byte;
         found
     })
@@ -139,13 +140,15 @@ mod tests {
             ("/a/./b", "/a/b"),
             ("/a/..\\b", "/b"),
             ("/a/..;x=1/b", "/b"),
+            ("/a/b;x=1/c", "/a/b/c"),
+            ("/a;", "/a"),
             ("/../../b", "/b"),
             ("/%zz", "/%zz"),
         ] {
             assert!(may_mean_another(path), "{path}");
             assert_eq!(normalized(path), meant, "{path}");
         }
-        for path in ["/", "/a", "/a/b.c", "/a.b/c", "/a;x/b", "*"] {
+        for path in ["/", "/a", "/a/b.c", "/a.b/c", "*"] {
             assert!(!may_mean_another(path), "{path}");
         }
     }
