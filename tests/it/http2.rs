@@ -12,9 +12,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::support::client::{self, PATIENCE, read};
-use crate::support::frames::{GOAWAY, HEADERS, RST_STREAM, SETTINGS, frame};
+use crate::support::frames::{
+    END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, SETTINGS, STATUS_200, frame,
+};
 use crate::support::http2::{Http2Upstream, connect, get_request, pieces};
-use crate::support::{AuthorizationServer, Gatepass, Upstream, get, problem, simple_config};
+use crate::support::{self, AuthorizationServer, Gatepass, Upstream, problem, simple_config};
 
 /// gatepass before an upstream that speaks HTTP/2 alone.
 async fn before_http2(most_streams: u32) -> (Gatepass, Http2Upstream) {
@@ -332,8 +334,35 @@ async fn a_request_that_was_not_looked_at_is_sent_again_whatever_it_does() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_takes_its_leave_costs_no_request() {
-    let last_stream_and_no_error = [0; 8];
-    let gatepass =
-        with_frames_by_hand(move |_| frame(GOAWAY, 0, 0, &last_stream_and_no_error)).await;
-    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    for (method, body) in [(Method::GET, ""), (Method::POST, "once")] {
+        let last_stream_and_no_error = [0; 8];
+        let gatepass =
+            with_frames_by_hand(move |_| frame(GOAWAY, 0, 0, &last_stream_and_no_error)).await;
+        let request = Request::builder()
+            .method(&method)
+            .header("host", "localhost");
+        let request = request.body(Full::from(body)).unwrap();
+        let answer = support::request(gatepass.proxy(), request).await;
+        assert_eq!(answer.status(), 200, "{method}: {}", answer.body());
+        let retries = r#"gatepass_upstream_retries_total{reason="refused",route="root"}"#;
+        assert_eq!(gatepass.metric(retries).await, 1.0, "{method}");
+    }
+}
+
+/// RFC 9113 §6.8: "Activity on streams numbered lower than or equal to the last stream identifier
+/// might still complete successfully".
+#[tokio::test(flavor = "multi_thread")]
+async fn what_it_took_before_it_left_is_not_sent_twice() {
+    let gatepass = with_frames_by_hand(|id| {
+        let mut bytes = frame(GOAWAY, 0, 0, &[id.to_be_bytes(), [0; 4]].concat());
+        bytes.extend(frame(HEADERS, END_STREAM | END_HEADERS, id, &STATUS_200));
+        bytes
+    });
+    let gatepass = gatepass.await;
+    let request = Request::post("/").header("host", "localhost");
+    let request = request.body(Full::from("once")).unwrap();
+    let answer = support::request(gatepass.proxy(), request).await;
+    assert_eq!(answer.status(), 200, "{}", answer.body());
+    let retries = r#"gatepass_upstream_retries_total{reason="refused",route="root"}"#;
+    assert_eq!(gatepass.metric(retries).await, 0.0);
 }

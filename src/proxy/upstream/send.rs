@@ -174,6 +174,11 @@ enum End {
     /// RFC 9113 §8.7: "The REFUSED_STREAM error code can be included in a RST_STREAM frame to
     /// indicate that the stream is being closed prior to any processing having occurred. Any
     /// request that was sent on the reset stream can be safely retried."
+    ///
+    /// The same: "The GOAWAY mechanism indicates the highest stream number that might have been
+    /// processed. Requests on streams with higher numbers are therefore guaranteed to be safe to
+    /// retry." h2 ends those by that error, and no others: those below go on, or end with the
+    /// connection.
     NotProcessed,
     /// Closed or reset, as against something that is no HTTP.
     Closed,
@@ -192,6 +197,7 @@ fn how_it_ended(error: &hyper::Error) -> End {
     }
     match source.downcast_ref::<h2::Error>() {
         Some(error) if error.reason() == Some(h2::Reason::REFUSED_STREAM) => End::NotProcessed,
+        Some(error) if error.is_go_away() && error.is_remote() => End::NotProcessed,
         Some(error) if error.is_io() || error.is_go_away() => End::Closed,
         _ => End::Otherwise,
     }

@@ -9,6 +9,9 @@ pub const GOAWAY: u8 = 7;
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
+/// RFC 7541 Appendix A: `:status 200` is entry 8 of the static table.
+pub const STATUS_200: [u8; 1] = [0x88];
+
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut frame = length[1..].to_vec();
@@ -69,8 +72,7 @@ impl Received {
         (self.stream == 1 && ends) || self.kind == GOAWAY
     }
 
-    /// RFC 7541 Appendix A: `:status 200` is entry 8 of the static table.
     pub fn answers_with_200(&self) -> bool {
-        self.kind == HEADERS && self.payload.first() == Some(&0x88)
+        self.kind == HEADERS && self.payload.starts_with(&STATUS_200)
     }
 }
