@@ -69,6 +69,7 @@ mod request_shape;
 mod resting;
 mod scrape;
 mod secrecy;
+mod secrecy_http2;
 mod secret_rotation;
 mod service_manager;
 mod sessions;
