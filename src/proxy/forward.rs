@@ -105,7 +105,9 @@ fn join_crumbs(headers: &mut HeaderMap) {
 /// What the route changes in a request's fields.
 fn adapt(headers: &mut HeaderMap, route: &Route) {
     let settings = &route.settings;
-    if !settings.keep_host {
+    // A caller in HTTP/1.0 need have none to keep. RFC 9112 §3.2: "A client MUST send a Host header
+    // field in all HTTP/1.1 request messages."
+    if !(settings.keep_host && headers.contains_key(HOST)) {
         headers.insert(HOST, settings.origin.host_field().clone());
     }
     for name in &settings.remove_headers {

@@ -52,6 +52,25 @@ async fn fields_come_and_go_as_configured() {
     assert!(!back.contains("via"), "answers get no fingerprint: {back}");
 }
 
+/// RFC 9112 §3.2: "A client MUST send a Host header field in all HTTP/1.1 request messages."
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_caller_has_no_host_to_keep_the_upstreams_goes_on() {
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    for request in [
+        "GET / HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: host, close\r\n\r\n",
+    ] {
+        let wire = Wire::start("keep_host = true").await;
+        let mut caller = wire.call(request.as_bytes()).await;
+        let mut upstream = wire.accept().await;
+        let head = read_until(&mut upstream, "\r\n\r\n").await;
+        let own = format!("\r\nhost: {}\r\n", upstream.local_addr().unwrap());
+        assert!(head.contains(&own), "{head}");
+        upstream.write_all(answer.as_bytes()).await.unwrap();
+        read_until(&mut caller, "\r\n\r\n").await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn redirects_to_the_upstream_lead_through_gatepass() {
     let stripped = "strip_path = true";
