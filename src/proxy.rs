@@ -26,7 +26,7 @@ mod stopwatch;
 mod upgrade;
 mod upstream;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::pending;
 use std::rc::Rc;
@@ -158,11 +158,14 @@ impl Proxy {
         let callers = &ways.routing.admission.callers;
         callers.keep_to_ourselves(request.headers_mut());
         let end = route.settings.timeouts.request.map(|limit| now + limit);
+        let was_sending = Cell::new(false);
         // The exchange is made in its place: one that is handed on is copied, and it is large.
         let outcome = tokio::select! {
             biased;
-            outcome = exchange(route, upstream, request, present, now, in_flight.record()) => outcome,
-            () = over(end) => Err(Rejection::request_timeout(route)),
+            outcome = exchange(
+                route, upstream, request, present, now, in_flight.record(), &was_sending,
+            ) => outcome,
+            () = over(end) => Err(Rejection::request_timeout(route, was_sending.get())),
         };
         Ok(match outcome {
             Ok((mut answer, switch)) => {

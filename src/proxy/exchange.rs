@@ -1,10 +1,11 @@
 //! The way of one request to its upstream and of the answer's head back.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use http::{HeaderMap, Request, StatusCode};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use super::body::{OutgoingBody, Progress};
@@ -22,7 +23,8 @@ use super::upstream::{Answer, Connection, SendError, Upstream, UpstreamError};
 use crate::server::CallerBody;
 use crate::token::{Refusal, TokenState};
 
-/// Sends the request on and waits for the head of the answer that the caller is to get.
+/// Sends the request on and waits for the head of the answer that the caller is to get. If it is given
+/// up meanwhile, `was_sending` says whether the caller was still at it.
 pub(super) async fn exchange(
     route: &Route,
     upstream: &Rc<Upstream>,
@@ -30,6 +32,7 @@ pub(super) async fn exchange(
     present: Present,
     arrived_at: Instant,
     record: Option<&Record>,
+    was_sending: &Cell<bool>,
 ) -> Result<(Answer, Option<upgrade::Asked>), Rejection> {
     let now = after_first_token(route, arrived_at).await;
     let Outgoing {
@@ -47,7 +50,14 @@ pub(super) async fn exchange(
         head,
         progress: progress.as_deref(),
         record,
-        stopwatch: Stopwatch::new(&route.metrics, progress.as_deref(), record, arrived_at),
+        stopwatch: Stopwatch::new(
+            &route.metrics,
+            progress.as_deref(),
+            record,
+            was_sending,
+            arrived_at,
+        ),
+        arrived_at,
     };
     let answer = journey.make(request, now).await?;
     journey.stopwatch.stop();
@@ -57,14 +67,19 @@ pub(super) async fn exchange(
 
 /// Applications that start beside gatepass may call before there is a token. Where the route says so,
 /// such a request waits a while for the first one. Returns the time by then.
+///
+/// If the request's own time is over first, the caller is told what was missing: not the upstream's
+/// answer.
 async fn after_first_token(route: &Route, now: Instant) -> Instant {
-    let (Some(reader), Some(limit)) = (&route.token, route.settings.timeouts.first_token) else {
+    let timeouts = route.settings.timeouts;
+    let (Some(reader), Some(limit)) = (&route.token, timeouts.first_token) else {
         return now;
     };
     if !matches!(**reader.load(), TokenState::Pending(_)) {
         return now;
     }
-    reader.first_token(limit).await;
+    let end = now + timeouts.request.map_or(limit, |whole| whole.min(limit));
+    let _ = timeout_at(end, reader.first_token(limit)).await;
     Instant::now()
 }
 
@@ -80,6 +95,7 @@ struct Journey<'a> {
     progress: Option<&'a Progress>,
     record: Option<&'a Record>,
     stopwatch: Stopwatch<'a>,
+    arrived_at: Instant,
 }
 
 /// A connection, the generation of the token that goes over it, and when both were there.
@@ -123,13 +139,23 @@ impl Journey<'_> {
         };
         let another = match refusal {
             Refusal::Superseded => true,
-            Refusal::Awaited(successor) => successor.arrives_within(PATIENCE).await,
+            Refusal::Awaited(successor) => successor.arrives_within(self.patience()).await,
             Refusal::HeldBack => false,
         };
         match another {
             true => self.replay(Box::new(head.with_body(body)), refused).await,
             false => Ok(refused),
         }
+    }
+
+    /// How long to wait for another token. Of a request that has its time only half of what is left:
+    /// what comes of the wait is either sent again, or the refusal that is at hand.
+    fn patience(&self) -> Duration {
+        let Some(limit) = self.route.settings.timeouts.request else {
+            return PATIENCE;
+        };
+        let left = (self.arrived_at + limit).saturating_duration_since(Instant::now());
+        PATIENCE.min(left / 2)
     }
 
     /// Once, whatever the second answer is. As long as nothing has been sent again, the caller gets
@@ -244,7 +270,7 @@ impl Journey<'_> {
     /// ended.
     async fn connect(&self, headers: &mut HeaderMap, retries: &mut u32) -> Result<Way, Rejection> {
         let metrics = &self.route.metrics;
-        self.stopwatch.pass(Turn::Upstream, Instant::now());
+        self.stopwatch.pass(Turn::Connecting, Instant::now());
         let connection = loop {
             match Box::pin(self.upstream.connect(self.http2, metrics)).await {
                 Ok(connection) => break connection,

@@ -80,14 +80,24 @@ impl Rejection {
         Self::new(Reason::BodyTooLarge, Some(route), detail)
     }
 
-    pub(super) fn request_timeout(route: &Route) -> Self {
+    /// The time for the request as a whole is over; `was_sending` says that it had not all come yet.
+    pub(super) fn request_timeout(route: &Route, was_sending: bool) -> Self {
         let upstream = &route.settings.origin;
         let limit = route.settings.timeouts.request.unwrap_or_default();
+        let (reason, what) = match was_sending {
+            true => (
+                Reason::RequestStalled,
+                "the request's body was not over".to_owned(),
+            ),
+            false => (
+                Reason::RequestTimeout,
+                format!("upstream {upstream} did not begin to answer"),
+            ),
+        };
         let detail = format!(
-            "upstream {upstream} did not begin to answer within the {limit:?} that \
-             timeouts.request allows for the request as a whole"
+            "{what} within the {limit:?} that timeouts.request allows for the request as a whole"
         );
-        Self::new(Reason::RequestTimeout, Some(route), detail)
+        Self::new(reason, Some(route), detail)
     }
 
     pub(super) fn bad_host(what: &str) -> Self {

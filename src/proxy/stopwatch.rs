@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::body::Progress;
+use super::body::{Progress, Sending};
 use super::metrics::RouteMetrics;
 use super::record::Record;
 
@@ -19,6 +19,8 @@ pub(super) struct Stopwatch<'a> {
     metrics: &'a RouteMetrics,
     progress: Option<&'a Progress>,
     record: Option<&'a Record>,
+    /// Whether the caller was still sending when the request ended before it was answered.
+    was_sending: &'a Cell<bool>,
     turn: Cell<Turn>,
     since: Cell<Instant>,
     own: Cell<Duration>,
@@ -29,22 +31,27 @@ pub(super) struct Stopwatch<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
     Gatepass,
+    /// Nobody takes anything of the request yet.
+    Connecting,
     Upstream,
     Nobody,
 }
 
 impl<'a> Stopwatch<'a> {
-    /// Since `started` it is gatepass's turn. `progress` is that of the request's body.
+    /// Since `started` it is gatepass's turn. `progress` is that of the request's body, and
+    /// `was_sending` is told what became of it if no answer comes.
     pub(super) fn new(
         metrics: &'a RouteMetrics,
         progress: Option<&'a Progress>,
         record: Option<&'a Record>,
+        was_sending: &'a Cell<bool>,
         started: Instant,
     ) -> Self {
         Self {
             metrics,
             progress,
             record,
+            was_sending,
             turn: Cell::new(Turn::Gatepass),
             since: Cell::new(started),
             own: Cell::default(),
@@ -60,7 +67,7 @@ impl<'a> Stopwatch<'a> {
                 let took = now.saturating_duration_since(since);
                 self.own.set(self.own.get() + took);
             }
-            Turn::Upstream => {
+            Turn::Connecting | Turn::Upstream => {
                 // An upstream is not late while the caller is still sending.
                 let since = match self.progress {
                     Some(progress) => progress.moved_at().max(since),
@@ -83,6 +90,9 @@ impl<'a> Stopwatch<'a> {
 impl Drop for Stopwatch<'_> {
     fn drop(&mut self) {
         if self.turn.get() != Turn::Nobody {
+            let progress = self.progress.filter(|_| self.turn.get() == Turn::Upstream);
+            let state = progress.map(Progress::state);
+            self.was_sending.set(state == Some(Sending::UnderWay));
             self.pass(Turn::Nobody, Instant::now());
         }
         self.metrics.took(self.own.get(), self.upstream.get());

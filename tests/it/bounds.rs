@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use crate::support::client::PATIENCE;
 use crate::support::wire::{GET, Wire, read_until};
 use crate::support::{
-    AuthorizationServer, Gatepass, Upstream, get, problem, request, simple_config,
+    AuthorizationServer, Gatepass, Upstream, get, problem, raw, request, simple_config,
 };
 
 /// What a caller is answered whose bytes are sent as they are.
@@ -110,6 +110,31 @@ async fn a_request_as_a_whole_has_its_time() {
         told.starts_with("HTTP/1.1 200 OK") && !told.contains("0\r\n\r\n"),
         "{told}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_used_up_the_time_is_named() {
+    const HALF: &str = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345";
+    let wire = Wire::start("timeouts.request = \"300ms\"").await;
+    let (mut caller, _upstream) = wire.exchange(HALF).await;
+    let told = read_until(&mut caller, "}").await;
+    assert!(told.starts_with("HTTP/1.1 408 "), "{told}");
+    assert!(told.contains("\"reason\":\"request_stalled\""), "{told}");
+    let detail = "the request's body was not over within the 300ms that timeouts.request allows";
+    assert!(told.contains(detail), "{told}");
+    let output = wire.gatepass.output();
+    assert!(!output.contains("\"WARN\""), "{output}");
+
+    // Nobody has asked for the body as long as there is no connection.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("https://{}", silent.local_addr().unwrap());
+    let (provider, other) = (AuthorizationServer::start(), Upstream::start().await);
+    let config = simple_config(&provider, &other).replace(&other.origin(), &origin);
+    let config = format!("{config}\ntimeouts.request = \"300ms\"");
+    let gatepass = Gatepass::start(&config).ready().await;
+    let told = raw(gatepass.proxy(), HALF, |text| text.contains('}')).await;
+    assert!(told.starts_with("HTTP/1.1 504 "), "{told}");
+    assert!(told.contains("\"reason\":\"request_timeout\""), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,6 +46,21 @@ async fn not_longer_than_it_says() {
     assert_eq!(upstream.requests(), 0);
 }
 
+/// What is missing is the token, however little time there is for the request as a whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn not_longer_than_the_whole_request_may_take() {
+    let provider = AuthorizationServer::start();
+    provider.otherwise(Reply::Silence);
+    let upstream = Upstream::start().await;
+    let config = config(&provider, &upstream, "1h");
+    let gatepass = Gatepass::start(&format!("{config}timeouts.request = \"300ms\"\n"));
+    let answer = get(gatepass.proxy(), "/").await;
+    assert_eq!(answer.status(), 503, "{}", answer.body());
+    assert!(answer.body().contains("no_token"), "{}", answer.body());
+    assert!(answer.headers().contains_key("retry-after"));
+    assert_eq!(upstream.requests(), 0);
+}
+
 /// Who has had a token and has none any more is told at once: there is somebody to look after that.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_a_token_is_not_waited_out() {

@@ -125,6 +125,25 @@ async fn a_provider_that_is_down_leaves_the_refusal_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_token_is_not_waited_for_until_no_time_is_left() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    upstream.check_tokens(provider.introspection());
+    upstream.refuse(Refusal::OfBadTokens(CHALLENGE));
+    let config = simple_config(&provider, &upstream);
+    let config = format!("{config}\ntimeouts.request = \"1s\"");
+    let gatepass = Gatepass::start(&config).ready().await;
+    provider.otherwise(Reply::Silence);
+    provider.introspection().revoke_all();
+    let answer = get(gatepass.proxy(), "/").await;
+    assert_eq!(
+        (answer.status().as_u16(), answer.body().as_str()),
+        (401, "refused")
+    );
+    provider.wait_for_requests(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn which_401s_count_is_configured() {
     for (written, challenge, fetched) in [
         ("always", "Basic", 2),
