@@ -251,4 +251,4 @@ const ON_THE_PREVIOUS_SECRET: &str =
 
 /// Longer lives are counted as this one: ten years, which no process outlives and which cannot
 /// overflow a timer.
-const LONGEST_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+pub(crate) const LONGEST_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

@@ -11,6 +11,7 @@ use super::grant::Grant;
 use super::jwt_claims::{self, Clock};
 use super::refusal::{Refusal, said, without_reason};
 use super::transport::Answer;
+use crate::token::LONGEST_LIFE;
 use crate::token::source::{FailureKind, FetchError, FetchedToken};
 use crate::wording::harmless;
 
@@ -34,7 +35,7 @@ impl Default for TokenLocation {
 pub struct ReceivedToken {
     /// The token: visible ASCII characters only, and of bounded length.
     pub secret: SecretString,
-    /// How long it is good for; never zero.
+    /// How long it is good for: never zero, ten years at most.
     pub lifetime: Duration,
     /// When the provider wants it to be refreshed, if it says so.
     pub refresh_in: Option<Duration>,
@@ -178,7 +179,8 @@ fn token(
     let stated = number(["expires_in", "expiresIn"]).map(left);
     let refresh_in = number(["refresh_in", "refreshIn"]).map(left);
     Ok(ReceivedToken {
-        lifetime: lifetime(stated, &secret, settings.default_lifetime, clock)?,
+        // All who reckon with it do so without an overflow.
+        lifetime: lifetime(stated, &secret, settings.default_lifetime, clock)?.min(LONGEST_LIFE),
         secret: SecretString::from(secret),
         refresh_in: refresh_in.and_then(duration),
         refresh_token: received,

@@ -203,7 +203,7 @@ impl Record {
             by: by.to_owned(),
             secret: fetched.secret.clone(),
             scheme: fetched.scheme.clone(),
-            lifetime: fetched.lifetime.min(LONGEST_LIFE),
+            lifetime: fetched.lifetime,
             refresh_in: fetched.refresh_in,
             born: turn.began,
             took: Some(took),
@@ -225,7 +225,7 @@ impl Record {
             by: by.to_owned(),
             secret: fetched.secret.clone(),
             scheme: fetched.scheme.clone(),
-            lifetime: fetched.lifetime.min(LONGEST_LIFE),
+            lifetime: fetched.lifetime,
             refresh_in: fetched.refresh_in,
             born: now.saturating_sub(fetched.age),
             took: None,
@@ -349,9 +349,6 @@ pub const MOST_PER_HOUR: u32 = 1_000;
 
 /// Refresh tokens live for long, and nobody says for how long.
 const SESSION_KEPT: Duration = Duration::from_secs(90 * 86_400);
-
-/// Longer lives are counted as this one.
-const LONGEST_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 #[cfg(test)]
 mod tests;

@@ -60,7 +60,8 @@ pub struct FetchedToken {
     pub secret: SecretString,
     /// The word that goes before it in the header; empty for none.
     pub scheme: String,
-    /// How long it is good for from the beginning of its life; never zero.
+    /// How long it is good for from the beginning of its life; never zero, and no longer than anybody
+    /// could reckon with.
     pub lifetime: Duration,
     /// When the provider wants it to be refreshed, from the beginning of its life, if it says so.
     pub refresh_in: Option<Duration>,

@@ -139,6 +139,21 @@ async fn processes_of_one_machine_ask_once_and_so_do_those_after_them() {
     assert!(!content.contains(CANARY), "{content}");
 }
 
+/// Some providers have no other word for "never".
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_lives_beyond_all_measure_is_shared_as_any_other() {
+    let stage = Machine::new().await;
+    let words = r#"{"access_token":"TOKEN","expires_in":9223372036854775807}"#;
+    stage
+        .provider
+        .otherwise(Reply::Words(3_600.0, words.into()));
+    let fleet = [stage.start().await, stage.start().await];
+    for gatepass in &fleet {
+        assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    }
+    assert_eq!(stage.provider.count(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_one_of_them_renews_is_all_of_theirs() {
     let stage = Machine::new().await;
