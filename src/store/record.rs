@@ -1,6 +1,8 @@
 //! What replicas tell each other about one credential, and the rules by which it changes. Times are
 //! those of the store's clock: those of the replicas may differ.
 
+mod term;
+
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -10,6 +12,7 @@ use super::SavedSession;
 use super::hourly::{self, HOUR};
 use crate::token::schedule;
 use crate::token::source::{FailureKind, FetchedToken};
+use term::Term;
 
 /// All that the store has of a credential.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -30,13 +33,15 @@ pub(super) struct Record {
 pub(super) struct Lease {
     pub(super) holder: String,
     pub(super) generation: u64,
-    until: Duration,
+    #[serde(flatten)]
+    term: Term,
 }
 
 /// After a failure the whole fleet waits, as one client would.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Rest {
-    until: Duration,
+    #[serde(flatten)]
+    term: Term,
     failures: u32,
     outcome: String,
 }
@@ -114,15 +119,18 @@ impl Record {
         if let Some(token) = self.newer_than(claimant.known, now, StoredToken::is_fresh) {
             return Claim::Newer(token.clone(), token.age(now));
         }
-        if let Some(lease) = self.lease.as_ref().filter(|lease| lease.until > now)
+        if let Some(lease) = &self.lease
+            && let Some(left) = lease.term.left(now)
             && lease.holder != claimant.name
         {
-            return Claim::Held(lease.until - now);
+            return Claim::Held(left);
         }
-        let rest = self.rest.as_ref().filter(|rest| rest.until > now);
-        if let Some(rest) = rest.filter(|_| !claimant.overrides_rest) {
+        if let Some(rest) = &self.rest
+            && let Some(left) = rest.term.left(now)
+            && !claimant.overrides_rest
+        {
             return Claim::Resting {
-                left: rest.until - now,
+                left,
                 outcome: rest.outcome.clone(),
             };
         }
@@ -136,7 +144,7 @@ impl Record {
         self.lease = Some(Lease {
             holder: claimant.name.to_owned(),
             generation: self.generation,
-            until: now + claimant.lease,
+            term: Term::new(now, claimant.lease),
         });
         if let Some(per_hour) = claimant.per_hour {
             hourly::note(&mut self.asked, per_hour, now);
@@ -179,7 +187,7 @@ impl Record {
         let Some(own) = own else {
             return false;
         };
-        own.until = now + lease;
+        own.term = Term::new(now, lease);
         true
     }
 
@@ -258,7 +266,7 @@ impl Record {
             return;
         }
         self.rest = Some(Rest {
-            until: now + rest,
+            term: Term::new(now, rest),
             failures: turn.failures.saturating_add(1),
             outcome: kind.label().to_owned(),
         });

@@ -122,6 +122,43 @@ fn all_wait_after_a_failure_but_who_has_something_new() {
     assert_eq!(turn.failures, 2);
 }
 
+/// By as much as it was set back, all would wait longer: hours as a rule.
+#[test]
+fn a_clock_that_is_set_back_makes_no_rest_and_no_turn_longer_than_twice_what_they_were() {
+    let (before, step) = (seconds(100_000), seconds(7_200));
+    let mut record = Record::default();
+    let turn = granted(record.claim(&claimant("a", 0), before));
+    let held = record.claim(&claimant("b", 0), before - seconds(20));
+    assert!(
+        matches!(held, Claim::Held(_)),
+        "a turn is not cut short for a little: {held:?}"
+    );
+    record.fail(turn, "a", FailureKind::Refused, seconds(30), before);
+    let resting = record.claim(&claimant("b", 0), before - seconds(30));
+    assert!(matches!(resting, Claim::Resting { .. }), "{resting:?}");
+    // What is written now is written by the clock as it is now, and prolonged by it.
+    let turn = granted(record.claim(&claimant("b", 0), before - step));
+    assert!(record.prolong(turn, seconds(20), before - step + seconds(7)));
+    let held = record.claim(&claimant("c", 0), before - step + seconds(10));
+    assert!(
+        matches!(held, Claim::Held(left) if left == seconds(17)),
+        "{held:?}"
+    );
+    // It is killed, and the clock is set back once more.
+    granted(record.claim(&claimant("c", 0), before - step * 2));
+}
+
+/// It does not say when that was.
+#[test]
+fn what_an_earlier_version_wrote_is_kept_to() {
+    let written = r#"{"generation":1,"asked":[],
+        "lease":{"holder":"a","generation":1,"until":{"secs":120,"nanos":0}}}"#;
+    let mut record: Record = serde_json::from_str(written).unwrap();
+    let held = record.claim(&claimant("b", 0), seconds(100));
+    assert!(matches!(held, Claim::Held(left) if left == seconds(20)));
+    granted(record.claim(&claimant("b", 0), seconds(120)));
+}
+
 #[test]
 fn a_budget_holds_for_any_hour() {
     let mut record = Record::default();
