@@ -233,11 +233,13 @@ impl Client {
         outcome.map_err(|refusal| refusal.error)
     }
 
-    /// Whether it is time to sign in again.
+    /// Whether it is time to sign in again. A client that is refused, as while its secret is replaced,
+    /// has not heard anything of its session.
     fn is_over(&self, refusal: &Refusal) -> bool {
         let refused = refusal.error.kind == FailureKind::Refused;
         refusal.of_the_grant
             || (refused
+                && !refusal.of_the_client
                 && self.provider.grant.can_sign_in_again()
                 && self.session.refused_for_long())
     }
@@ -255,6 +257,9 @@ impl Client {
             Ok(received) => &received.refresh_token,
             Err(refusal) => &refusal.refresh_token,
         };
+        if outcome.is_ok() {
+            self.session.has_worked();
+        }
         if let Some(refresh_token) = refresh_token {
             self.session.keep(identity, refresh_token.clone()).await;
         }

@@ -18,6 +18,8 @@ pub(super) struct Refusal {
     /// longer. Everything else may pass: a refresh token that is given up for it is lost, and one
     /// that was used before ends the session with providers that look for reuse.
     pub(super) of_the_grant: bool,
+    /// Whether it says that the client is not who it claims to be. Nobody has looked at what was shown.
+    pub(super) of_the_client: bool,
     /// A refresh token that came with it nevertheless.
     pub(super) refresh_token: Option<SecretString>,
 }
@@ -27,6 +29,7 @@ impl Refusal {
         Self {
             error,
             of_the_grant: false,
+            of_the_client: false,
             refresh_token: None,
         }
     }
@@ -75,6 +78,7 @@ impl Said {
         let said = description.map_or_else(String::new, |said| format!(" (\"{said}\")"));
         Refusal {
             of_the_grant: ENDS_A_SESSION.contains(&code.as_str()),
+            of_the_client: code == INVALID_CLIENT,
             ..Refusal::new(
                 FetchError::new(kind, format!("answered {status} {code}{said}")).advise(advice),
             )
@@ -94,11 +98,14 @@ const ENDS_A_SESSION: [&str; 6] = [
     "USER_NOT_FOUND",
 ];
 
+/// RFC 6749 §5.2: "Client authentication failed".
+const INVALID_CLIENT: &str = "invalid_client";
+
 /// Whose fault an error code is, and what to do about it.
 fn judge(code: &str, status: u16, grant: &Grant) -> (FailureKind, &'static str) {
     use FailureKind::{Refused, Throttled, Unavailable};
     match code {
-        "invalid_client" => (Refused, CHECK_CLIENT),
+        INVALID_CLIENT => (Refused, CHECK_CLIENT),
         "invalid_grant" => (Refused, grant.advice()),
         "unauthorized_client" | "unsupported_grant_type" => (
             Refused,

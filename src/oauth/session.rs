@@ -177,6 +177,11 @@ impl Session {
         }
     }
 
+    /// Notes that the provider has handed out a token: what it refused before, it did not mean.
+    pub(super) fn has_worked(&self) {
+        self.refusals.set(0);
+    }
+
     /// Notes that the refresh token was refused, for a reason that may pass. `true` if that has
     /// lasted: not every provider has a word for a refresh token that is over.
     pub(super) fn refused_for_long(&self) -> bool {

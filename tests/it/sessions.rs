@@ -216,6 +216,43 @@ async fn refusals_without_a_clear_word_lead_to_the_password_in_the_end() {
     );
 }
 
+/// In a row: what was refused once a week, and taken in between, is good.
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_that_a_success_has_followed_are_forgotten() {
+    let stage = Stage::new().await;
+    let gatepass = stage.start(PASSWORD).await;
+    let strange = || Reply::Json(403, "{}".into());
+    let without_another = || Reply::Token(3_600.0);
+    stage
+        .provider
+        .plan((0..3).flat_map(|_| [strange(), without_another()]));
+    for _ in 0..6 {
+        refresh_now(&gatepass, &stage.provider).await;
+    }
+    gatepass.wait_for_metric(SUCCESSES, 4.0).await;
+    let asked = stage.asked();
+    assert_eq!(asked[0], "password");
+    assert_eq!(asked[1..], ["canary-refresh-1"; 6]);
+}
+
+/// It is the client that is refused, however often: its session may be as good as ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_refused_keeps_its_session() {
+    let stage = Stage::new().await;
+    let gatepass = stage.start(PASSWORD).await;
+    let refusal = r#"{"error":"invalid_client"}"#;
+    stage
+        .provider
+        .plan((0..3).map(|_| Reply::Json(401, refusal.into())));
+    for _ in 0..4 {
+        refresh_now(&gatepass, &stage.provider).await;
+    }
+    gatepass.wait_for_metric(SUCCESSES, 2.0).await;
+    let asked = stage.asked();
+    assert_eq!(asked[0], "password");
+    assert_eq!(asked[1..], ["canary-refresh-1"; 4]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_without_a_refresh_token_leaves_the_one_before_in_force() {
     let stage = Stage::new().await;
