@@ -64,13 +64,13 @@ pub struct SharedSource {
 struct Attempt {
     occasion: Occasion,
     /// The life of what it brings is counted from here.
-    asked: Instant,
+    asked: Moment,
 }
 
 impl Attempt {
     /// How old something was then that is so old now.
     fn age(self, now: Duration) -> Duration {
-        now.saturating_sub(self.asked.elapsed())
+        now.saturating_sub(time_since(self.asked))
     }
 }
 
@@ -269,7 +269,8 @@ impl SharedSource {
         self.alone_from.set(None);
         self.at_hand.set(Some(AtHand {
             lifetime: life,
-            retire_at: attempt.asked + left.min(LONGEST_LEFT),
+            asked: attempt.asked,
+            left_then: left,
         }));
         if let Some(entry) = &self.entry
             && !self.source.must_finish()
@@ -334,7 +335,7 @@ impl TokenSource for SharedSource {
         Box::pin(async move {
             let attempt = Attempt {
                 occasion,
-                asked: Instant::now(),
+                asked: Moment::now(),
             };
             let fetched = self.obtain(attempt).await?;
             Ok(self.has_at_hand(fetched, attempt))

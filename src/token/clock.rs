@@ -32,9 +32,12 @@ pub(super) fn wall() -> SystemTime {
 /// For how long the machine has been suspended since it was started. [`Instant`] and every timer
 /// stand still meanwhile.
 ///
-/// Only Linux tells; elsewhere it is zero, and waking up looks like a clock that is set forward.
+/// Only Linux tells; elsewhere it is zero, and waking up looks like a clock that is set forward. The
+/// machine of a unit test sleeps when the test says so.
 pub(super) fn time_asleep() -> Duration {
-    #[cfg(target_os = "linux")]
+    #[cfg(test)]
+    return SLEPT.get();
+    #[cfg(all(target_os = "linux", not(test)))]
     {
         use rustix::time::{ClockId, clock_gettime};
         let read = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
@@ -42,8 +45,14 @@ pub(super) fn time_asleep() -> Duration {
         let monotonic = read(ClockId::Monotonic);
         read(ClockId::Boottime).saturating_sub(monotonic)
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(not(any(target_os = "linux", test)))]
     Duration::ZERO
+}
+
+#[cfg(test)]
+thread_local! {
+    /// What [`time_asleep`] says.
+    pub(crate) static SLEPT: std::cell::Cell<Duration> = const { std::cell::Cell::new(Duration::ZERO) };
 }
 
 /// A moment by timers, and how much of the time before it they have not counted.

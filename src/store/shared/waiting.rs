@@ -5,19 +5,24 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::room::Room;
-use super::{LONGEST_LEFT, SharedSource};
+use super::{LONGEST_LEFT, SharedSource, time_since};
 use crate::store::entry::Entry;
+use crate::token::Moment;
 
 /// The last token, as far as it matters here.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AtHand {
     pub(super) lifetime: Duration,
-    pub(super) retire_at: Instant,
+    /// When it was asked for, or another's was found.
+    pub(super) asked: Moment,
+    /// How long it could be sent from then on.
+    pub(super) left_then: Duration,
 }
 
 impl AtHand {
+    /// The cell counts a machine's sleep as well, and takes the token away.
     pub(super) fn left(self) -> Duration {
-        self.retire_at.saturating_duration_since(Instant::now())
+        self.left_then.saturating_sub(time_since(self.asked))
     }
 }
 
@@ -85,13 +90,14 @@ impl SharedSource {
 
     /// How long the store, which was no help, is still waited for.
     pub(super) fn until_alone(&self) -> Option<Duration> {
-        let alone_from = self.alone_from.get().or_else(|| {
-            let (room, left) = self.room()?;
-            let wait = room.until_another_try(left)?;
-            Some(Instant::now() + wait.mul_f64(fastrand::f64()))
-        });
-        self.alone_from.set(alone_from);
-        let wait = alone_from?.saturating_duration_since(Instant::now());
+        let (room, left) = self.room()?;
+        let longest = room.until_another_try(left)?;
+        let now = Instant::now();
+        let drawn = || now + longest.mul_f64(fastrand::f64());
+        let alone_from = self.alone_from.get().unwrap_or_else(drawn);
+        self.alone_from.set(Some(alone_from));
+        // The machine may have been asleep since it was drawn.
+        let wait = alone_from.saturating_duration_since(now).min(longest);
         Some(wait).filter(|wait| !wait.is_zero())
     }
 

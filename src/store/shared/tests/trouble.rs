@@ -1,6 +1,7 @@
 //! A store that is no help, and one that is a help again.
 
 use super::*;
+use crate::token::clock::SLEPT;
 use crate::token::schedule::retire_after;
 
 #[tokio::test(flavor = "local", start_paused = true)]
@@ -147,8 +148,32 @@ async fn the_end_is_counted_from_before_the_request() {
     let replica = fleet.replica();
     let began = Instant::now();
     due(&replica).await.unwrap();
-    let left = replica.at_hand.get().unwrap().retire_at - began;
-    assert_eq!(left, retire_after(HOUR));
+    let left = replica.at_hand.get().unwrap().left();
+    assert_eq!(left + began.elapsed(), retire_after(HOUR));
+}
+
+/// A laptop's lid: timers have stood still, and the token at hand is over.
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn after_a_sleep_nobody_waits_with_a_token_that_is_over() {
+    let fall_asleep = || SLEPT.set(SLEPT.get() + HOUR * 2);
+    let fleet = Fleet::new();
+    let replica = fleet.replica();
+    due(&replica).await.unwrap();
+    fall_asleep();
+    fleet.store.trouble.set(Trouble::Down);
+    assert_eq!(due(&replica).await.unwrap(), "token-2");
+
+    // Also if it had begun to wait for the store before that.
+    sleep(HOUR / 5 * 4).await;
+    let held = due(&replica).await.unwrap_err();
+    assert_eq!(held.kind, FailureKind::HeldBack);
+    fall_asleep();
+    assert_eq!(due(&replica).await.unwrap(), "token-3");
+
+    let frugal = fleet.replica_within(Some(1));
+    due(&frugal).await.unwrap();
+    fall_asleep();
+    assert_eq!(due(&frugal).await.unwrap(), "token-5");
 }
 
 /// One who has waited for another's token has one of that age, and not of that age twice.
