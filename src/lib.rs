@@ -43,8 +43,8 @@
 //! | 4 | [`config`], [`admin`] |
 //! | 3 | [`oauth`], [`proxy`] |
 //! | 2 | [`store`], [`traces`] |
-//! | 1 | [`token`], [`server`], [`telemetry`] |
-//! | 0 | [`readiness`], [`drain`], [`gathering`], [`memory`], [`metric`], [`signal`], [`systemd`], [`watch`], [`wording`], [`tls`], [`runtime`] |
+//! | 1 | [`token`], [`server`], [`telemetry`], [`watch`] |
+//! | 0 | [`readiness`], [`drain`], [`gathering`], [`memory`], [`metric`], [`signal`], [`systemd`], [`wording`], [`tls`], [`runtime`] |
 
 pub mod admin;
 pub mod app;

@@ -5,6 +5,8 @@
 //! A worker's connections, timers and upstream sockets never leave its thread, so the way of a
 //! request needs no lock and no wake-up of another core.
 
+mod disk;
+
 use std::io;
 use std::thread;
 use std::time::Duration;
@@ -18,6 +20,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
+
+pub use disk::Disk;
 
 /// Runs the control plane to its end, on the calling thread.
 ///
@@ -189,12 +193,15 @@ fn block_on<T>(runtime: LocalRuntime, work: impl Future<Output = T>) -> T {
 fn local_runtime() -> io::Result<LocalRuntime> {
     Builder::new_current_thread()
         .enable_all()
-        // Name look-ups and file reads are all that ever blocks; a handful of threads bounds them.
-        .max_blocking_threads(8)
+        // Name look-ups and files are all that ever blocks.
+        .max_blocking_threads(LOOK_UPS + disk::MOST)
         .event_interval(TASKS_BETWEEN_LOOKS)
         .thread_name("blocking")
         .build_local(LocalOptions::default())
 }
+
+/// How many names may be looked up at once while all that has to do with files hangs.
+const LOOK_UPS: usize = 8;
 
 /// After so many polls of tasks a busy worker asks the kernel what has arrived.
 ///

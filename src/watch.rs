@@ -2,13 +2,15 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fs::Metadata;
 use std::future::pending;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
+
+use crate::runtime::Disk;
 
 /// Files whose change is awaited.
 ///
@@ -18,7 +20,8 @@ use tokio::time::sleep;
 /// system.
 #[derive(Debug)]
 pub struct WatchedFiles {
-    paths: Vec<PathBuf>,
+    paths: Arc<[PathBuf]>,
+    disk: Disk,
     seen: RefCell<Vec<Stamp>>,
 }
 
@@ -36,10 +39,7 @@ impl Stamp {
     /// Of a file as it is now. To be taken before it is read: a change in between is then found once
     /// more, not missed. It blocks.
     pub fn of(path: &Path) -> Self {
-        Self::by(std::fs::metadata(path).ok())
-    }
-
-    fn by(metadata: Option<Metadata>) -> Self {
+        let metadata = std::fs::metadata(path).ok();
         Self(metadata.map(|of| {
             let written = (of.mtime(), of.mtime_nsec());
             let changed = (of.ctime(), of.ctime_nsec());
@@ -52,17 +52,18 @@ impl WatchedFiles {
     /// Names the files; nothing is looked at yet.
     pub fn new(paths: Vec<PathBuf>) -> Self {
         Self {
-            paths,
+            paths: paths.into(),
+            disk: Disk::default(),
             seen: RefCell::default(),
         }
     }
 
     /// Files that were looked at before they were read.
     pub fn seen(files: Files) -> Self {
-        let (paths, seen) = files.into_iter().unzip();
+        let (paths, seen): (Vec<_>, _) = files.into_iter().unzip();
         Self {
-            paths,
             seen: RefCell::new(seen),
+            ..Self::new(paths)
         }
     }
 
@@ -101,11 +102,14 @@ impl WatchedFiles {
     }
 
     async fn stamps(&self) -> Vec<Stamp> {
-        let mut stamps = Vec::new();
-        for path in &self.paths {
-            stamps.push(Stamp::by(tokio::fs::metadata(path).await.ok()));
+        if self.paths.is_empty() {
+            return Vec::new();
         }
-        stamps
+        let paths = Arc::clone(&self.paths);
+        let look = move || paths.iter().map(|path| Stamp::of(path)).collect();
+        let stamps = self.disk.work(look).await;
+        // Nobody could look, so nothing is known to have changed.
+        stamps.unwrap_or_else(|_| self.seen.borrow().clone())
     }
 }
 

@@ -112,7 +112,7 @@ impl Table {
     fn secret(&mut self, key: &str, secret: &Secret) {
         match secret {
             Secret::Value(_) => self.text(key, DOTS),
-            Secret::File(path) => self.file(&format!("{key}_file"), path),
+            Secret::File(path, _) => self.file(&format!("{key}_file"), path),
         }
     }
 
@@ -124,7 +124,7 @@ impl Table {
             let name = quoted(&name.to_string());
             match secret {
                 Secret::Value(_) => format!("{name} = {}", quoted(DOTS)),
-                Secret::File(path) => {
+                Secret::File(path, _) => {
                     let path = quoted(&path.display().to_string());
                     format!("{name} = {{ file = {path} }}")
                 }

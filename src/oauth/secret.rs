@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use secrecy::{ExposeSecret, SecretString};
-use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
+
+use crate::runtime::Disk;
 
 /// A secret of the configuration. `Debug` shows where it comes from and never the value.
 #[derive(Clone)]
@@ -16,16 +17,21 @@ pub enum Secret {
     /// The value itself.
     Value(SecretString),
     /// A file that holds it. It is read again at each use, because Kubernetes and others rotate
-    /// secrets by replacing the file.
-    File(PathBuf),
+    /// secrets by replacing the file. Its disk may hang.
+    File(PathBuf, Disk),
 }
 
 impl Secret {
+    /// Names a file; nothing is read yet.
+    pub fn in_file(path: impl Into<PathBuf>) -> Self {
+        Self::File(path.into(), Disk::default())
+    }
+
     /// The file that holds it, if one does.
     pub fn file(&self) -> Option<PathBuf> {
         match self {
             Self::Value(_) => None,
-            Self::File(path) => Some(path.clone()),
+            Self::File(path, _) => Some(path.clone()),
         }
     }
 
@@ -37,11 +43,7 @@ impl Secret {
     pub async fn read(&self) -> Result<SecretString, SecretError> {
         match self {
             Self::Value(value) => Ok(value.clone()),
-            Self::File(path) => {
-                let path = path.clone();
-                let read = move || read_file(&path).map(|(secret, _)| secret);
-                off_thread(read).await
-            }
+            Self::File(path, disk) => read_dated(path, disk).await.map(|(secret, _)| secret),
         }
     }
 
@@ -53,27 +55,19 @@ impl Secret {
     pub fn read_blocking(&self) -> Result<SecretString, SecretError> {
         match self {
             Self::Value(value) => Ok(value.clone()),
-            Self::File(path) => read_file(path).map(|(secret, _)| secret),
+            Self::File(path, _) => read_file(path).map(|(secret, _)| secret),
         }
     }
 }
 
 /// What a file holds, and when it was written.
-pub(super) async fn read_dated(path: PathBuf) -> Result<(SecretString, SystemTime), SecretError> {
-    off_thread(move || read_file(&path)).await
-}
-
-/// Disks can hang. The thread that waits for one is not one that serves.
-async fn off_thread<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, SecretError> + Send + 'static,
-) -> Result<T, SecretError> {
-    match spawn_blocking(read).await {
-        Ok(outcome) => outcome,
-        Err(panicked) => Err(SecretError {
-            path: PathBuf::new(),
-            what: format!("a file could not be read: {panicked}"),
-        }),
-    }
+pub(super) async fn read_dated(
+    path: &Path,
+    disk: &Disk,
+) -> Result<(SecretString, SystemTime), SecretError> {
+    let file = path.to_owned();
+    let read = disk.work(move || read_file(&file)).await;
+    read.unwrap_or_else(|error| Err(SecretError::unreadable(path, &error)))
 }
 
 fn read_file(path: &Path) -> Result<(SecretString, SystemTime), SecretError> {
@@ -98,7 +92,7 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Value(_) => f.write_str("Secret(•••)"),
-            Self::File(path) => write!(f, "Secret(••• from {})", path.display()),
+            Self::File(path, _) => write!(f, "Secret(••• from {})", path.display()),
         }
     }
 }

@@ -83,7 +83,7 @@ fn on_whose_behalf(grant: &Grant) -> Value {
 fn value(secret: &Secret) -> Value {
     match secret {
         Secret::Value(value) => json!(value.expose_secret()),
-        Secret::File(path) => json!([path]),
+        Secret::File(path, _) => json!([path]),
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::secret;
 use super::{AnswerSettings, token_response};
+use crate::runtime::Disk;
 use crate::token::clock;
 use crate::token::source::{
     Changed, FailureKind, FetchError, FetchFuture, FetchedToken, Occasion, TokenSource,
@@ -18,6 +19,7 @@ use crate::watch::WatchedFiles;
 #[derive(Debug)]
 pub(super) struct TokenFile {
     path: PathBuf,
+    disk: Disk,
     answer: AnswerSettings,
     scheme: String,
     watched: WatchedFiles,
@@ -28,6 +30,7 @@ impl TokenFile {
         Self {
             watched: WatchedFiles::new(vec![path.clone()]),
             path,
+            disk: Disk::default(),
             answer,
             scheme,
         }
@@ -35,7 +38,7 @@ impl TokenFile {
 
     async fn read(&self) -> Result<FetchedToken, FetchError> {
         self.watched.look().await;
-        let read = secret::read_dated(self.path.clone()).await;
+        let read = secret::read_dated(&self.path, &self.disk).await;
         let (text, written) = read.map_err(|error| {
             FetchError::new(
                 FailureKind::Misconfigured,

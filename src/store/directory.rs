@@ -8,17 +8,18 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use super::backend::{Answer, Backend, Reading, StoreError, Swap};
 use super::private_file;
+use crate::runtime::Disk;
 use crate::token::clock;
 
 /// A directory with a file for each entry. Its clock is that of the machine.
 #[derive(Debug, Clone)]
 pub struct Directory {
     path: PathBuf,
+    disk: Disk,
     /// How long another that writes to an entry is waited for.
     patience: Duration,
 }
@@ -27,7 +28,11 @@ impl Directory {
     /// Names the directory; nothing is looked at yet. An entry that another process keeps locked is
     /// waited for as long as `patience`: a disk that is slow for a while must not cost a session.
     pub fn new(path: PathBuf, patience: Duration) -> Self {
-        Self { path, patience }
+        Self {
+            path,
+            disk: Disk::new(AT_ONCE),
+            patience,
+        }
     }
 
     /// Whether entries could be kept in a directory. It blocks, and leaves nothing behind.
@@ -42,13 +47,11 @@ impl Directory {
         written.map_err(|error| fault(path, &error))
     }
 
-    /// Disks can hang. The thread that waits for one is not one that serves.
     async fn off_thread<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let done = spawn_blocking(work).await;
-        let done = done.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
+        let done = self.disk.work(work).await.flatten();
         done.map_err(|error| fault(&self.path, &error))
     }
 
@@ -142,6 +145,10 @@ fn try_lock(path: &Path) -> io::Result<Option<File>> {
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
+
+/// For how many entries at once: what many credentials ask of a slow disk is not to come one after the
+/// other.
+const AT_ONCE: usize = 4;
 
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 

@@ -25,6 +25,7 @@ use secrecy::SecretString;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::backend::{Answer, Backend, Reading, StoreError, Swap};
+use crate::runtime::Disk;
 use news::Bells;
 use scripts::{READ, SWAP, without_script};
 
@@ -56,21 +57,26 @@ pub struct RedisSettings {
 
 /// A password that may be replaced: it is read again for each connection.
 #[derive(Clone)]
-pub struct Password(Arc<dyn Fn() -> Result<SecretString, String> + Send + Sync>);
+pub struct Password {
+    read: Arc<dyn Fn() -> Result<SecretString, String> + Send + Sync>,
+    disk: Disk,
+}
 
 impl Password {
     /// `read` may block; what it says when it fails holds no secret.
     pub fn new(read: impl Fn() -> Result<SecretString, String> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(read))
+        Self {
+            read: Arc::new(read),
+            disk: Disk::default(),
+        }
     }
 
-    /// Disks can hang. The thread that waits for one is not one that serves.
     async fn read(this: Option<&Self>) -> RedisResult<Option<SecretString>> {
-        let Some(Self(read)) = this.cloned() else {
+        let Some(Self { read, disk }) = this.cloned() else {
             return Ok(None);
         };
-        let read = tokio::task::spawn_blocking(move || read()).await;
-        let read = read.unwrap_or_else(|panicked| Err(panicked.to_string()));
+        let read = disk.work(move || read()).await;
+        let read = read.unwrap_or_else(|error| Err(error.to_string()));
         let refused = |what| RedisError::from(std::io::Error::other(what));
         read.map(Some).map_err(refused)
     }

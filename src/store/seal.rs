@@ -14,11 +14,11 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::backend::StoreError;
+use crate::runtime::Disk;
 
 /// How entries are written.
 #[derive(Debug, Clone)]
@@ -34,6 +34,7 @@ pub enum Seal {
 #[derive(Debug, Clone)]
 pub struct KeyFile {
     path: PathBuf,
+    disk: Disk,
     /// What it said, and when: it may be replaced.
     read: Arc<Mutex<Option<(Instant, Keys)>>>,
 }
@@ -45,6 +46,7 @@ impl KeyFile {
     pub fn new(path: PathBuf) -> Self {
         Self {
             path,
+            disk: Disk::default(),
             read: Arc::default(),
         }
     }
@@ -75,10 +77,9 @@ impl KeyFile {
 
     async fn keys_now(&self) -> Result<Keys, StoreError> {
         let path = self.path.clone();
-        // Disks can hang. The thread that waits for one is not one that serves.
-        let read = spawn_blocking(move || read_keys(&path)).await;
-        let read = read
-            .unwrap_or_else(|panicked| Err(StoreError::Key(format!("was not read: {panicked}"))))?;
+        let read = self.disk.work(move || read_keys(&path)).await;
+        let read =
+            read.unwrap_or_else(|error| Err(StoreError::Key(format!("was not read: {error}"))))?;
         let keys = Arc::new(read);
         *self.known() = Some((Instant::now(), Arc::clone(&keys)));
         Ok(keys)

@@ -4,23 +4,21 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::{SavedSession, private_file};
+use crate::runtime::Disk;
 
 /// The file of one session. It belongs to one process.
 #[derive(Debug, Clone)]
 pub struct SessionFile {
     path: PathBuf,
-    /// How many saves were begun.
-    begun: Arc<AtomicU64>,
-    /// The number of the last one that was finished. A disk that hangs holds a save up beyond the
-    /// attempt that it belongs to; when it comes back, an older one must not win over a newer.
-    finished: Arc<Mutex<u64>>,
+    disk: Disk,
+    /// What is to be written next. A disk that hangs holds a save up beyond the attempt that it
+    /// belongs to; when it comes back, what came last is what stays.
+    next: Arc<Mutex<Option<SavedSession>>>,
 }
 
 impl SessionFile {
@@ -28,8 +26,8 @@ impl SessionFile {
     pub fn new(path: PathBuf) -> Self {
         Self {
             path,
-            begun: Arc::default(),
-            finished: Arc::default(),
+            disk: Disk::default(),
+            next: Arc::default(),
         }
     }
 
@@ -57,9 +55,8 @@ impl SessionFile {
     /// It could not be written.
     pub async fn save(&self, session: SavedSession) -> Result<(), SessionFileError> {
         let file = self.clone();
-        let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
-        let save = move || file.save_in_turn(number, &session);
-        self.off_thread("written", save).await
+        self.next().replace(session);
+        self.off_thread("written", move || file.save_next()).await
     }
 
     /// Whether this could be the place of a session. Nothing is written. It blocks.
@@ -75,15 +72,12 @@ impl SessionFile {
         there.map_err(|error| self.fault("written", error))
     }
 
-    /// Disks can hang. The thread that waits for one is not one that serves; and work that was begun
-    /// goes on even if nobody waits for it any more.
     async fn off_thread<T: Send + 'static>(
         &self,
         what: &'static str,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<T, SessionFileError> {
-        let done = spawn_blocking(work).await;
-        let done = done.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
+        let done = self.disk.work(work).await.flatten();
         done.map_err(|error| self.fault(what, error))
     }
 
@@ -120,13 +114,23 @@ impl SessionFile {
         })
     }
 
-    fn save_in_turn(&self, number: u64, session: &SavedSession) -> io::Result<()> {
-        let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
-        if number > *finished {
-            self.save_blocking(session)?;
-            *finished = number;
+    /// Goes on as long as there is something: whoever brought it may wait no longer.
+    fn save_next(&self) -> io::Result<()> {
+        loop {
+            let Some(session) = self.next().take() else {
+                return Ok(());
+            };
+            if let Err(error) = self.save_blocking(&session) {
+                // Whoever still waits with it is to see for himself.
+                self.next().get_or_insert(session);
+                return Err(error);
+            }
         }
-        Ok(())
+    }
+
+    /// Held for a look. Whoever panics meanwhile leaves it whole.
+    fn next(&self) -> MutexGuard<'_, Option<SavedSession>> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn save_blocking(&self, session: &SavedSession) -> io::Result<()> {
@@ -156,9 +160,14 @@ const LARGEST_SESSION: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use secrecy::ExposeSecret;
+    use tokio::time::timeout;
 
     use super::*;
+
+    const SHORT: Duration = Duration::from_millis(20);
 
     fn session(token: &str) -> SavedSession {
         SavedSession {
@@ -205,10 +214,33 @@ mod tests {
     #[tokio::test]
     async fn an_older_save_does_not_win_over_a_newer_one() {
         let (_directory, file) = file();
-        file.save_in_turn(2, &session("newer")).unwrap();
-        file.save_in_turn(1, &session("older")).unwrap();
+        let (disk_is_back, hangs) = std::sync::mpsc::channel::<()>();
+        file.next().replace(session("older"));
+        let older = file.clone();
+        let save = move || {
+            let _ = hangs.recv();
+            older.save_next()
+        };
+        let given_up = timeout(SHORT, file.off_thread("written", save)).await;
+        given_up.unwrap_err();
+        let given_up = timeout(SHORT, file.save(session("newer"))).await;
+        given_up.unwrap_err();
+        drop(disk_is_back);
         let loaded = file.load().await.unwrap().unwrap();
         assert_eq!(loaded.refresh_token.expose_secret(), "newer");
+    }
+
+    #[tokio::test]
+    async fn a_save_that_failed_is_not_taken_for_one_that_did_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = SessionFile::new(directory.path().join("none/session"));
+        file.save(session("first")).await.unwrap_err();
+        file.off_thread("written", {
+            let file = file.clone();
+            move || file.save_next()
+        })
+        .await
+        .unwrap_err();
     }
 
     #[tokio::test]

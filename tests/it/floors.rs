@@ -28,7 +28,7 @@ const FLOORS: [(&str, u8); 23] = [
     ("signal", 0),
     ("telemetry", 1),
     ("systemd", 0),
-    ("watch", 0),
+    ("watch", 1),
     ("wording", 0),
     ("runtime", 0),
 ];

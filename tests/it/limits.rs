@@ -142,9 +142,9 @@ async fn as_many_workers_as_there_are_processors_to_use() {
     let config = simple_config(&provider, &upstream);
     let config = format!("proxy.workers = \"auto\"\n{config}");
     let all = std::thread::available_parallelism().unwrap().get();
-    assert_eq!(Gatepass::start(&config).workers(), all);
+    assert_eq!(Gatepass::start(&config).threads("worker-"), all);
     let on_one = Gatepass::start_after("taskset -pc 0 $$ >&2", &config);
-    assert_eq!(on_one.workers(), 1);
+    assert_eq!(on_one.threads("worker-"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -49,6 +49,7 @@ mod floors;
 mod forwarding;
 mod hardening;
 mod http2;
+mod hung_disks;
 mod identity_systems;
 mod init;
 mod limits;

@@ -176,7 +176,7 @@ async fn look_at(file: &Path) -> Result<((), String), Fault> {
         fs::metadata(file).map_err(|error| unusable(format!("{shown} cannot be read: {error}")))?;
     let mode = metadata.mode() & 0o7777;
     let said = format!("{shown} is there, mode {mode:04o}, user {}", metadata.uid());
-    Secret::File(file.to_owned())
+    Secret::in_file(file)
         .read()
         .await
         .map_err(|error| unusable(error.to_string()))?;

@@ -180,7 +180,7 @@ fn token_file(written: Option<String>, path: &Path, report: &mut Report) -> Opti
         report,
     )?;
     match secret::file_of_others(file, &path, report)? {
-        Secret::File(file) => Some(Origin::File(file)),
+        Secret::File(file, _) => Some(Origin::File(file)),
         Secret::Value(_) => None,
     }
 }

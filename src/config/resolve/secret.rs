@@ -33,7 +33,7 @@ fn suspect(secret: &Secret, path: &Path, report: &mut Report) {
     };
     let what = match secret {
         Secret::Value(_) => "the secret".into(),
-        Secret::File(file) => format!("the secret in {}", file.display()),
+        Secret::File(file, _) => format!("the secret in {}", file.display()),
     };
     report.warn(format!(
         "{path}: {what} {oddity} that is sent as a part of it; if it is not meant, write it anew with \
@@ -190,7 +190,7 @@ pub(super) fn file_of_others(file: String, path: &Path, report: &mut Report) -> 
         return None;
     }
     report.secret_in(path, Some(PathBuf::from(&file)));
-    let secret = Secret::File(PathBuf::from(file));
+    let secret = Secret::in_file(file);
     if let Err(error) = secret.read_blocking() {
         report.warn(format!("{path}: {error}, and is awaited"));
     }
@@ -220,7 +220,7 @@ fn from_file(file: String, path: &Path, plainly: &str, report: &mut Report) -> O
 }
 
 fn readable(file: String, path: &Path, plainly: &str, report: &mut Report) -> Option<Secret> {
-    let secret = Secret::File(PathBuf::from(&file));
+    let secret = Secret::in_file(&file);
     let Err(error) = secret.read_blocking() else {
         return Some(secret);
     };

@@ -268,13 +268,13 @@ impl Gatepass {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// How many threads serve.
+    /// How many threads have a name that begins like this.
     #[allow(dead_code, reason = "for tests/it")]
-    pub fn workers(&self) -> usize {
+    pub fn threads(&self, kind: &str) -> usize {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
         names
-            .filter(|name| name.as_ref().unwrap().starts_with("worker-"))
+            .filter(|name| name.as_ref().unwrap().starts_with(kind))
             .count()
     }
 
