@@ -3,9 +3,29 @@
 //! [`Gatepass`] looks through all that a process printed when it is dropped, at the finest log
 //! level, in every test. What is served is looked through here.
 
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
 use crate::support::{
-    AuthorizationServer, CANARY, CLIENT_SECRET, Gatepass, Reply, Upstream, get, raw, simple_config,
+    AuthorizationServer, CANARY, CLIENT_SECRET, Gatepass, Reply, Upstream, get, raw,
+    shows_a_secret, simple_config,
 };
+
+/// What all these tests look for is found in every place of a text that Base64 has been made of.
+#[test]
+fn a_secret_is_known_in_base64_as_well() {
+    assert!(shows_a_secret(&format!("Bearer {CANARY}-token-1")));
+    assert!(!shows_a_secret("Bearer •••"));
+    for before in ["", "t", "tm", "tms", "tms:"] {
+        for after in ["", "+", " 42", "\u{ff}"] {
+            let clear = format!("{before}{CANARY}{after}");
+            for engine in [STANDARD, URL_SAFE_NO_PAD] {
+                let encoded = engine.encode(&clear);
+                assert!(shows_a_secret(&encoded), "{clear:?}: {encoded}");
+            }
+        }
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_served_holds_a_secret() {
@@ -25,16 +45,26 @@ async fn nothing_served_holds_a_secret() {
         "/startupz",
         "/livez",
         "/",
+        "/api/status",
+        "/api/config",
         "/nothing",
     ] {
         let answer = get(gatepass.admin(), path).await;
         assert!(
-            !format!("{answer:?}").contains(CANARY),
+            !shows_a_secret(&format!("{answer:?}")),
             "{path}: {answer:?}"
         );
     }
     let answer = get(gatepass.proxy(), "/").await;
-    assert!(!format!("{answer:?}").contains(CANARY), "{answer:?}");
+    assert!(!shows_a_secret(&format!("{answer:?}")), "{answer:?}");
+
+    gatepass.order_refresh("envase").await;
+    provider.wait_for_requests(2).await;
+    let listen = "GET /api/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 0\r\n\r\n";
+    let whole = |text: &str| text.matches("\"new token\"").count() == 2;
+    let told = raw(gatepass.admin(), listen, whole).await;
+    assert!(whole(&told), "{told}");
+    assert!(!shows_a_secret(&told), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

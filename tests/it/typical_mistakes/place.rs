@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::tls_server;
 use crate::support::certificates::{Authority, Identity};
 use crate::support::gatepass::command;
-use crate::support::{AuthorizationServer, CANARY, CLIENT_SECRET, Upstream};
+use crate::support::{AuthorizationServer, CLIENT_SECRET, Upstream, shows_a_secret};
 
 /// A directory with a configuration that is good, to be spoilt.
 pub struct Place {
@@ -108,7 +108,7 @@ impl Place {
     }
 
     pub fn without_volatile(&self, text: String) -> String {
-        assert!(!text.contains(CANARY), "a secret was printed:\n{text}");
+        assert!(!shows_a_secret(&text), "a secret was printed:\n{text}");
         let mut text = text;
         for (what, name) in &self.volatile {
             text = text.replace(what, name);
