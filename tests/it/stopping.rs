@@ -213,6 +213,36 @@ async fn it_serves_on_for_the_delay() {
     assert!(start.elapsed() >= Duration::from_millis(500));
 }
 
+/// What is taken up could call itself ready, and those who spread load would come back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_file_means_nothing_while_it_stops() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = format!(
+        "shutdown.delay = \"4s\"\n{}",
+        simple_config(&provider, &upstream)
+    );
+    let mut gatepass = Gatepass::start(&config).ready().await;
+    gatepass.signal(Signal::TERM);
+    gatepass.output_with("stopping:");
+    let further = format!(
+        "{config}\n[[routes]]\npath = \"/further\"\nupstream = \"{}\"\ncredential = \"none\"",
+        upstream.origin()
+    );
+    gatepass.write_config(&further);
+    // A change is seen within two seconds, and taken up at once.
+    let seen_by = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < seen_by {
+        assert_eq!(get(gatepass.admin(), "/readyz").await.status(), 503);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let taken_up = r#"gatepass_config_reloads_total{outcome="success"}"#;
+    assert_eq!(gatepass.metric(taken_up).await, 0.0);
+    let output = gatepass.output();
+    assert!(!output.contains("it is read again"), "{output}");
+    assert_eq!(gatepass.ended().await.code(), Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn other_signals_mean_nothing_while_it_stops() {
     let (upstream, mut gatepass) = SlowUpstream::start("").await;
