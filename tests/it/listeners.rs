@@ -295,3 +295,30 @@ async fn a_new_certificate_is_shown_without_a_restart() {
     let answer = kept.send_request(request.body(Full::<Bytes>::default()).unwrap());
     assert_eq!(answer.await.unwrap().status(), 200);
 }
+
+/// Whoever replaces a certificate may write the key a while later, or the wrong one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_without_its_key_changes_nothing_and_is_told() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let directory = tempfile::tempdir().unwrap();
+    let (gatepass, _upstream) = with_tls(&old, directory.path(), "").await;
+    let next = new.server();
+    std::fs::write(directory.path().join("tls.crt"), &next.certificate).unwrap();
+    let refused = r#"gatepass_config_reloads_total{outcome="failure"}"#;
+    gatepass.wait_for_metric(refused, 1.0).await;
+    connect(&gatepass, &old, None, &[]).await.unwrap();
+    let ready = get(gatepass.admin(), "/readyz").await;
+    assert_eq!(ready.status(), 200);
+    let told = format!(
+        "proxy.tls.key_file: found {}/tls.key does not go with the certificate",
+        directory.path().display()
+    );
+    assert!(ready.body().contains(&told), "{}", ready.body());
+
+    std::fs::write(directory.path().join("tls.key"), &next.key).unwrap();
+    let taken_up = r#"gatepass_config_reloads_total{outcome="success"}"#;
+    gatepass.wait_for_metric(taken_up, 1.0).await;
+    connect(&gatepass, &new, None, &[]).await.unwrap();
+    connect(&gatepass, &old, None, &[]).await.unwrap_err();
+    assert_eq!(get(gatepass.admin(), "/readyz").await.body(), "ready\n");
+}

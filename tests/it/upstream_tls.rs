@@ -313,3 +313,47 @@ async fn a_server_that_is_not_who_it_should_be_gets_neither_token_nor_secret() {
         assert_eq!(server.requests(), 0);
     }
 }
+
+/// Whoever replaces a certificate may write the key a while later, or the wrong one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_certificate_without_its_key_changes_nothing_and_is_told() {
+    let authority = Authority::new();
+    let directory = tempfile::tempdir().unwrap();
+    let tls = authority.server().server_tls_for(Some(&authority), &["h2"]);
+    let upstream = Http2Upstream::start_with(1, Some(tls)).await;
+    let (provider, plain) = (AuthorizationServer::start(), Upstream::start().await);
+    authority
+        .client("gatepass tests", "before")
+        .write(directory.path(), "client");
+    let origin = format!("https://localhost:{}", upstream.port());
+    let config = format!(
+        "{}\nprotocol = \"http2\"\ntls.ca_file = \"{}\"\n\
+         tls.client_cert_file = \"{directory}/client.crt\"\n\
+         tls.client_key_file = \"{directory}/client.key\"",
+        simple_config(&provider, &plain).replace(&plain.origin(), &origin),
+        write(directory.path(), &authority.pem()).display(),
+        directory = directory.path().display(),
+    );
+    let gatepass = Gatepass::start(&config).ready().await;
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+
+    let next = authority.client("gatepass tests", "after");
+    std::fs::write(directory.path().join("client.crt"), &next.certificate).unwrap();
+    let refused = r#"gatepass_config_reloads_total{outcome="failure"}"#;
+    gatepass.wait_for_metric(refused, 1.0).await;
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    assert_eq!(upstream.connections(), 1, "what runs is what ran");
+    let ready = get(gatepass.admin(), "/readyz").await;
+    assert_eq!(ready.status(), 200);
+    let told = format!(
+        "routes[0].tls.client_key_file: found {}/client.key does not go with the certificate",
+        directory.path().display()
+    );
+    assert!(ready.body().contains(&told), "{}", ready.body());
+
+    std::fs::write(directory.path().join("client.key"), &next.key).unwrap();
+    let taken_up = r#"gatepass_config_reloads_total{outcome="success"}"#;
+    gatepass.wait_for_metric(taken_up, 1.0).await;
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    assert_eq!(upstream.connections(), 2, "by the new certificate");
+}

@@ -11,6 +11,7 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -134,6 +135,12 @@ impl Authority {
         }
     }
 
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
+        roots
+    }
+
     fn sign(&self, params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
@@ -147,13 +154,11 @@ impl Authority {
 impl Authority {
     /// How a client of one who trusts this authority speaks TLS, with `identity` if it shows one.
     pub fn client_tls(&self, identity: Option<&Identity>, protocols: &[&str]) -> TlsConnector {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.0.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_root_certificates(roots);
+            .with_root_certificates(self.roots());
         let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
@@ -181,14 +186,28 @@ impl Identity {
 
     /// How a server with this identity speaks TLS.
     pub fn server_tls(&self, protocols: &[&str]) -> TlsAcceptor {
+        self.server_tls_for(None, protocols)
+    }
+
+    /// The same of a server that takes only clients of this authority, if it names one.
+    pub fn server_tls_for(&self, clients: Option<&Authority>, protocols: &[&str]) -> TlsAcceptor {
         let (_, key) = self.der();
         let chain = CertificateDer::pem_slice_iter(self.certificate.as_bytes());
         let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let clients = match clients {
+            None => WebPkiClientVerifier::no_client_auth(),
+            Some(authority) => {
+                let roots = Arc::new(authority.roots());
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider));
+                verifier.build().unwrap()
+            }
+        };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_single_cert(chain, key)
             .unwrap();
         config.alpn_protocols = protocols
