@@ -7,7 +7,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::support::client::PATIENCE;
-use crate::support::{AuthorizationServer, Gatepass, Upstream, get, raw, simple_config};
+use crate::support::http2::Http2Upstream;
+use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, raw, simple_config};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
@@ -118,6 +119,21 @@ async fn large_tokens_and_cookies_fit() {
     let answer = raw(gatepass.proxy(), head, |text| text.contains("\r\n\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert_eq!(upstream.last().all("cookie"), [cookie]);
+
+    // A token at its longest, to an upstream of each protocol.
+    let http2 = Http2Upstream::start(1).await;
+    let token = format!("canary-{}", "x".repeat(15_993));
+    let answer = format!(r#"{{"access_token":"{token}","expires_in":3600}}"#);
+    for origin in [upstream.origin(), http2.origin()] {
+        let provider = AuthorizationServer::start();
+        provider.otherwise(Reply::Json(200, answer.clone()));
+        let config = simple_config(&provider, &upstream).replace(&upstream.origin(), &origin);
+        let gatepass = Gatepass::start(&config).ready().await;
+        assert_eq!(get(gatepass.proxy(), "/").await.status(), 200, "{origin}");
+    }
+    let sent = format!("Bearer {token}");
+    assert_eq!(upstream.last().all("authorization"), [sent.as_str()]);
+    assert_eq!(http2.last().headers["authorization"], sent);
 }
 
 #[tokio::test(flavor = "multi_thread")]
