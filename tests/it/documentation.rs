@@ -6,8 +6,8 @@ use std::fs;
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256};
 use serde_json::{Value, json};
 
+use crate::support::CANARY;
 use crate::support::gatepass::{project, run};
-use crate::support::{AuthorizationServer, CANARY, Gatepass, Upstream, get, simple_config};
 
 fn read(path: &str) -> String {
     fs::read_to_string(project().join(path)).unwrap()
@@ -24,22 +24,6 @@ fn blocks(language: &str) -> Vec<String> {
     after
         .map(|rest| rest.split("```").next().unwrap().to_owned())
         .collect()
-}
-
-/// The first cells of the tables of a page whose header begins with this cell, without their
-/// backticks.
-fn first_cells(page: &str, header: &str) -> BTreeSet<String> {
-    let (page, header) = (read(page), format!("\n| {header} |"));
-    let tables = page.split(&header).skip(1);
-    let rows = tables.flat_map(|table| {
-        let rows = table.lines().skip(2);
-        rows.take_while(|line| line.starts_with('|'))
-    });
-    rows.map(|row| {
-        let cell = row.split('|').nth(1).unwrap();
-        cell.trim().trim_matches('`').to_owned()
-    })
-    .collect()
 }
 
 /// Runs `check` with files that are there in place of those that the example names.
@@ -320,42 +304,6 @@ fn misfits(value: &Value, schema: &Value, path: &str) -> Vec<String> {
         }
         _ => Vec::new(),
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_metrics_table_lists_what_is_served() {
-    let provider = AuthorizationServer::start();
-    let upstream = Upstream::start().await;
-    let gatepass = Gatepass::start(&simple_config(&provider, &upstream))
-        .ready()
-        .await;
-    let metrics = get(gatepass.admin(), "/metrics").await.into_body();
-    let served: BTreeSet<String> = metrics
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
-        .map(|name| {
-            if name.starts_with("process_") {
-                "process_*"
-            } else {
-                name
-            }
-        })
-        .map(ToOwned::to_owned)
-        .collect();
-    assert_eq!(first_cells("docs/metrics.md", "metric"), served);
-}
-
-#[test]
-fn the_table_of_commands_lists_those_that_there_are() {
-    let help = run(&["--help"], &[]).stdout;
-    let commands = help.split("Commands:\n").nth(1).unwrap();
-    let commands = commands.lines().take_while(|line| !line.is_empty());
-    let commands = commands.filter_map(|line| line.split_whitespace().next());
-    let commands: BTreeSet<_> = commands
-        .filter(|command| *command != "help")
-        .map(ToOwned::to_owned)
-        .collect();
-    assert_eq!(first_cells("README.md", "command"), commands);
 }
 
 /// The other commands are run by `.ci/run`, which this holds to it.

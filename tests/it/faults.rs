@@ -48,6 +48,10 @@ async fn a_silent_upstream_is_given_up_in_time() {
         answer.contains("did not begin to answer within 200ms"),
         "{answer}"
     );
+    assert!(
+        answer.contains("\"reason\":\"upstream_timeout\""),
+        "{answer}"
+    );
 }
 
 /// A connection has one timer, which goes from request to request.
@@ -192,16 +196,22 @@ async fn broken_requests_are_answered_with_400_and_go_nowhere() {
     let gatepass = Gatepass::start(&simple_config(&provider, &upstream))
         .ready()
         .await;
+    let mut number = 0.0;
     for request in [
         "nonsense\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
         "GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: identity\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: localhost\r\nX: a\r\n folded\r\n\r\n",
         "GET /\u{1} HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ] {
         let answer = raw(gatepass.proxy(), request, |text| text.contains("\r\n\r\n")).await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{request:?}: {answer}");
+        let counted = r#"gatepass_rejections_total{reason="bad_request",route="(none)"}"#;
+        number += 1.0;
+        gatepass.wait_for_metric(counted, number).await;
     }
     assert_eq!(upstream.requests(), 0);
 }
@@ -257,6 +267,7 @@ async fn other_transfer_codings_are_refused() {
         .await;
     let answer = read_until(&mut caller, "}").await;
     assert!(answer.starts_with("HTTP/1.1 501"), "{answer}");
+    assert!(answer.contains("\"reason\":\"unknown_coding\""), "{answer}");
 
     let (mut caller, mut upstream) = wire.exchange(GET).await;
     upstream
@@ -284,6 +295,10 @@ async fn faults_of_the_caller_are_told_as_such() {
     let answer = read_until(&mut caller, "}").await;
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
     assert!(answer.contains("did not move for 200ms"), "{answer}");
+    assert!(
+        answer.contains("\"reason\":\"request_stalled\""),
+        "{answer}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,6 +35,7 @@ mod discovery;
 mod doctor;
 mod documentation;
 mod documentation_pages;
+mod documentation_tables;
 mod durations;
 mod event_stream;
 mod events;
