@@ -210,7 +210,7 @@ fn no_bare_token(answer: &Answer, text: &str) -> FetchError {
             "answered with {} instead of a bare token",
             describe(answer)
         ))
-        .advise("check whether this address is a token endpoint"),
+        .advise(where_to_look(answer)),
     }
 }
 
@@ -237,19 +237,27 @@ fn missing(answer: &Answer, has_fields: bool, settings: &AnswerSettings) -> Fetc
             "answered with {} instead of a JSON object",
             describe(answer)
         ))
-        .advise(match &answer.content_type {
-            Some(kind) if kind.starts_with("text/html") => {
-                "check whether this address is a token endpoint, and whether a proxy on the way \
-                 answers in its place"
-            }
-            _ => "check whether this address is a token endpoint",
-        }),
+        .advise(where_to_look(answer)),
         (true, ["a bare token"]) => {
             malformed("answered with a JSON object instead of a bare token")
                 .advise("check token_field")
         }
         (true, several) => malformed(format!("answered without {}", several.join(" or ")))
             .advise("check token_field, and whether this address is a token endpoint"),
+    }
+}
+
+/// Why something else may have come than a token.
+fn where_to_look(answer: &Answer) -> &'static str {
+    match &answer.content_type {
+        _ if answer.body.starts_with(GZIP) => {
+            "have the provider, or a proxy on the way, answer without a Content-Encoding"
+        }
+        Some(kind) if kind.starts_with("text/html") => {
+            "check whether this address is a token endpoint, and whether a proxy on the way \
+             answers in its place"
+        }
+        _ => "check whether this address is a token endpoint",
     }
 }
 
@@ -361,6 +369,7 @@ pub(super) fn describe(answer: &Answer) -> String {
     let length = answer.body.len();
     match &answer.content_type {
         _ if length == 0 => "an empty body".into(),
+        _ if answer.body.starts_with(GZIP) => format!("{length} bytes compressed by gzip"),
         Some(content_type) => format!(
             "{length} bytes of {}",
             clean(content_type, &Confidential::default())
@@ -387,6 +396,9 @@ fn malformed(message: impl Into<String>) -> FetchError {
 
 /// RFC 6749 §5.1.
 const ACCESS_TOKEN: &str = "/access_token";
+
+/// RFC 1952 §2.3.1. Nothing else that a provider says begins so.
+const GZIP: &[u8] = b"\x1f\x8b";
 
 /// Servers commonly refuse a header above 8 or 16 KiB.
 const LONGEST_TOKEN: usize = 16 * 1024;

@@ -141,8 +141,16 @@ async fn every_strange_answer_is_survived_and_tried_again() {
     let newline = r#"{"access_token":"canary\nX-Injected: 1"}"#;
     let redirect =
         "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
+    // {"access_token":"canary","expires_in":3600}
+    let mut gzip =
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 62\r\n\r\n".to_vec();
+    gzip.extend(
+        b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\xabVJLNN-.\x8e/\xc9\xcfN\xcdS\xb2RJN\xccK,\xaaT\xd2QJ\
+          \xad(\xc8,J-\x8e\xcf\x04\x8a\x1a\x9b\x19\x18\xd4\x02\0s\x0e\xc8_+\0\0\0",
+    );
     for (outcome, reply) in [
         ("malformed", Reply::Bytes(html.into_bytes())),
+        ("malformed", Reply::Bytes(gzip)),
         ("malformed", Reply::Bytes(huge.into_bytes())),
         (
             "unavailable",
@@ -181,6 +189,23 @@ async fn every_strange_answer_is_survived_and_tried_again() {
             gatepass.output()
         );
     }
+}
+
+/// As servers answer that do not know how long it will be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_in_chunks_is_one() {
+    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+                  11\r\n{\"access_token\":\"\r\n\
+                  1a\r\ncanary\",\"expires_in\":3600}\r\n0\r\n\r\n";
+    let provider = AuthorizationServer::start();
+    provider.plan([Reply::Bytes(answer.into())]);
+    let upstream = Upstream::start().await;
+    let gatepass = Gatepass::start(&simple_config(&provider, &upstream))
+        .ready()
+        .await;
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    assert_eq!(upstream.last().all("authorization"), ["Bearer canary"]);
+    assert_eq!(provider.count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

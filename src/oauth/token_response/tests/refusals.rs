@@ -45,6 +45,15 @@ fn messages_say_what_to_do() {
     "#);
 }
 
+/// No Content-Encoding is asked for, and none is taken off.
+#[test]
+fn a_compressed_answer_is_called_one() {
+    let compressed = answer(200, b"\x1f\x8b\x08\0\0");
+    let told = |place| read_at(&place, &compressed).unwrap_err().to_string();
+    insta::assert_snapshot!(told(TokenLocation::default()), @"answered with 5 bytes compressed by gzip instead of a JSON object; have the provider, or a proxy on the way, answer without a Content-Encoding");
+    insta::assert_snapshot!(told(TokenLocation::WholeBody), @"answered with 5 bytes compressed by gzip instead of a bare token; have the provider, or a proxy on the way, answer without a Content-Encoding");
+}
+
 #[test]
 fn googles_own_errors_are_understood() {
     let grant = Grant::IdentityToolkit {
