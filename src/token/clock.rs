@@ -89,3 +89,16 @@ pub(super) fn whole_seconds_until(at: Instant) -> u64 {
     let left = at.saturating_duration_since(Instant::now());
     left.as_secs() + u64::from(left.subsec_nanos() > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three years, which no machine sleeps through by itself.
+    #[test]
+    #[ignore = "tests/soak/run sets the clock of its own namespace so far forward"]
+    fn what_the_clock_of_suspensions_has_counted_beside_is_sleep() {
+        let asleep = time_asleep();
+        assert!(asleep >= Duration::from_secs(100_000_000), "{asleep:?}");
+    }
+}

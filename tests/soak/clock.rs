@@ -1,9 +1,12 @@
 //! Promise: a clock that is set, forward or back, costs no request. Forward beyond a token's end it
-//! costs one token request, for a token may be over then.
+//! costs one token request, for a token may be over then. And of the time that the machine was asleep
+//! nothing counts that was before the token.
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::support::{AuthorizationServer, Gatepass, Upstream, get, simple_config};
 use crate::traffic::Traffic;
@@ -72,4 +75,31 @@ async fn a_clock_that_jumps_costs_no_request() {
     );
     assert_eq!(account.lost, Vec::<String>::new());
     assert_eq!(upstream.bad_tokens(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sleep_before_the_start_takes_nothing_off_a_token() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let config = simple_config(&provider, &upstream);
+    fs::write(directory.path().join("gatepass.toml"), config).unwrap();
+    // A machine that has slept for two hours since it was started (time_namespaces(7)).
+    let asleep = "unshare --map-root-user --time --boottime 7200 --fork --kill-child";
+    let line = format!("{asleep} gatepass run --config gatepass.toml");
+    let gatepass = Gatepass::start_in(directory, &line).ready().await;
+    assert_eq!(
+        gatepass.wait_for_event("new token")["usable_seconds"],
+        3_599
+    );
+    // The time asleep is looked up once a second.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let status = get(gatepass.admin(), "/api/status").await;
+    let status: Value = serde_json::from_str(status.body()).unwrap();
+    let left = status["credentials"][0]["ends_in_seconds"]
+        .as_f64()
+        .unwrap();
+    assert!((3_580.0..3_598.0).contains(&left), "{left}");
+    assert_eq!(provider.count(), 1);
+    assert!(!gatepass.output().contains("was asleep"));
 }
