@@ -3,17 +3,17 @@
 //! One worker accepts. When there are more, it hands every other socket on, in turn: with few
 //! keep-alive connections `SO_REUSEPORT` would leave some workers idle and others full.
 
+mod sockets;
+
 use std::io;
-use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{self, error::SendError};
 use tokio::time::sleep;
-use tokio_util::either::Either;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
@@ -21,6 +21,7 @@ use super::listener::{Listener, Listening, ServerTls, SocketFile};
 use super::metrics::{ListenerMetrics, Place};
 use super::stream::{HandedSocket, Peer, Socket};
 use crate::drain::DrainWatch;
+use sockets::Sockets;
 
 /// Where a worker's connections come from.
 #[derive(Debug)]
@@ -60,6 +61,20 @@ struct Handed {
     socket: HandedSocket,
     origin: AcceptedFrom,
     place: Place,
+}
+
+impl Handed {
+    /// Has it served on this thread.
+    fn start(self, start: &impl Fn(Accepted)) {
+        match self.socket.take() {
+            Ok(socket) => start(Accepted {
+                socket,
+                origin: self.origin,
+                place: self.place,
+            }),
+            Err(error) => error!(%error, "a connection could not be taken over"),
+        }
+    }
 }
 
 /// How many connections may be open, and how many are. Clones are the same.
@@ -145,18 +160,10 @@ impl Intake {
                 loops.wait().await;
             }
             Kind::Handed(mut handed) => {
-                let start = |handed: Handed| match handed.socket.take() {
-                    Ok(socket) => start(Accepted {
-                        socket,
-                        origin: handed.origin,
-                        place: handed.place,
-                    }),
-                    Err(error) => error!(%error, "a connection could not be taken over"),
-                };
                 loop {
                     tokio::select! {
                         next = handed.recv() => match next {
-                            Some(next) => start(next),
+                            Some(next) => next.start(&start),
                             None => return,
                         },
                         () = drain.begun() => break,
@@ -165,7 +172,7 @@ impl Intake {
                 // What has been accepted is served, also if it was still on its way.
                 handed.close();
                 while let Some(next) = handed.recv().await {
-                    start(next);
+                    next.start(&start);
                 }
             }
         }
@@ -199,18 +206,20 @@ impl<F: Fn(Accepted)> Turns<F> {
             origin,
             place,
         } = accepted;
-        match HandedSocket::hand(socket) {
-            // A worker that has ended takes nothing more; its end stops the process anyway.
-            Ok(socket) => drop(
-                worker
-                    .send(Handed {
-                        socket,
-                        origin,
-                        place,
-                    })
-                    .await,
-            ),
-            Err(error) => error!(%error, "a connection could not be handed to its worker"),
+        let socket = match HandedSocket::hand(socket) {
+            Ok(socket) => socket,
+            Err(error) => {
+                return error!(%error, "a connection could not be handed to its worker");
+            }
+        };
+        let handed = Handed {
+            socket,
+            origin,
+            place,
+        };
+        // It may see before this one that the drain has begun, and then takes nothing more.
+        if let Err(SendError(handed)) = worker.send(handed).await {
+            handed.start(&self.here);
         }
     }
 }
@@ -241,10 +250,7 @@ impl Door {
     where
         F: Fn(Accepted),
     {
-        tokio::select! {
-            () = self.accept(limit, turns) => {}
-            () = drain.begun() => {}
-        }
+        let waiting = self.accept(limit, turns, drain).await;
         let Self {
             sockets,
             port,
@@ -255,9 +261,13 @@ impl Door {
         if let Some(file) = file {
             file.remove();
         }
-        for (socket, peer) in sockets.close() {
-            // One for whom there is no place any more is one too many.
-            let Some(place) = limit.place_now() else {
+        for (socket, peer) in waiting.into_iter().chain(sockets.close()) {
+            // There will be, as soon as one of those who have one is done.
+            let place = tokio::select! {
+                place = limit.place() => place,
+                () = drain.forced() => None,
+            };
+            let Some(place) = place else {
                 return;
             };
             // Served here: the other workers may take nothing more.
@@ -274,14 +284,31 @@ impl Door {
         }
     }
 
-    async fn accept<F: Fn(Accepted)>(&self, limit: &Limit, turns: &Turns<F>) {
+    /// Takes connections until the drain begins, and gives back the one that waits for a place then.
+    async fn accept<F: Fn(Accepted)>(
+        &self,
+        limit: &Limit,
+        turns: &Turns<F>,
+        drain: &DrainWatch,
+    ) -> Option<(Socket, Peer)> {
+        let mut begun = pin!(drain.begun());
         loop {
-            match self.sockets.accept().await {
+            let accepted = tokio::select! {
+                biased;
+                () = begun.as_mut() => return None,
+                accepted = self.sockets.accept() => accepted,
+            };
+            match accepted {
                 Ok((socket, peer)) => {
                     // Without a free place this one waits, and those after it in the kernel's
                     // queue, where they cost no memory.
-                    let Some(place) = limit.place().await else {
-                        return;
+                    let place = tokio::select! {
+                        biased;
+                        place = limit.place() => place,
+                        () = begun.as_mut() => None,
+                    };
+                    let Some(place) = place else {
+                        return Some((socket, peer));
                     };
                     let origin = AcceptedFrom {
                         peer,
@@ -308,75 +335,6 @@ impl Door {
     }
 }
 
-enum Sockets {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-impl Sockets {
-    fn of(listening: Listening) -> io::Result<Self> {
-        Ok(match listening {
-            Listening::Tcp(listener) => {
-                // What is accepted inherits it. Answers are written whole; waiting to fill a segment
-                // would only delay them.
-                SockRef::from(&listener).set_tcp_nodelay(true)?;
-                Self::Tcp(TcpListener::from_std(listener)?)
-            }
-            Listening::Unix(listener) => Self::Unix(UnixListener::from_std(listener)?),
-        })
-    }
-
-    async fn accept(&self) -> io::Result<(Socket, Peer)> {
-        Ok(match self {
-            Self::Tcp(listener) => {
-                let (stream, address) = listener.accept().await?;
-                (Either::Left(stream), Peer::Ip(address))
-            }
-            Self::Unix(listener) => of_unix(listener.accept().await?.0),
-        })
-    }
-
-    /// Stops to listen, and takes those whom the kernel has taken already: they may have sent a
-    /// request, and would be reset with the listener. The kernel is asked, and not the runtime, so that
-    /// nobody comes between the last of them and the end.
-    fn close(self) -> Vec<(Socket, Peer)> {
-        let waiting = match self {
-            Self::Tcp(listener) => listener.into_std().map(|listener| {
-                let accept = || {
-                    listener
-                        .accept()
-                        .and_then(|(stream, from)| of_tcp(stream, from))
-                };
-                std::iter::from_fn(|| accept().ok())
-                    .take(MOST_WAITING)
-                    .collect()
-            }),
-            Self::Unix(listener) => listener.into_std().map(|listener| {
-                let accept = || {
-                    let (stream, _) = listener.accept()?;
-                    stream.set_nonblocking(true)?;
-                    UnixStream::from_std(stream).map(of_unix)
-                };
-                std::iter::from_fn(|| accept().ok())
-                    .take(MOST_WAITING)
-                    .collect()
-            }),
-        };
-        waiting.unwrap_or_default()
-    }
-}
-
-fn of_tcp(stream: std::net::TcpStream, from: SocketAddr) -> io::Result<(Socket, Peer)> {
-    stream.set_nonblocking(true)?;
-    let stream = TcpStream::from_std(stream)?;
-    Ok((Either::Left(stream), Peer::Ip(from)))
-}
-
-fn of_unix(stream: UnixStream) -> (Socket, Peer) {
-    let uid = stream.peer_cred().ok().map(|peer| peer.uid());
-    (Either::Right(stream), Peer::Unix { uid })
-}
-
 /// Errors of a connection that died in the queue; the next one may be fine.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
@@ -390,8 +348,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How many are taken over from the kernel's queue at the end; it holds no more.
-const MOST_WAITING: usize = 1024;
-
 /// How many sockets may be on their way to one worker.
 const HANDED_AT_ONCE: usize = 64;
+
+#[cfg(test)]
+mod tests;
