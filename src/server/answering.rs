@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use http::Response;
-use http::header::{CONNECTION, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use hyper::body::Body;
 use pin_project_lite::pin_project;
 
 use super::bodies::AnswerBody;
@@ -44,6 +45,7 @@ impl<'a, F> Answering<'a, F> {
 impl<F, B> Future for Answering<'_, F>
 where
     F: Future<Output = Result<Response<B>, Infallible>>,
+    B: Body,
 {
     type Output = Result<Response<AnswerBody<B>>, Infallible>;
 
@@ -59,6 +61,20 @@ where
             answer.headers_mut().insert(CONNECTION, close);
         }
         let exchange = this.exchange.clone();
+        if exchange.withholds_body() {
+            tell_length(&mut answer);
+        }
         Poll::Ready(Ok(answer.map(|body| AnswerBody::new(body, exchange))))
+    }
+}
+
+/// Says how long a body is that is not sent. That of an upstream's answer to HEAD is empty, and says
+/// nothing about what GET would get.
+fn tell_length<B: Body>(answer: &mut Response<B>) {
+    let body = answer.body();
+    let length = body.size_hint().exact().filter(|_| !body.is_end_stream());
+    if let Some(length) = length {
+        let fields = answer.headers_mut();
+        fields.entry(CONTENT_LENGTH).or_insert(length.into());
     }
 }

@@ -177,7 +177,7 @@ impl<B: Body + Unpin> Body for AnswerBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.exchange.withholds_body() || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

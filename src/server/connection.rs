@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
@@ -223,8 +223,9 @@ where
             ..
         } = self.serving;
         let streams = Streams::new(Arc::clone(activity));
-        let service = service_fn(|request| {
-            let begin = |now| streams.begin(now);
+        let service = service_fn(|request: Request<Incoming>| {
+            let is_head = request.method() == Method::HEAD;
+            let begin = |now| streams.begin(now, is_head);
             // Boxed: a task is moved several times on its way to being run, and this one is large.
             let call = |request| Box::pin(service.call(request));
             answer(call, request, caller, begin)

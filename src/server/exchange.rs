@@ -31,6 +31,7 @@ pub(super) struct Alone {
 pub(super) struct Stream {
     streams: Rc<Streams>,
     number: u64,
+    is_head: bool,
     answer_is_over: Cell<bool>,
     /// Since when the caller has let one of the bodies wait.
     waiting_since: Cell<Option<Instant>>,
@@ -85,6 +86,12 @@ impl Exchange {
         }
     }
 
+    /// RFC 9110 §9.3.2: "The HEAD method is identical to GET except that the server MUST NOT send
+    /// content in the response." Over HTTP/1.1 hyper sees to it.
+    pub(super) fn withholds_body(&self) -> bool {
+        matches!(self, Self::Stream(stream) if stream.is_head)
+    }
+
     /// The caller has taken it, and there is room for the next one.
     pub(super) fn answer_moved(&self) {
         if let Self::Stream(stream) = self {
@@ -126,13 +133,14 @@ impl Streams {
 
     /// The head of a request has arrived. It is over when the last clone is dropped, whatever
     /// becomes of it.
-    pub(super) fn begin(self: &Rc<Self>, now: Instant) -> Exchange {
+    pub(super) fn begin(self: &Rc<Self>, now: Instant, is_head: bool) -> Exchange {
         let number = self.next.get();
         self.next.set(number.wrapping_add(1));
         self.activity.begin(now);
         let stream = Rc::new(Stream {
             streams: Rc::clone(self),
             number,
+            is_head,
             answer_is_over: Cell::new(false),
             waiting_since: Cell::new(None),
         });
@@ -193,7 +201,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_waits_for_the_upstream_does_not_stall() {
         let waiting_for_upstream = async |streams: &Rc<Streams>| {
-            let event_stream = streams.begin(Instant::now());
+            let event_stream = streams.begin(Instant::now(), false);
             event_stream.answer_waits();
             event_stream.answer_moved();
             seconds(1000).await;
@@ -206,7 +214,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_upload_may_go_on_after_its_answer_as_long_as_it_moves() {
         let early_answer = async |streams: &Rc<Streams>| {
-            let upload = streams.begin(Instant::now());
+            let upload = streams.begin(Instant::now(), false);
             upload.answer_is_over();
             for _ in 0..10 {
                 seconds(90).await;
@@ -221,7 +229,10 @@ mod tests {
     async fn a_connection_is_busy_until_its_last_stream_is_over() {
         let activity = Arc::new(Activity::new());
         let streams = Streams::new(Arc::clone(&activity));
-        let (first, second) = (streams.begin(Instant::now()), streams.begin(Instant::now()));
+        let (first, second) = (
+            streams.begin(Instant::now(), false),
+            streams.begin(Instant::now(), false),
+        );
         assert_eq!(activity.phase(), Phase::Busy);
         drop(first);
         assert_eq!(activity.phase(), Phase::Busy);

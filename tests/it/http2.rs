@@ -96,6 +96,37 @@ async fn a_caller_that_does_not_reaches_an_upstream_that_speaks_nothing_else() {
     assert_eq!(upstream.connections(), 1);
 }
 
+/// RFC 9110 §9.3.2. hyper sees to it over HTTP/1.1 alone, and callers take DATA for a breach of
+/// the protocol.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_our_own_to_head_has_no_body() {
+    let (gatepass, _upstream) = before_http1("").await;
+    let own = [
+        (gatepass.proxy(), "http://elsewhere/", 421),
+        (gatepass.admin(), "http://localhost/livez", 200),
+        (gatepass.admin(), "http://localhost/nothing", 404),
+        // One that would have no end.
+        (gatepass.admin(), "http://localhost/api/events", 200),
+    ];
+    for (listener, target, status) in own {
+        let mut caller = connect::<Full<Bytes>>(listener).await;
+        let mut length = Vec::new();
+        for method in [Method::HEAD, Method::GET] {
+            let request = Request::builder().method(method).uri(target);
+            let request = request.body(Full::default()).unwrap();
+            let answer = timeout(PATIENCE, caller.send_request(request)).await;
+            let answer = answer.unwrap().unwrap();
+            assert_eq!(answer.status(), status, "{target}");
+            length.push(answer.headers().get(CONTENT_LENGTH).cloned());
+            if length.len() == 1 {
+                let body = timeout(PATIENCE, read(answer)).await.unwrap().into_body();
+                assert_eq!(body, "", "{target}");
+            }
+        }
+        assert_eq!(length[0], length[1], "{target}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_length_is_told_that_the_caller_did_not_tell() {
     let (gatepass, upstream) = before_http2(100).await;
