@@ -41,6 +41,10 @@ pub(super) struct Activity {
     begun: AtomicU64,
     /// Whether the caller has sent all of its request and waits for the answer alone.
     asked_all: AtomicBool,
+    /// Whether the last request's body was given up before its end.
+    given_up: AtomicBool,
+    /// Whether what is read next is the rest of it, and no head.
+    rest_is_next: AtomicBool,
     /// Since when the caller's side of the connection is over while it is still being answered;
     /// never, if zero.
     half_closed_since: AtomicU64,
@@ -87,6 +91,8 @@ impl Activity {
             owing: AtomicBool::new(false),
             begun: AtomicU64::new(0),
             asked_all: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
+            rest_is_next: AtomicBool::new(false),
             half_closed_since: AtomicU64::new(0),
         }
     }
@@ -103,6 +109,12 @@ impl Activity {
     fn since(&self) -> Instant {
         self.note_time();
         self.opened_at + Duration::from_nanos(self.since.load(Relaxed))
+    }
+
+    /// All that has arrived has been read.
+    pub(super) fn has_read_all(&self) {
+        self.rest_is_next.store(false, Relaxed);
+        self.note_time();
     }
 
     /// The phase begins now, unless it is known since when it is. To be called when there is nothing
@@ -196,13 +208,14 @@ impl Activity {
 
     /// Whether the last request has arrived whole and been answered.
     pub(super) fn is_over(&self) -> bool {
-        self.is_http1() && self.phase() == Phase::Idle
+        self.is_http1() && self.phase() == Phase::Idle && !self.has_given_up()
     }
 
     /// A request's head is complete, and an answer is owed. Returns the request's number.
     pub(super) fn begin(&self, now: Instant) -> u64 {
         self.owing.store(true, Relaxed);
         self.asked_all.store(false, Relaxed);
+        self.given_up.store(false, Relaxed);
         self.enter_at(Phase::Busy, self.nanos_until(now));
         self.begun.fetch_add(1, Relaxed) + 1
     }
@@ -216,6 +229,18 @@ impl Activity {
     /// All of the request has arrived.
     pub(super) fn asked_all(&self) {
         self.asked_all.store(true, Relaxed);
+    }
+
+    /// Nobody reads the rest of the request's body. hyper reads once what has arrived of it: if that
+    /// is all, the connection goes on.
+    pub(super) fn give_up(&self) {
+        self.given_up.store(true, Relaxed);
+        self.rest_is_next.store(true, Relaxed);
+    }
+
+    /// Whether more of the last request may come, which nobody reads.
+    pub(super) fn has_given_up(&self) -> bool {
+        self.given_up.load(Relaxed)
     }
 
     /// Whether the end of the caller's side was held back and no answer is owed any more.
@@ -251,6 +276,10 @@ impl Activity {
             return;
         }
         match self.phase() {
+            Phase::Idle if self.rest_is_next.load(Relaxed) => {
+                self.rest_is_next.store(false, Relaxed);
+                self.enter(Phase::Idle);
+            }
             // Nearly all heads come in one piece, and then the request has begun before anybody
             // asks since when this is.
             Phase::Idle => self.enter_at(Phase::Head, UNKNOWN),

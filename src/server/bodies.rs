@@ -114,7 +114,9 @@ impl CallerBody {
 
 impl Drop for CallerBody {
     fn drop(&mut self) {
-        self.over();
+        if let Some(exchange) = self.exchange.take() {
+            exchange.request_is_given_up();
+        }
     }
 }
 

@@ -169,15 +169,10 @@ where
             }
         }));
         let mut draining = false;
-        loop {
+        let outcome = loop {
             tokio::select! {
                 biased;
-                outcome = &mut connection => {
-                    if let Err(error) = outcome {
-                        debug!(%error, "a connection ended early");
-                    }
-                    break;
-                }
+                outcome = &mut connection => break outcome,
                 why = overdue.as_mut() => {
                     let parts = connection.into_parts()?;
                     let mut io = parts.io.into_inner();
@@ -196,6 +191,9 @@ where
                     Pin::new(&mut connection).graceful_shutdown();
                 }
             }
+        };
+        if let Err(error) = &outcome {
+            debug!(%error, "a connection ended early");
         }
         if let Some(tunnel) = caller.take_tunnel() {
             let its_time_is_over = async {
@@ -209,6 +207,12 @@ where
                 () = tunnel => {}
                 () = its_time_is_over => debug!("a switched connection is cut, because gatepass stops"),
             }
+            return None;
+        }
+        let io = connection.into_parts()?.io.into_inner();
+        // What has broken off must not look as if this were its end.
+        if io.has_refused() || outcome.is_ok() && activity.has_given_up() {
+            Box::pin(close_in_stages(io, drain)).await;
         }
         None
     }
@@ -282,6 +286,22 @@ where
     }
 }
 
+/// RFC 9112 §9.6: "If a server performs an immediate close of a TCP connection, there is a significant
+/// risk that the client will not be able to read the last HTTP response." What is still on its way
+/// would be answered by a reset. "To avoid the TCP reset problem, servers typically close a
+/// connection in stages."
+async fn close_in_stages(mut io: WatchedStream, drain: &DrainWatch) {
+    let stopping = async {
+        drain.begun().await;
+        sleep(PARTING).await;
+    };
+    tokio::select! {
+        _ = io.hear_out() => {}
+        () = sleep(HEARING_OUT) => {}
+        () = stopping => {}
+    }
+}
+
 /// Has a request answered by whom it calls, and notes how far either body has come.
 fn answer<'a, F>(
     call: impl FnOnce(Request<CallerBody>) -> F,
@@ -298,3 +318,6 @@ fn answer<'a, F>(
 
 /// How long a caller may take to be told that its connection ends.
 const PARTING: Duration = Duration::from_secs(1);
+
+/// How long one that has been answered early may take to send the rest of its request.
+const HEARING_OUT: Duration = Duration::from_secs(5);

@@ -69,6 +69,16 @@ impl Exchange {
         }
     }
 
+    /// Nobody wants what may still come of the request.
+    pub(super) fn request_is_given_up(&self) {
+        if let Self::Alone(alone) = self
+            && alone.activity.is_latest(alone.number)
+        {
+            alone.activity.give_up();
+        }
+        self.request_is_over();
+    }
+
     /// The caller has sent a piece of the request's body.
     pub(super) fn request_moved(&self) {
         if let Self::Stream(stream) = self

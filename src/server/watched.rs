@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http::StatusCode;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, copy, sink};
 use tokio_util::either::Either;
 
 use super::activity::Activity;
@@ -74,6 +74,18 @@ impl WatchedStream {
         self.stream.shutdown().await
     }
 
+    /// Whether a head could not be read. What follows it is not read either.
+    pub(super) fn has_refused(&self) -> bool {
+        self.refusal.is_some()
+    }
+
+    /// Ends this side of the connection, and reads what still comes until the caller ends its own.
+    pub(super) async fn hear_out(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await?;
+        let mut rest = (&mut self.stream).take(MOST_HEARD);
+        copy(&mut rest, &mut sink()).await.map(drop)
+    }
+
     /// Writes the answer to what hyper refuses instead of what hyper says.
     fn poll_refuse(&mut self, cx: &mut Context<'_>, hypers: &[u8]) -> Poll<io::Result<()>> {
         let refusal = self.refusal.get_or_insert_with(|| {
@@ -91,6 +103,9 @@ impl WatchedStream {
         Poll::Ready(Ok(()))
     }
 }
+
+/// How many bytes of what nobody wants are read. Whoever has more to send is not worth it.
+const MOST_HEARD: u64 = 64 << 20;
 
 /// RFC 9112 §4: `status-line = HTTP-version SP status-code SP …`
 fn status_of(head: &[u8]) -> Option<StatusCode> {
@@ -118,7 +133,7 @@ impl AsyncRead for WatchedStream {
             // again when the answer is over.
             return Poll::Pending;
         } else if outcome.is_pending() {
-            self.activity.note_time();
+            self.activity.has_read_all();
         }
         outcome
     }

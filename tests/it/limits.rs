@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::support::client::PATIENCE;
 use crate::support::http2::Http2Upstream;
+use crate::support::wire::{Wire, read_until};
 use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, raw, simple_config};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -68,6 +70,88 @@ async fn a_head_that_drips_is_cut_off() {
     let counted = "gatepass_rejections_total{reason=\"head_timeout\",route=\"(none)\"}";
     assert_eq!(gatepass.metric(counted).await, 1.0);
     assert_eq!(upstream.requests(), 1);
+}
+
+/// hyper reads what has arrived of a body that nobody wants, and the connection goes on if that is all.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_body_of_a_refused_request_is_not_taken_for_a_head() {
+    let provider = AuthorizationServer::start();
+    provider.otherwise(Reply::Silence);
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream);
+    let gatepass = Gatepass::start(&format!(
+        "proxy.timeouts.header_read = \"300ms\"\n{config}\ntimeouts.first_token = \"1s\""
+    ));
+    let mut caller = TcpStream::connect(gatepass.proxy()).await.unwrap();
+    // What is not asked for stays unread until the request is over.
+    let head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\
+                 Expect: 100-continue\r\n\r\n";
+    caller.write_all(head).await.unwrap();
+    let in_flight = r#"gatepass_requests_in_flight{route="root"}"#;
+    gatepass.wait_for_metric(in_flight, 1.0).await;
+    caller.write_all(b"body").await.unwrap();
+    read_until(&mut caller, "\"no_token\"").await;
+    gatepass.wait_for_metric(in_flight, 0.0).await;
+    let quiet = timeout(Duration::from_secs(1), read_until(&mut caller, "408")).await;
+    assert!(quiet.is_err(), "nothing was asked");
+    let counted = "gatepass_rejections_total{reason=\"head_timeout\",route=\"(none)\"}";
+    assert_eq!(gatepass.metric(counted).await, 0.0);
+
+    // The connection is good for another one, and what follows that is a head.
+    caller.write_all(REQUEST).await.unwrap();
+    read_until(&mut caller, "\"no_token\"").await;
+    caller.write_all(b"GET / HT").await.unwrap();
+    read_until(&mut caller, "HTTP/1.1 408").await;
+}
+
+/// Many write all of a request before they read anything: a reset in the midst of it would be all that
+/// they see.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_writes_all_before_it_reads_gets_an_early_refusal() {
+    let wire = Wire::start("max_body = 1000").await;
+    let refused = [
+        ("413", "Host: localhost\r\nContent-Length: 5000000\r\n\r\n"),
+        (
+            "413",
+            "Host: localhost\r\nTransfer-Encoding: chunked\r\n\r\n4C4B40\r\n",
+        ),
+        ("421", "Host: elsewhere\r\nContent-Length: 5000000\r\n\r\n"),
+        ("431", "Host: localhost\r\nCookie: "),
+    ];
+    for (status, head) in refused {
+        let mut caller = wire
+            .call(format!("POST / HTTP/1.1\r\n{head}").as_bytes())
+            .await;
+        let writing = caller.write_all(&[b'x'; 5_000_000]);
+        let written = timeout(PATIENCE, writing).await.unwrap();
+        written.unwrap_or_else(|error| panic!("{head}: {error}"));
+        let told = to_the_end(&mut caller).await;
+        assert!(told.starts_with(&format!("HTTP/1.1 {status} ")), "{told}");
+        assert!(told.ends_with('}'), "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_never_ends_a_request_that_was_refused_is_let_go() {
+    let (mut gatepass, _upstream) = start("").await;
+    let refused = async || {
+        let mut caller = TcpStream::connect(gatepass.proxy()).await.unwrap();
+        let head = b"POST / HTTP/1.1\r\nHost: elsewhere\r\nContent-Length: 5\r\n\r\n";
+        caller.write_all(head).await.unwrap();
+        let told = to_the_end(&mut caller).await;
+        assert!(told.starts_with("HTTP/1.1 421 "), "{told}");
+        caller
+    };
+    let _patient = refused().await;
+    let open = "gatepass_listener_connections_open{listener=\"proxy\"}";
+    gatepass.wait_for_metric(open, 0.0).await;
+    // And sooner where gatepass stops.
+    let _another = refused().await;
+    let started = Instant::now();
+    gatepass.signal(Signal::TERM);
+    assert_eq!(gatepass.ended().await.code(), Some(0));
+    let after = started.elapsed();
+    assert!(after < Duration::from_secs(3), "{after:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

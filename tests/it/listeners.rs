@@ -8,11 +8,13 @@ use http::Request;
 use http_body_util::Full;
 use rustix::process::Signal;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
 use crate::support::certificates::{Authority, Identity};
-use crate::support::client::{self, Answer, connect_over, read};
+use crate::support::client::{self, Answer, PATIENCE, connect_over, read};
 use crate::support::{AuthorizationServer, Gatepass, Upstream, get, http2, problem, simple_config};
 
 async fn ask_over_unix(path: &Path) -> Answer {
@@ -181,6 +183,23 @@ async fn tls_is_spoken_where_it_is_asked_for_and_http2_agreed_on() {
         assert!(!answer.contains("HTTP"), "{answer}");
     }
     assert_eq!(upstream.requests(), requests);
+}
+
+/// One that writes all of it before it reads.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_over_tls_that_is_refused_early_is_told_why() {
+    let authority = Authority::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (gatepass, _upstream) = with_tls(&authority, directory.path(), "").await;
+    let mut caller = connect(&gatepass, &authority, None, &[]).await.unwrap();
+    let head = b"POST / HTTP/1.1\r\nHost: elsewhere\r\nContent-Length: 5000000\r\n\r\n";
+    caller.write_all(head).await.unwrap();
+    let writing = caller.write_all(&[b'x'; 5_000_000]);
+    timeout(PATIENCE, writing).await.unwrap().unwrap();
+    let mut told = String::new();
+    let reading = timeout(PATIENCE, caller.read_to_string(&mut told));
+    reading.await.unwrap().unwrap();
+    assert!(told.starts_with("HTTP/1.1 421 "), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

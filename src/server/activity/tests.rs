@@ -93,6 +93,54 @@ async fn an_upload_may_go_on_after_its_answer() {
     assert_eq!(overdue_after(early_answer).await, 10_060_000);
 }
 
+/// A connection on which a request was refused whose body had not been read.
+fn refused(activity: &Arc<Activity>) {
+    let exchange = Exchange::alone(activity, Instant::now());
+    exchange.request_is_given_up();
+    exchange.answer_is_over();
+    assert!(!activity.is_over(), "more of it may come");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rest_of_a_body_that_was_given_up_is_no_head() {
+    let rest_and_head = async |activity: &Arc<Activity>| {
+        refused(activity);
+        seconds(1).await;
+        activity.received();
+        assert_eq!(activity.phase(), Phase::Idle);
+        seconds(40).await;
+        activity.received();
+        activity.has_read_all();
+        assert_eq!(activity.phase(), Phase::Head);
+    };
+    assert_eq!(overdue_after(rest_and_head).await, 51_000);
+    let nothing_more = async |activity: &Arc<Activity>| {
+        refused(activity);
+        activity.received();
+        activity.has_read_all();
+        seconds(30).await;
+    };
+    // Timers count in whole milliseconds, and more than one have run by then.
+    let after = overdue_after(nothing_more).await;
+    assert!((60_000..=60_010).contains(&after), "{after}");
+    // It had arrived before it was given up.
+    let activity = Arc::new(Activity::new());
+    refused(&activity);
+    activity.has_read_all();
+    activity.received();
+    assert_eq!(activity.phase(), Phase::Head);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_given_up_is_forgotten_with_the_next_request() {
+    let activity = Arc::new(Activity::new());
+    refused(&activity);
+    let exchange = Exchange::alone(&activity, Instant::now());
+    exchange.request_is_over();
+    exchange.answer_is_over();
+    assert!(activity.is_over());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_caller_who_takes_nothing_of_its_answer_is_overdue() {
     let stalled = async |activity: &Arc<Activity>| {
