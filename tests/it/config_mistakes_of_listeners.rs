@@ -50,6 +50,12 @@ fn certificates_for_nobody_and_keys_for_nothing() {
          tls = {{ cert_file = \"gatepass.toml\", key_file = \"gatepass.toml\" }}\n{ROUTE}"
     );
     insta::assert_snapshot!("of_listener_certificates", mistakes(&config));
+    // Where a flag says this time where to listen, nobody looks at it.
+    let checked = run(
+        &["check", "--listen", "127.0.0.1:1"],
+        &[("gatepass.toml", &config)],
+    );
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
 }
 
 #[test]

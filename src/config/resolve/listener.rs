@@ -32,7 +32,11 @@ pub(super) fn proxy_listeners(
         report.add(&path, "an empty list", "at least one address");
     }
     let wants_tls = written.iter().any(|text| text.starts_with(TLS));
-    let config = listener_tls(tls, wants_tls, &proxy.key("tls"), report);
+    let config = match report.flag(&path) {
+        // Whoever says by a flag where to listen this time need not change the rest of the file.
+        Some(_) if !wants_tls => Some(None),
+        _ => listener_tls(tls, wants_tls, &proxy.key("tls"), report),
+    };
     let listen: Vec<_> = written
         .iter()
         .filter_map(|text| {
