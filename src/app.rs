@@ -269,8 +269,10 @@ impl Bound {
         );
 
         let cause = tokio::select! {
-            signal = stop_asked(&mut signals, &reloader) => Cause::Signal(signal),
+            // Whoever has ordered the end may be impatient already: then the signal is the second one.
+            biased;
             () = order.notified() => Cause::Order,
+            signal = stop_asked(&mut signals, &reloader) => Cause::Signal(signal),
             ended = workers.next_ended() => {
                 ended.unwrap_or(Ok(()))?;
                 return Err(RunError::Unasked);

@@ -137,6 +137,28 @@ pub fn raise_descriptor_limit() -> usize {
         .unwrap_or(usize::MAX)
 }
 
+/// How many files and sockets a process may open.
+#[derive(Debug, Clone)]
+pub struct DescriptorLimit(Rlimit);
+
+impl DescriptorLimit {
+    /// That of this process, now.
+    pub fn in_force() -> Self {
+        Self(getrlimit(Resource::Nofile))
+    }
+
+    /// Does under this limit what starts a process, which inherits it: of more than the usual 1,024
+    /// descriptors a program that uses `select` writes beyond what it has.
+    pub fn during<T>(&self, start: impl FnOnce() -> T) -> T {
+        let Self(raised) = Self::in_force();
+        // One that may not be set is the one in force.
+        let _ = setrlimit(Resource::Nofile, self.0);
+        let started = start();
+        let _ = setrlimit(Resource::Nofile, raised);
+        started
+    }
+}
+
 /// Keeps the memory of this process, in which tokens and secrets stand, out of core dumps and from
 /// other processes of the same user.
 ///

@@ -4,10 +4,17 @@ use std::future::pending;
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
 /// The signals that gatepass obeys, caught from the moment this value is made.
 #[derive(Debug)]
-pub struct Signals(Option<Caught>);
+pub struct Signals(Source);
+
+#[derive(Debug)]
+enum Source {
+    Caught(Caught),
+    PassedOn(mpsc::Receiver<StopSignal>),
+}
 
 #[derive(Debug)]
 struct Caught {
@@ -25,7 +32,7 @@ impl Signals {
     ///
     /// The handlers could not be installed.
     pub fn catch() -> io::Result<Self> {
-        Ok(Self(Some(Caught {
+        Ok(Self(Source::Caught(Caught {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             refresh: signal(SignalKind::user_defined1())?,
@@ -33,15 +40,19 @@ impl Signals {
         })))
     }
 
-    /// None: signals are somebody else's affair.
-    pub fn none() -> Self {
-        Self(None)
+    /// Those that somebody else catches, and passes on as far as they are for gatepass.
+    pub fn passed_on(signals: mpsc::Receiver<StopSignal>) -> Self {
+        Self(Source::PassedOn(signals))
     }
 
     /// Waits for the next of them.
     pub async fn next(&mut self) -> Asked {
-        let Some(caught) = &mut self.0 else {
-            return pending().await;
+        let caught = match &mut self.0 {
+            Source::Caught(caught) => caught,
+            Source::PassedOn(signals) => match signals.recv().await {
+                Some(signal) => return Asked::Stop(signal),
+                None => return pending().await,
+            },
         };
         tokio::select! {
             _ = caught.terminate.recv() => Asked::Stop(StopSignal::Terminate),
@@ -70,6 +81,10 @@ pub enum StopSignal {
     Terminate,
     /// SIGINT, from a terminal.
     Interrupt,
+    /// SIGHUP, of a terminal that is gone: where there is nothing to be read again.
+    HangUp,
+    /// SIGQUIT, from a terminal: where it would not end the process by itself.
+    Quit,
 }
 
 impl StopSignal {
@@ -78,13 +93,17 @@ impl StopSignal {
         match self {
             Self::Terminate => "SIGTERM",
             Self::Interrupt => "SIGINT",
+            Self::HangUp => "SIGHUP",
+            Self::Quit => "SIGQUIT",
         }
     }
 
     /// The exit code by which shells report a process that this signal ended.
     pub fn exit_code(self) -> u8 {
         128 + match self {
+            Self::HangUp => 1,
             Self::Interrupt => 2,
+            Self::Quit => 3,
             Self::Terminate => 15,
         }
     }

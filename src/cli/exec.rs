@@ -1,8 +1,9 @@
 //! `gatepass exec`: a command with a gatepass of its own, for as long as it runs.
 
+mod signals;
+
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, IsTerminal};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -10,7 +11,6 @@ use std::time::Duration;
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tracing::Level;
@@ -20,6 +20,7 @@ use super::{Failure, SourceArguments, duration};
 use crate::app::{self, Bound};
 use crate::config::{self, Flags, Settings};
 use crate::readiness::{Finding, Readiness};
+use crate::runtime::DescriptorLimit;
 use crate::server::Address;
 use crate::signal::Signals;
 use crate::{runtime, telemetry};
@@ -61,8 +62,9 @@ pub(super) fn exec(arguments: ExecArguments) -> Result<u8, Failure> {
     let [program, rest @ ..] = arguments.command.as_slice() else {
         return Err(Failure::Fault("exec has no command".into()));
     };
+    let limit = DescriptorLimit::in_force();
     runtime::control(async {
-        let to_pass_on = passed_on()?;
+        let mut signals = signals::caught()?;
         let bound = app::build(settings, layers, &log)?;
         let mut command = Command::new(program);
         command.args(rest);
@@ -74,22 +76,23 @@ pub(super) fn exec(arguments: ExecArguments) -> Result<u8, Failure> {
             command.env_remove(name);
         }
         let (readiness, order) = (bound.readiness(), bound.order_to_stop());
-        let work = async {
-            tokens(&readiness, arguments.timeout).await?;
-            let child = command.spawn().map_err(|error| {
-                Failure::NoCommand(program.to_string_lossy().into_owned(), error)
-            })?;
-            Ok(until_its_end(child, to_pass_on).await?)
-        };
+        let (to_end_at_once, at_once) = mpsc::channel(1);
         // gatepass serves until the command has ended, and stops as it always does.
         let whole = async {
-            let ended: Result<ExitStatus, Failure> = work.await;
+            let start = || {
+                let started = limit.during(|| command.spawn());
+                let name = || program.to_string_lossy().into_owned();
+                started.map_err(|error| Failure::NoCommand(name(), error))
+            };
+            let patience = arguments.timeout;
+            let ended = once_there_are_tokens(&readiness, patience, start, &mut signals).await;
             order.notify_one();
+            tokio::task::spawn_local(signals::second(signals, to_end_at_once));
             ended
         };
-        let (ended, stopped) = tokio::join!(whole, bound.run(Signals::none()));
+        let (ended, stopped) = tokio::join!(whole, bound.run(Signals::passed_on(at_once)));
         stopped.map_err(|error| Failure::Fault(error.to_string()))?;
-        ended.map(exit_code)
+        ended
     })?
 }
 
@@ -151,17 +154,41 @@ fn is_ours(name: &OsString) -> bool {
     name.to_string_lossy().starts_with("GATEPASS__")
 }
 
-/// Waits until every token is there.
-async fn tokens(readiness: &Readiness, patience: Duration) -> Result<(), Failure> {
+/// Runs the command, unless a signal comes before, and returns the exit code of the whole.
+async fn once_there_are_tokens(
+    readiness: &Readiness,
+    patience: Duration,
+    start: impl FnOnce() -> Result<Child, Failure>,
+    signals: &mut mpsc::Receiver<Signal>,
+) -> Result<u8, Failure> {
+    match tokens(readiness, patience, signals).await? {
+        Some(signal) => Ok(signals::exit_code(signal)),
+        None => until_its_end(start()?, signals).await,
+    }
+}
+
+/// Waits until every token is there, or for the signal that comes before and ends the waiting.
+async fn tokens(
+    readiness: &Readiness,
+    patience: Duration,
+    signals: &mut mpsc::Receiver<Signal>,
+) -> Result<Option<Signal>, Failure> {
     let ready = async {
         readiness.started().await;
         while !readiness.not_ready().is_empty() {
             sleep(PERIOD).await;
         }
     };
-    let ready = timeout(patience, ready);
-    let ready = Progress::on_terminal().during("waiting for the tokens", ready);
-    ready.await.map_err(|_| {
+    let waited = async {
+        tokio::select! {
+            // Whoever has given up wants no command started, even if the tokens are there by now.
+            biased;
+            Some(signal) = signals.recv() => Ok(Some(signal)),
+            ready = timeout(patience, ready) => ready.map(|()| None),
+        }
+    };
+    let waited = Progress::on_terminal().during("waiting for the tokens", waited);
+    waited.await.map_err(|_| {
         let missing = readiness.not_ready();
         let missing = missing
             .iter()
@@ -171,47 +198,25 @@ async fn tokens(readiness: &Readiness, patience: Duration) -> Result<(), Failure
     })
 }
 
-/// The signals for the command that come to gatepass. Those of a terminal's keys it gets itself.
-fn passed_on() -> io::Result<mpsc::Receiver<Signal>> {
-    let (sender, receiver) = mpsc::channel(16);
-    let by_keys = io::stdin().is_terminal();
-    let kinds = [
-        (SignalKind::terminate(), Signal::TERM, false),
-        (SignalKind::hangup(), Signal::HUP, false),
-        (SignalKind::user_defined1(), Signal::USR1, false),
-        (SignalKind::user_defined2(), Signal::USR2, false),
-        (SignalKind::interrupt(), Signal::INT, by_keys),
-        (SignalKind::quit(), Signal::QUIT, by_keys),
-    ];
-    for (kind, same, is_the_command_s_already) in kinds {
-        // Caught in any case: gatepass ends after the command.
-        let mut stream = signal(kind)?;
-        let sender = sender.clone();
-        tokio::task::spawn_local(async move {
-            while stream.recv().await.is_some() {
-                if !is_the_command_s_already {
-                    let _ = sender.send(same).await;
-                }
-            }
-        });
-    }
-    Ok(receiver)
-}
-
+/// Passes signals on to the command until it ends, and returns its exit code.
 async fn until_its_end(
     mut child: Child,
-    mut to_pass_on: mpsc::Receiver<Signal>,
-) -> io::Result<ExitStatus> {
+    signals: &mut mpsc::Receiver<Signal>,
+) -> Result<u8, Failure> {
     let pid = child
         .id()
         .and_then(|id| i32::try_from(id).ok())
         .and_then(Pid::from_raw);
     loop {
         tokio::select! {
-            ended = child.wait() => return ended,
-            Some(signal) = to_pass_on.recv() => {
-                // One that has just ended gets no more.
-                let _ = pid.map(|pid| kill_process(pid, signal));
+            // What comes after its end is not for it any more.
+            biased;
+            ended = child.wait() => return Ok(exit_code(ended?)),
+            Some(signal) = signals.recv() => {
+                if !signals::has_come_by_keys(signal) {
+                    // One that has just ended gets no more.
+                    let _ = pid.map(|pid| kill_process(pid, signal));
+                }
             }
         }
     }

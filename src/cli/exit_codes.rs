@@ -63,7 +63,7 @@ const OF_OTHERS: [(&str, &str); 2] = [
     ),
     (
         "exec:",
-        "the exit code of its command, or 128 + the number of the signal that ended it; 127 if there\n\
-         is no such command, 126 if it cannot be executed",
+        "the exit code of its command, or 128 + the number of the signal that ended it or came before\n\
+         its start; 127 if there is no such command, 126 if it cannot be executed",
     ),
 ];

@@ -1,11 +1,11 @@
 //! `gatepass exec -- COMMAND`
 
-use std::process::Stdio;
+mod signals;
 
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::time::timeout;
 
-use crate::support::gatepass::{Finished, command, run_with};
+use crate::support::client::PATIENCE;
+use crate::support::gatepass::{Finished, run_with};
 use crate::support::{AuthorizationServer, CANARY, Upstream, simple_config};
 
 async fn exec(config: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
@@ -79,31 +79,41 @@ async fn by_default_the_proxy_is_the_command_s() {
     assert_eq!(finished.code, Some(128 + 15), "a signal ended the command");
 }
 
+/// A limit beyond the usual one breaks programs that use `select`.
 #[tokio::test(flavor = "multi_thread")]
-async fn signals_are_the_command_s() {
+async fn the_command_may_open_as_many_files_as_without_gatepass() {
     let provider = AuthorizationServer::start();
     let upstream = Upstream::start().await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("gatepass.toml");
     std::fs::write(&file, simple_config(&provider, &upstream)).unwrap();
-    let script = "trap 'curl -sS -o /dev/null -w \"%{http_code}\\n\" $API; exit 3' TERM; \
-                  echo waiting; while :; do sleep 0.01; done";
-    let mut exec = command();
-    exec.args(["exec", "--variable", "API", "--config"])
+    // gatepass itself soon has all that it may have.
+    let script = "ulimit -S -n; until grep -q 'open files *\\([0-9]*\\) *\\1 ' /proc/$PPID/limits; \
+                  do sleep 0.01; done";
+    let line = "ulimit -S -n 256; exec \"$0\" exec --config \"$1\" -- sh -c \"$2\"";
+    let shell = tokio::process::Command::new("sh")
+        .args(["-c", line, env!("CARGO_BIN_EXE_gatepass")])
         .arg(&file)
-        .args(["--", "sh", "-c", script])
-        .stdout(Stdio::piped());
-    let mut child = tokio::process::Command::from(exec)
+        .arg(script)
         .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert_eq!(lines.next_line().await.unwrap().unwrap(), "waiting");
-    let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
-    kill_process(pid, Signal::TERM).unwrap();
-    // gatepass serves on while the command does what it has to.
-    assert_eq!(lines.next_line().await.unwrap().unwrap(), "200");
-    assert_eq!(child.wait().await.unwrap().code(), Some(3));
+        .output();
+    let output = timeout(PATIENCE, shell).await.unwrap().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "256\n");
+}
+
+/// What speaks for callers on other ways is not needed on this one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_for_other_listeners_is_no_mistake() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let tls = "[proxy]\nlisten = \"tls:127.0.0.1:8443\"\n\
+               tls = { cert_file = \"proxy.crt\", key_file = \"proxy.key\" }\n";
+    let config = format!("{tls}{}", simple_config(&provider, &upstream));
+    let script = "curl -sS --noproxy '*' -o /dev/null -w '%{http_code}' \"$API\"";
+    let arguments = ["--variable", "API", "--", "sh", "-c", script];
+    let finished = exec(&config, &arguments, &[]).await;
+    assert_eq!(finished.stdout, "200", "{}", finished.stderr);
+    assert_eq!(finished.code, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

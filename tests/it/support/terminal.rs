@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::path::Path;
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use super::client::PATIENCE;
@@ -16,6 +17,9 @@ use super::gatepass::command;
 
 /// Ctrl-D
 pub const END_OF_INPUT: u8 = 4;
+
+/// Ctrl-C
+pub const INTERRUPT: u8 = 3;
 
 /// A command on a terminal of its own.
 pub struct Terminal {
@@ -35,22 +39,39 @@ struct Screen {
 
 impl Terminal {
     /// Runs gatepass there, in a directory.
+    pub fn run(arguments: &[&str], directory: &Path, environment: &[(&str, &str)]) -> Self {
+        let mut gatepass = command();
+        gatepass
+            .args(arguments)
+            .env_remove("NO_COLOR")
+            .envs(environment.iter().copied());
+        Self::start(gatepass, directory)
+    }
+
+    /// Runs a line of a shell there, in a directory. The terminal controls it, as it does the shell of
+    /// whoever sits at one: its keys make signals.
+    pub fn run_line(line: &str, directory: &Path) -> Self {
+        let mut shell = Command::new("setsid");
+        let binary = PathBuf::from(env!("CARGO_BIN_EXE_gatepass"));
+        let binaries = binary.parent().unwrap().display();
+        let line = format!("PATH={binaries}:$PATH; {line}");
+        shell.args(["--ctty", "sh", "-c", &line]);
+        Self::start(shell, directory)
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "a terminal of the test's own, not of gatepass"
     )]
-    pub fn run(arguments: &[&str], directory: &Path, environment: &[(&str, &str)]) -> Self {
+    fn start(mut command: Command, directory: &Path) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap();
         let slave =
             || -> OwnedFd { open(&*name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap() };
-        let child = command()
-            .args(arguments)
-            .env_remove("NO_COLOR")
+        let child = command
             .env("TERM", "xterm")
-            .envs(environment.iter().copied())
             .current_dir(directory)
             .stdin(Stdio::from(slave()))
             .stdout(Stdio::from(slave()))
@@ -107,6 +128,11 @@ impl Terminal {
         self.keyboard
             .write_all(format!("{answer}\n").as_bytes())
             .unwrap();
+    }
+
+    /// Sends the process a signal that no key of the terminal has made.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Presses a key.

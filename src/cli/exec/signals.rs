@@ -1,0 +1,72 @@
+//! The signals that come to gatepass while it is there for a command.
+
+use std::io;
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{Signal, getpgrp};
+use rustix::termios::tcgetpgrp;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::signal::StopSignal;
+
+/// Those that a command may be sent, from now on: none ends gatepass by itself any more.
+pub(super) fn caught() -> io::Result<mpsc::Receiver<Signal>> {
+    let (sender, receiver) = mpsc::channel(16);
+    let kinds = [
+        (SignalKind::terminate(), Signal::TERM),
+        (SignalKind::hangup(), Signal::HUP),
+        (SignalKind::user_defined1(), Signal::USR1),
+        (SignalKind::user_defined2(), Signal::USR2),
+        (SignalKind::interrupt(), Signal::INT),
+        (SignalKind::quit(), Signal::QUIT),
+    ];
+    for (kind, same) in kinds {
+        let mut stream = signal(kind)?;
+        let sender = sender.clone();
+        tokio::task::spawn_local(async move {
+            while stream.recv().await.is_some() {
+                let _ = sender.send(same).await;
+            }
+        });
+    }
+    Ok(receiver)
+}
+
+/// Whether a terminal's keys have probably sent it, so that the command has it already.
+///
+/// POSIX, Base Definitions §11.1.9: the INTR character "generates a SIGINT signal which is sent to all
+/// processes in the foreground process group for which the terminal is the controlling terminal". The
+/// command is in gatepass's own group. Who has sent a signal is not to be learnt without `unsafe`, so
+/// one that somebody sends to gatepass alone while it is in the foreground is taken for one of the keys.
+pub(super) fn has_come_by_keys(signal: Signal) -> bool {
+    matches!(signal, Signal::INT | Signal::QUIT) && is_in_foreground()
+}
+
+/// Whether keys reach this process: standard input may be something else than the terminal, and a
+/// terminal there somebody else's.
+fn is_in_foreground() -> bool {
+    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let foreground = open("/dev/tty", flags, Mode::empty()).and_then(tcgetpgrp);
+    foreground.is_ok_and(|group| group == getpgrp())
+}
+
+/// The exit code by which shells report a process that this signal ended.
+pub(super) fn exit_code(signal: Signal) -> u8 {
+    u8::try_from(128 + signal.as_raw()).unwrap_or(u8::MAX)
+}
+
+/// Once there is no command any more: tells what a signal asks of gatepass, which is stopping.
+pub(super) async fn second(mut signals: mpsc::Receiver<Signal>, to: mpsc::Sender<StopSignal>) {
+    while let Some(signal) = signals.recv().await {
+        let stop = match signal {
+            Signal::TERM => StopSignal::Terminate,
+            Signal::INT => StopSignal::Interrupt,
+            Signal::HUP => StopSignal::HangUp,
+            Signal::QUIT => StopSignal::Quit,
+            // There is nothing to be asked for besides.
+            _ => continue,
+        };
+        let _ = to.send(stop).await;
+    }
+}
