@@ -2,11 +2,12 @@
 
 use std::cell::Cell;
 use std::future::pending;
+use std::pin::pin;
 use std::rc::Rc;
 
 use jsonwebtoken::jwk::JwkSet;
 use secrecy::ExposeSecret;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 use url::Url;
 
@@ -43,6 +44,8 @@ pub(super) struct Client {
     secrets: WatchedFiles,
     /// The last attempt failed, or all but failed, for a reason that another secret may mend.
     awaits_secrets: Cell<bool>,
+    /// When the attempt that is under way is given up.
+    end: Cell<Instant>,
 }
 
 /// Where tokens are asked for.
@@ -81,6 +84,7 @@ impl Client {
             accepted: Accepted::default(),
             secrets: WatchedFiles::new(rotation::secret_files(&provider)),
             awaits_secrets: Cell::new(false),
+            end: Cell::new(Instant::now()),
             provider,
             answer,
             scheme,
@@ -261,9 +265,32 @@ impl Client {
             self.session.has_worked();
         }
         if let Some(refresh_token) = refresh_token {
-            self.session.keep(identity, refresh_token.clone()).await;
+            // The provider has answered: what the disk needs does not count against it.
+            let limit = self.provider.transport.timeout / 2;
+            self.end.set(self.end.get() + limit);
+            let keep = self.session.keep(identity, refresh_token.clone(), limit);
+            keep.await;
         }
         outcome
+    }
+
+    /// The HTTP client has the same limit for each of its calls. This one covers all of them and the
+    /// rest: a secret file on a file system that has gone away may never be read.
+    async fn in_time(
+        &self,
+        attempt: impl Future<Output = Result<FetchedToken, FetchError>>,
+    ) -> Result<FetchedToken, FetchError> {
+        self.end
+            .set(Instant::now() + self.provider.transport.timeout);
+        let mut attempt = pin!(attempt);
+        loop {
+            let end = self.end.get();
+            match timeout_at(end, &mut attempt).await {
+                Ok(outcome) => return outcome,
+                Err(_) if self.end.get() == end => return Err(self.transport.too_late()),
+                Err(_) => {}
+            }
+        }
     }
 
     async fn call(&self, request: &TokenRequest) -> Result<ReceivedToken, Refusal> {
@@ -312,15 +339,11 @@ impl TokenSource for Client {
     fn fetch(&self, _: Occasion) -> FetchFuture<'_> {
         Box::pin(async {
             self.transport.begin();
-            // The HTTP client has the same limit for each of its calls. This one covers all of
-            // them and the rest: a secret file on a file system that has gone away may never be
-            // read.
             let attempt = async {
                 self.secrets.look().await;
                 self.attempt().await
             };
-            let attempt = timeout(self.provider.transport.timeout, attempt).await;
-            let outcome = attempt.unwrap_or_else(|_| Err(self.transport.too_late()));
+            let outcome = self.in_time(attempt).await;
             self.awaits_secrets.set(match &outcome {
                 Ok(fetched) => fetched.refused_secret.is_some(),
                 Err(error) => matches!(
@@ -346,3 +369,6 @@ impl TokenSource for Client {
         self.provider.grant.keeps_session()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::sharing::digest_of;
@@ -114,9 +116,9 @@ impl Session {
     /// Keeps a refresh token, before the access token that came with it is used: the provider may
     /// count the one before as used up from now on.
     ///
-    /// In memory it is kept in any case. That a disk is full costs the session at the next start,
-    /// and no request now.
-    pub(super) async fn keep(&self, identity: &str, refresh_token: SecretString) {
+    /// In memory it is kept in any case. That a disk is full, or hangs for longer than the limit,
+    /// costs the session at the next start, and no request now.
+    pub(super) async fn keep(&self, identity: &str, refresh_token: SecretString, limit: Duration) {
         let session = SavedSession {
             identity: identity.to_owned(),
             refresh_token,
@@ -129,7 +131,8 @@ impl Session {
             return;
         }
         self.saved.set(false);
-        match self.save(session).await {
+        let saved = timeout(limit, self.save(session)).await;
+        match saved.unwrap_or_else(|_| self.hangs(limit)) {
             Ok(()) => self.saved.set(true),
             Err(error @ SessionError::File(_)) => warn!(
                 credential = self.credential,
@@ -158,6 +161,14 @@ impl Session {
             }
         }
         Ok(entry.keep_session(session).await?)
+    }
+
+    fn hangs(&self, limit: Duration) -> Result<(), SessionError> {
+        match &self.keeper {
+            Keeper::Nothing => Ok(()),
+            Keeper::File(file) => Err(file.hangs(limit).into()),
+            Keeper::Store(_) => Err(StoreError::TooLate(limit).into()),
+        }
     }
 
     /// Gives up a refresh token that the provider takes no longer. What is in a file stays until
@@ -215,3 +226,23 @@ const STORE_TRIES: u32 = 3;
 
 /// How many refusals without a clear word are taken for a clear one.
 const PATIENCE: u32 = 3;
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    impl Session {
+        /// Has the disk hang that the session is on, by a file that waits for somebody who never
+        /// comes (fifo(7)).
+        pub(in crate::oauth) async fn hang(&self, path: &std::path::Path) {
+            let _ = std::fs::remove_file(path);
+            let made = std::process::Command::new("mkfifo").arg(path).status();
+            assert!(made.unwrap().success());
+            let Keeper::File(file) = &self.keeper else {
+                panic!("it is in no file");
+            };
+            let load = timeout(Duration::from_millis(100), file.load());
+            load.await.unwrap_err();
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tracing::warn;
 
@@ -57,6 +58,12 @@ impl SessionFile {
         let file = self.clone();
         self.next().replace(session);
         self.off_thread("written", move || file.save_next()).await
+    }
+
+    /// What is said when a save takes too long.
+    pub fn hangs(&self, limit: Duration) -> SessionFileError {
+        let what = format!("the file system has not answered within {limit:?}");
+        self.fault("written", io::Error::other(what))
     }
 
     /// Whether this could be the place of a session. Nothing is written. It blocks.
@@ -160,8 +167,6 @@ const LARGEST_SESSION: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use secrecy::ExposeSecret;
     use tokio::time::timeout;
 
