@@ -1,5 +1,7 @@
 //! Keeps secrets out of what a provider says.
 
+use std::collections::HashSet;
+
 use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
@@ -19,13 +21,15 @@ impl Confidential {
         }
     }
 
-    /// The text without what must not be shown; nothing of it if a secret shines through in another
-    /// spelling, or in part.
+    /// The beginning of the text without what must not be shown; nothing of it if a secret shines
+    /// through in another spelling, or in part.
     pub(super) fn blot_out(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in &self.0 {
             text = text.replace(secret.as_str(), "•••");
         }
+        // Not before: it would leave half of one where the beginning ends.
+        let text: String = text.chars().take(LONGEST_TEXT).collect();
         match self.shines_through(&text) {
             true => "(not shown, because it holds a part of a secret)".into(),
             false => text,
@@ -36,8 +40,8 @@ impl Confidential {
         let text = bones(text);
         self.0.iter().map(|secret| bones(secret)).any(|secret| {
             let telling = (secret.len() * 3 / 4).clamp(LEAST_SECRET, TELLING);
-            let mut parts = secret.windows(telling);
-            parts.any(|part| contains(&text, part))
+            let said: HashSet<&[u8]> = text.windows(telling).collect();
+            secret.windows(telling).any(|part| said.contains(part))
         })
     }
 }
@@ -54,14 +58,14 @@ fn bones(text: &str) -> Vec<u8> {
     letters.map(|byte| byte.to_ascii_lowercase()).collect()
 }
 
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
-}
-
 const LEAST_SECRET: usize = 4;
 
 /// So much of a secret in a row is too much; of a short one, three quarters.
 const TELLING: usize = 8;
+
+/// Much more than is ever shown. What a provider says may be many times as long, and to look in all of
+/// it for every part of every secret would hold up whoever else is on the control plane.
+const LONGEST_TEXT: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -94,5 +98,27 @@ mod tests {
             let said = blotted(said);
             assert!(!said.contains("rd"), "{said}");
         }
+    }
+
+    #[test]
+    fn a_secret_across_the_end_of_the_beginning_is_blotted_out() {
+        let secret = "p&ss w<rd/1+2";
+        for half in 0..=secret.len() {
+            let before = "-".repeat(LONGEST_TEXT - half);
+            let said = blotted(&format!("{before}{secret}, and more"));
+            let rest = said.trim_start_matches('-');
+            assert!("•••, and more".starts_with(rest), "{half}: {rest}");
+        }
+        for half in [10, 11, 12, 13] {
+            let before = "-".repeat(LONGEST_TEXT - half);
+            let said = blotted(&format!("{before}{}", secret.to_uppercase()));
+            assert!(said.starts_with("(not shown"), "{half}");
+        }
+    }
+
+    #[test]
+    fn what_is_never_shown_is_not_looked_at() {
+        let long = "-".repeat(LONGEST_TEXT);
+        assert_eq!(blotted(&format!("{long}P&SS W<RD/1+2")), long);
     }
 }
