@@ -329,7 +329,7 @@ fn lifetime(
 
 /// RFC 6749 §5.1 asks for a number of seconds; providers also write it as text or as a fraction.
 /// Null, other text and the like are no number.
-fn seconds(written: &Value) -> Option<f64> {
+pub(super) fn seconds(written: &Value) -> Option<f64> {
     let seconds = match written {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok(),
@@ -339,7 +339,7 @@ fn seconds(written: &Value) -> Option<f64> {
 }
 
 /// Nothing for what is not above zero; as long as there is for what is beyond all measure.
-fn duration(seconds: f64) -> Option<Duration> {
+pub(super) fn duration(seconds: f64) -> Option<Duration> {
     let duration = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
     Some(duration).filter(|duration| !duration.is_zero())
 }

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
 use super::super::confidential::Confidential;
 use super::super::grant::DEVICE_CODE;
 use super::super::token_request;
-use super::super::token_response::{self, clean};
+use super::super::token_response::{self, clean, duration};
 use super::super::transport::Peer;
 use super::{Login, Outcome};
 use crate::token::source::{FailureKind, FetchError};
@@ -35,10 +36,12 @@ pub struct DeviceAuthorization {
 struct Begun {
     device_code: SecretString,
     user_code: String,
-    verification_uri: String,
+    verification_uri: Option<String>,
+    /// What Google calls it.
+    verification_url: Option<String>,
     verification_uri_complete: Option<String>,
-    expires_in: u32,
-    interval: Option<u32>,
+    expires_in: Value,
+    interval: Option<Value>,
 }
 
 impl Login {
@@ -76,8 +79,15 @@ impl Login {
         let peer = Peer::device_authorization(&endpoint);
         let begun = Instant::now();
         let answer = self.client.transport.post(&peer, &request).await?;
-        let read: Result<Begun, _> = serde_json::from_slice(&answer.body);
-        let Ok(read) = read else {
+        let read: Option<Begun> = serde_json::from_slice(&answer.body).ok();
+        let read = read.and_then(|mut read| {
+            let address = read
+                .verification_uri
+                .take()
+                .or(read.verification_url.take());
+            Some((address?, token_response::seconds(&read.expires_in)?, read))
+        });
+        let Some((verification_uri, expires_in, read)) = read else {
             // What it says instead is read as a refusal.
             let says_no =
                 token_response::fields(&answer).is_some_and(|of| of.contains_key("error"));
@@ -89,15 +99,16 @@ impl Login {
                     .advise("check device_authorization_endpoint");
             return Err(peer.named(nonsense));
         };
+        let interval = read.interval.as_ref().and_then(token_response::seconds);
+        let interval = interval.and_then(duration);
         let plain = |text: &str| clean(text, &Confidential::default());
         Ok(DeviceAuthorization {
             user_code: plain(&read.user_code),
-            verification_uri: plain(&read.verification_uri),
+            verification_uri: plain(&verification_uri),
             verification_uri_complete: read.verification_uri_complete.as_deref().map(plain),
-            lifetime: Duration::from_secs(read.expires_in.into()).min(LONGEST),
+            lifetime: duration(expires_in).unwrap_or_default().min(LONGEST),
             device_code: read.device_code,
-            // RFC 8628 §3.2: "If no value is provided, clients MUST use 5 as the default."
-            interval: Duration::from_secs(read.interval.unwrap_or(5).max(1).into()).min(LONGEST),
+            interval: interval.unwrap_or(INTERVAL).clamp(SHORTEST, LONGEST),
             begun,
         })
     }
@@ -113,8 +124,11 @@ impl Login {
         device: &DeviceAuthorization,
     ) -> Result<Outcome, FetchError> {
         let mut interval = device.interval;
+        let mut left_alone_for = Duration::ZERO;
         loop {
-            sleep(interval).await;
+            let left = device.lifetime.saturating_sub(device.begun.elapsed());
+            sleep(interval.max(left_alone_for).min(left)).await;
+            left_alone_for = Duration::ZERO;
             if device.begun.elapsed() >= device.lifetime {
                 return Err(too_late());
             }
@@ -123,15 +137,14 @@ impl Login {
             let secrets = [("device_code", device.device_code.expose_secret())];
             let (answer, confidential) = match self.post(&parameters, &secrets).await {
                 Ok(answered) => answered,
-                // RFC 8628 §3.5: on a time-out the next attempts come later.
-                Err(error) if error.kind == FailureKind::Unavailable => {
-                    interval = (interval * 2).min(LONGEST_INTERVAL);
+                Err(error) if passes(&error) => {
+                    interval = longer(interval);
                     continue;
                 }
                 Err(error) => return Err(error),
             };
             let fields = token_response::fields(&answer).unwrap_or_default();
-            match fields.get("error").and_then(serde_json::Value::as_str) {
+            match fields.get("error").and_then(Value::as_str) {
                 Some("authorization_pending") => {}
                 // "the interval MUST be increased by 5 seconds for this and all subsequent requests"
                 Some("slow_down") => interval += SLOWER,
@@ -141,13 +154,33 @@ impl Login {
                     return Err(FetchError::new(FailureKind::Refused, why)
                         .advise("log in again, unless consent was denied on purpose"));
                 }
-                _ => {
-                    let received = self.read(&answer, &confidential)?;
-                    return self.keep(received, asked).await;
-                }
+                _ => match self.read(&answer, &confidential) {
+                    Ok(received) => return self.keep(received, asked).await,
+                    Err(error) if passes(&error) => {
+                        interval = longer(interval);
+                        left_alone_for = error.retry_after.unwrap_or_default();
+                    }
+                    Err(error) => return Err(error),
+                },
             }
         }
     }
+}
+
+/// Whether the person may go on typing meanwhile.
+fn passes(error: &FetchError) -> bool {
+    matches!(
+        error.kind,
+        FailureKind::Unavailable | FailureKind::Throttled
+    )
+}
+
+/// RFC 8628 §3.5: "On encountering a connection timeout, clients MUST unilaterally reduce their polling
+/// frequency before retrying. The use of an exponential backoff algorithm to achieve this, such as
+/// doubling the polling interval on each such connection timeout, is RECOMMENDED." Who answers that it
+/// cannot answer has no more to do with the login.
+fn longer(interval: Duration) -> Duration {
+    (interval * 2).min(LONGEST_INTERVAL).max(interval)
 }
 
 fn too_late() -> FetchError {
@@ -159,6 +192,11 @@ fn too_late() -> FetchError {
 }
 
 const SLOWER: Duration = Duration::from_secs(5);
+
+/// RFC 8628 §3.2: "If no value is provided, clients MUST use 5 as the default."
+const INTERVAL: Duration = Duration::from_secs(5);
+
+const SHORTEST: Duration = Duration::from_secs(1);
 
 const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
 

@@ -1,5 +1,7 @@
 //! Logins on another device, RFC 8628.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::place::Place;
@@ -33,6 +35,34 @@ async fn on_another_device() {
     let gatepass = Gatepass::start(&place.config()).ready().await;
     assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
     assert_eq!(place.provider.count(), 3);
+}
+
+/// A person types as long as the code is good, whatever happens to the provider meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_in_trouble_is_asked_later_and_does_not_end_the_login() {
+    let place = Place::new("device_code").await;
+    let busy = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 4\r\nContent-Length: 0\r\n\r\n";
+    let google = json!({
+        "device_code": "canary-device", "user_code": "ABCD-EFGH", "expires_in": "600",
+        "interval": 0.5, "verification_url": "https://id.example/device",
+    });
+    place.provider.plan([
+        Reply::Json(200, google.to_string()),
+        Reply::Json(503, "{}".into()),
+        Reply::Bytes(busy.into()),
+        place.tokens("none"),
+    ]);
+    let (code, told) = place.log_in(&[]).ended();
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("https://id.example/device"), "{told}");
+    let requests = place.provider.requests();
+    let pauses: Vec<_> = requests
+        .windows(2)
+        .map(|two| two[1].at - two[0].at)
+        .collect();
+    for (pause, least) in pauses.iter().zip([1, 2, 4]) {
+        assert!(*pause >= Duration::from_secs(least), "{pauses:?}");
+    }
 }
 
 /// What the provider says when a login on another device begins.
