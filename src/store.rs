@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 pub use backend::{Answer, Backend, Reading, StoreError, Swap};
 pub use directory::Directory;
-pub use entry::Entry;
+pub use entry::{Entry, HeldSession};
 pub use memory::Memory;
 pub use metrics::{StoreMetrics, StoresMetrics};
 pub use record::MOST_PER_HOUR;

@@ -224,7 +224,7 @@ impl Client {
         if let Some(kept) = kept {
             let request = token_request::refresh(provider, endpoint, &kept).await?;
             match self.call_in_session(&identity, &request).await {
-                Err(refusal) if self.is_over(&refusal) => self.session.forget().await,
+                Err(refusal) if self.is_over(&refusal) => self.session.forget(&kept).await,
                 outcome => return outcome.map_err(|refusal| refusal.error),
             }
         }
@@ -356,13 +356,19 @@ impl TokenSource for Client {
     }
 
     fn changed(&self) -> Changed<'_> {
-        match self.awaits_secrets.get() {
-            true => Box::pin(async {
-                self.secrets.change().await;
-                Some("a file has changed that a token is got with")
-            }),
-            false => Box::pin(pending()),
-        }
+        Box::pin(async {
+            let secrets_change = self.secrets.change();
+            let catching_up = async {
+                self.session.catch_up().await;
+                pending().await
+            };
+            tokio::select! {
+                () = secrets_change, if self.awaits_secrets.get() => {
+                    Some("a file has changed that a token is got with")
+                }
+                never = catching_up => never,
+            }
+        })
     }
 
     fn must_finish(&self) -> bool {

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::sharing::digest_of;
 use super::{EndpointSettings, ProviderSettings};
-use crate::store::{Entry, SavedSession, SessionFile, SessionFileError, StoreError};
+use crate::store::{Entry, HeldSession, SavedSession, SessionFile, SessionFileError, StoreError};
 
 /// What a credential has of a session with its provider.
 #[derive(Debug)]
@@ -21,11 +21,8 @@ pub(super) struct Session {
     keeper: Keeper,
     /// What the keeper says has been taken into account.
     loaded: Cell<bool>,
-    current: RefCell<Option<SavedSession>>,
-    /// The current one is with the keeper.
-    saved: Cell<bool>,
-    /// The refresh token that was taken from the store last. While it still stands there, the one
-    /// that followed it has not been stored.
+    current: RefCell<Option<HeldSession>>,
+    /// The refresh token that was taken from the store last.
     taken: RefCell<Option<SecretString>>,
     /// How often in a row the refresh token was refused for a reason that may pass.
     refusals: Cell<u32>,
@@ -65,7 +62,6 @@ impl Session {
             keeper,
             loaded: Cell::new(false),
             current: RefCell::default(),
-            saved: Cell::new(false),
             taken: RefCell::default(),
             refusals: Cell::new(0),
         }
@@ -85,32 +81,37 @@ impl Session {
         match &self.keeper {
             // Asked each time: others change it.
             Keeper::Store(entry) => {
-                let taken = entry.take_session(identity, is_the_only_way).await?;
-                return Ok(taken.map(|taken| self.follower_of(identity, taken)));
+                let held = self.current.borrow().clone();
+                let taken = entry.take_session(identity, is_the_only_way, held.as_ref());
+                let taken = taken.await?;
+                if let Some(taken) = &taken {
+                    self.has_taken(taken);
+                }
+                return Ok(taken);
             }
             Keeper::File(file) if !self.loaded.get() => {
                 let saved = file.load().await?;
                 self.loaded.set(true);
-                self.saved.set(saved.is_some());
-                self.current.replace(saved);
+                self.current.replace(saved.map(|session| HeldSession {
+                    session,
+                    follows: None,
+                    is_kept: true,
+                }));
             }
             Keeper::File(_) | Keeper::Nothing => {}
         }
         let current = self.current.borrow();
-        let own = current.as_ref().filter(|saved| saved.identity == identity);
-        Ok(own.map(|saved| saved.refresh_token.clone()))
+        let current = current.as_ref().map(|held| &held.session);
+        let own = current.filter(|session| session.identity == identity);
+        Ok(own.map(|session| session.refresh_token.clone()))
     }
 
-    /// What followed the refresh token that stands in the store, if this replica has used it already
-    /// and could not say so.
-    fn follower_of(&self, identity: &str, taken: SecretString) -> SecretString {
-        let known = self.taken.replace(Some(taken.clone()));
-        let is_known = known.is_some_and(|known| known.expose_secret() == taken.expose_secret());
-        let current = self.current.borrow();
-        let follower = current
-            .as_ref()
-            .filter(|saved| is_known && !self.saved.get() && saved.identity == identity);
-        follower.map_or(taken, |saved| saved.refresh_token.clone())
+    /// Notes what stands in the store. What is held is either that, or of the past.
+    fn has_taken(&self, taken: &SecretString) {
+        let mut current = self.current.borrow_mut();
+        let is_held = |held: &HeldSession| is_same(&held.session.refresh_token, taken);
+        *current = current.take().filter(is_held).map(HeldSession::kept);
+        self.taken.replace(Some(taken.clone()));
     }
 
     /// Keeps a refresh token, before the access token that came with it is used: the provider may
@@ -123,26 +124,44 @@ impl Session {
             identity: identity.to_owned(),
             refresh_token,
         };
-        let known = self.current.replace(Some(session.clone()));
         self.loaded.set(true);
         self.refusals.set(0);
-        let is_saved = self.saved.get() && known.is_some_and(|known| known.is_same_as(&session));
-        if is_saved {
+        let known = self.current.take();
+        let held = known.filter(|known| known.session.is_same_as(&session));
+        let held = held.unwrap_or_else(|| HeldSession {
+            session: session.clone(),
+            follows: self.used_up_for(&session.refresh_token),
+            is_kept: false,
+        });
+        let is_kept = held.is_kept;
+        self.current.replace(Some(held));
+        if is_kept {
             return;
         }
-        self.saved.set(false);
         let saved = timeout(limit, self.save(session)).await;
         match saved.unwrap_or_else(|_| self.hangs(limit)) {
-            Ok(()) => self.saved.set(true),
+            Ok(()) => self.note_kept(),
             Err(error @ SessionError::File(_)) => warn!(
                 credential = self.credential,
                 "{error}; the session goes on, and ends with this process"
             ),
             Err(error @ SessionError::Store(_)) => warn!(
                 credential = self.credential,
-                "{error}; no other replica can go on with this session"
+                "{error}; until the store has the new refresh token, no other replica can go on with \
+                 this session, nor can this one once it is started again"
             ),
         }
+    }
+
+    /// What stands in the store, if this one has come for it; some providers hand out the same again.
+    fn used_up_for(&self, refresh_token: &SecretString) -> Option<SecretString> {
+        let taken = self.taken.borrow().clone();
+        taken.filter(|taken| !is_same(taken, refresh_token))
+    }
+
+    fn note_kept(&self) {
+        let held = self.current.take();
+        self.current.replace(held.map(HeldSession::kept));
     }
 
     async fn save(&self, session: SavedSession) -> Result<(), SessionError> {
@@ -152,13 +171,15 @@ impl Session {
             Keeper::Store(entry) => entry,
         };
         // The one before may be used up, and the others know no other.
-        for _ in 1..STORE_TRIES {
+        for attempt in 1..STORE_TRIES {
             match entry.keep_session(session.clone()).await {
                 Err(
                     StoreError::TooLate(_) | StoreError::Unavailable(_) | StoreError::Directory(_),
                 ) => {}
                 kept => return Ok(kept?),
             }
+            // One that refuses connections, as while it starts again, says so at once.
+            sleep(STORE_PAUSE * attempt).await;
         }
         Ok(entry.keep_session(session).await?)
     }
@@ -171,10 +192,37 @@ impl Session {
         }
     }
 
+    /// Goes on with that between two attempts, until the store has it or another one.
+    pub(super) async fn catch_up(&self) {
+        let Keeper::Store(entry) = &self.keeper else {
+            return;
+        };
+        while let Some(held) = self.unkept() {
+            sleep(NEXT_TRY).await;
+            match entry.catch_up(&held).await {
+                Ok(true) => {
+                    self.note_kept();
+                    info!(
+                        credential = self.credential,
+                        "the store has the refresh token now: others can go on with this session"
+                    );
+                }
+                Ok(false) => drop(self.current.take()),
+                // That the store is no help has been said where it was found.
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn unkept(&self) -> Option<HeldSession> {
+        let held = self.current.borrow().clone();
+        held.filter(|held| !held.is_kept)
+    }
+
     /// Gives up a refresh token that the provider takes no longer. What is in a file stays until
     /// there is another: it is refused again at the next start, no more. Of a store, others would
     /// take it.
-    pub(super) async fn forget(&self) {
+    pub(super) async fn forget(&self, refused: &SecretString) {
         info!(
             credential = self.credential,
             "the provider takes the refresh token no longer: signing in again"
@@ -182,7 +230,7 @@ impl Session {
         self.current.replace(None);
         self.refusals.set(0);
         if let Keeper::Store(entry) = &self.keeper
-            && let Err(error) = entry.forget_session().await
+            && let Err(error) = entry.forget_session(refused).await
         {
             warn!(credential = self.credential, "{error}");
         }
@@ -200,6 +248,10 @@ impl Session {
         self.refusals.set(refusals);
         refusals >= PATIENCE
     }
+}
+
+fn is_same(one: &SecretString, other: &SecretString) -> bool {
+    one.expose_secret() == other.expose_secret()
 }
 
 /// Tells sessions apart by all that decides whose they are and what they are good for. A secret may
@@ -223,6 +275,12 @@ pub(super) fn identity(provider: &ProviderSettings, secret: Option<&SecretString
 
 /// How often a store is asked to keep what would be lost.
 const STORE_TRIES: u32 = 3;
+
+/// How long it is left alone after the first of them.
+const STORE_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long it is left alone after the last of them, again and again.
+const NEXT_TRY: Duration = Duration::from_secs(2);
 
 /// How many refusals without a clear word are taken for a clear one.
 const PATIENCE: u32 = 3;

@@ -2,6 +2,8 @@
 
 mod session;
 
+pub use session::HeldSession;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -29,6 +31,8 @@ pub struct Entry {
     time_out: Duration,
     /// The generation of the turn that this replica has.
     turn: Cell<Option<u64>>,
+    /// A refresh token that followed the one that stands in the store has not come there.
+    owes_session: Cell<bool>,
     /// What failed last, as long as it is not known to be over.
     failing: Cell<Option<Step>>,
     /// An entry that this replica cannot read, by its digest, and since when it has stood there.
@@ -76,6 +80,7 @@ impl Entry {
             replica,
             time_out,
             turn: Cell::new(None),
+            owes_session: Cell::new(false),
             failing: Cell::default(),
             foreign: RefCell::default(),
             silence: Cell::default(),

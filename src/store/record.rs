@@ -1,6 +1,7 @@
 //! What replicas tell each other about one credential, and the rules by which it changes. Times are
 //! those of the store's clock: those of the replicas may differ.
 
+mod session;
 mod term;
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use super::SavedSession;
 use super::hourly::{self, HOUR};
 use crate::token::schedule;
 use crate::token::source::{FailureKind, FetchedToken};
+pub(super) use session::StoredSession;
 use term::Term;
 
 /// All that the store has of a credential.
@@ -24,6 +26,9 @@ pub(super) struct Record {
     rest: Option<Rest>,
     pub(super) token: Option<StoredToken>,
     pub(super) session: Option<StoredSession>,
+    /// Somebody has ended the session: none that a replica still holds comes in its place.
+    #[serde(default)]
+    is_logged_out: bool,
     /// When the provider was asked within the last hour, as far as a budget needs to know.
     asked: Vec<Duration>,
 }
@@ -62,14 +67,6 @@ pub(super) struct StoredToken {
     /// How long the provider took; nothing if nobody knows.
     #[serde(default)]
     pub(super) took: Option<Duration>,
-}
-
-/// A session that any of them may continue, one after the other.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct StoredSession {
-    pub(super) saved: SavedSession,
-    /// Who has begun to use the refresh token and not yet said how that ended.
-    pub(super) taken_by: Option<String>,
 }
 
 /// Who wants a token, and what it has.
@@ -111,6 +108,8 @@ pub(super) struct Turn {
     pub(super) began: Duration,
     /// How many attempts of the fleet have failed since the last token.
     pub(super) failures: u32,
+    /// The refresh token that was taken in it is used up, and the one that followed it is not stored.
+    pub(super) owes_session: bool,
 }
 
 impl Record {
@@ -153,6 +152,7 @@ impl Record {
             generation: self.generation,
             began: now,
             failures: self.rest.as_ref().map_or(0, |rest| rest.failures),
+            owes_session: false,
         })
     }
 
@@ -227,7 +227,7 @@ impl Record {
         session: Option<SavedSession>,
         now: Duration,
     ) {
-        self.clear();
+        self.log_out();
         self.token = Some(StoredToken {
             generation: self.generation,
             by: by.to_owned(),
@@ -238,10 +238,9 @@ impl Record {
             born: now.saturating_sub(fetched.age),
             took: None,
         });
-        self.session = session.map(|saved| StoredSession {
-            saved,
-            taken_by: None,
-        });
+        if let Some(saved) = session {
+            self.keep(saved);
+        }
     }
 
     /// Forgets token and session. Whoever's turn it is comes too late with another session.
@@ -251,6 +250,7 @@ impl Record {
         self.rest = None;
         self.token = None;
         self.session = None;
+        self.is_logged_out = false;
     }
 
     /// Ends a turn without one: nobody asks for a while.
@@ -287,6 +287,7 @@ impl Record {
         }
         self.lease = None;
         if let Some(session) = &mut self.session
+            && !turn.owes_session
             && session.taken_by.as_deref() == Some(by)
         {
             session.taken_by = None;

@@ -1,5 +1,7 @@
 //! Several processes that are one client: they share their tokens in files of one machine.
 
+mod sessions;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::ops::Deref;
@@ -365,26 +367,6 @@ async fn a_slow_disk_is_waited_for_as_long_as_the_store_may_take() {
     stage.provider.wait_for_requests(2).await;
     let asked: Vec<_> = stage.provider.requests().iter().map(asked).collect();
     assert_eq!(asked, ["password", "canary-refresh-1"]);
-}
-
-/// One that was taken and not come back with may be used up: there is a password for that.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_token_of_a_holder_that_was_killed_is_not_used_again() {
-    let stage = Machine::new().await;
-    stage
-        .provider
-        .otherwise(Reply::Words(3_600.0, ROTATING.into()));
-    let config = stage.config(&format!("{PASSWORD}\ntimeout = \"1s\""));
-    let holder = Gatepass::start(&config).ready().await;
-    stage.provider.plan([Reply::Silence]);
-    holder.order_refresh("envase").await;
-    stage.provider.wait_for_requests(2).await;
-    drop(holder);
-    let gatepass = Gatepass::start(&config).ready().await;
-    gatepass.order_refresh("envase").await;
-    stage.provider.wait_for_requests(3).await;
-    let asked: Vec<_> = stage.provider.requests().iter().map(asked).collect();
-    assert_eq!(asked, ["password", "canary-refresh-1", "password"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

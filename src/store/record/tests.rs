@@ -1,6 +1,7 @@
 //! One turn after another, by a clock that is handed in.
 
 use super::*;
+use crate::store::HeldSession;
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -205,6 +206,72 @@ fn a_store_that_has_lost_its_memory_does_not_fall_behind() {
         granted(record.claim(&claimant("a", 57), seconds(0))).generation,
         58
     );
+}
+
+fn saved(refresh_token: &str) -> SavedSession {
+    SavedSession {
+        identity: "clerk".into(),
+        refresh_token: refresh_token.into(),
+    }
+}
+
+fn refresh_token(record: &Record) -> Option<&str> {
+    let session = record.session.as_ref()?;
+    Some(session.saved.refresh_token.expose_secret())
+}
+
+/// What followed it is on its way.
+#[test]
+fn a_refresh_token_that_is_used_up_stays_taken_when_the_turn_ends() {
+    for owes_session in [true, false] {
+        let mut record = Record::default();
+        record.keep(saved("first"));
+        let turn = Turn {
+            owes_session,
+            ..granted(record.claim(&claimant("a", 0), seconds(100)))
+        };
+        record.session.as_mut().unwrap().taken_by = Some("a".into());
+        assert!(record.succeed(turn, "a", &token(3_600), seconds(1)));
+        let session = record.session.unwrap();
+        assert_eq!(session.taken_by.is_some(), owes_session);
+    }
+}
+
+#[test]
+fn what_a_replica_holds_takes_the_place_of_what_it_has_followed_alone() {
+    let held = |is_kept| HeldSession {
+        session: saved("second"),
+        follows: Some("first".into()),
+        is_kept,
+    };
+    for is_kept in [true, false] {
+        let mut record = Record::default();
+        record.keep(saved("first"));
+        record.session.as_mut().unwrap().taken_by = Some("b".into());
+        assert!(record.catch_up(&held(is_kept)), "it has fallen back");
+        assert_eq!(refresh_token(&record), Some("second"));
+        assert_eq!(record.session.as_ref().unwrap().taken_by, None);
+        assert!(!record.catch_up(&held(is_kept)));
+        for other in ["third", "zeroth"] {
+            record.keep(saved(other));
+            assert!(!record.catch_up(&held(is_kept)));
+        }
+        record.session = Some(StoredSession {
+            saved: SavedSession {
+                identity: "boss".into(),
+                ..saved("first")
+            },
+            taken_by: None,
+        });
+        assert!(!record.catch_up(&held(is_kept)), "another user's");
+
+        record.session = None;
+        assert_eq!(record.catch_up(&held(is_kept)), !is_kept);
+        record.log_out();
+        assert!(!record.catch_up(&held(is_kept)), "somebody has ended it");
+        record.adopt("b", &token(60), None, seconds(1));
+        assert!(!record.catch_up(&held(is_kept)), "it was another's");
+    }
 }
 
 #[test]

@@ -26,6 +26,10 @@ impl SharedSource {
             outcome = self.ask(attempt.occasion) => outcome,
             token = self.overtaken(entry, turn, attempt) => return Ok(token),
         };
+        let turn = Turn {
+            owes_session: entry.owes_session(),
+            ..turn
+        };
         match &mut outcome {
             Ok(token) => {
                 self.known.set(turn.generation);
