@@ -286,21 +286,4 @@ const NEXT_TRY: Duration = Duration::from_secs(2);
 const PATIENCE: u32 = 3;
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-
-    impl Session {
-        /// Has the disk hang that the session is on, by a file that waits for somebody who never
-        /// comes (fifo(7)).
-        pub(in crate::oauth) async fn hang(&self, path: &std::path::Path) {
-            let _ = std::fs::remove_file(path);
-            let made = std::process::Command::new("mkfifo").arg(path).status();
-            assert!(made.unwrap().success());
-            let Keeper::File(file) = &self.keeper else {
-                panic!("it is in no file");
-            };
-            let load = timeout(Duration::from_millis(100), file.load());
-            load.await.unwrap_err();
-        }
-    }
-}
+mod tests;
