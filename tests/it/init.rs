@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use rcgen::{KeyPair, PKCS_ED25519};
+
 use crate::support::gatepass::{Finished, command, run};
 use crate::support::terminal::{END_OF_INPUT, Terminal};
 use crate::support::{AuthorizationServer, CANARY, CLIENT_SECRET, Reply};
@@ -213,6 +215,89 @@ async fn flags_that_name_the_provider_answer_the_first_question() {
     let (code, seen) = asked.await.unwrap();
     assert_eq!(code, Some(0), "{seen}");
     assert!(!seen.contains("provider: "), "{seen}");
+}
+
+/// A key has several lines, and half of one is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_taken_to_its_last_line() {
+    let pem = KeyPair::generate_for(&PKCS_ED25519)
+        .unwrap()
+        .serialize_pem();
+    let pem = pem.trim().to_owned();
+    let key = pem.clone();
+    let asked = tokio::task::spawn_blocking(move || {
+        let directory = tempfile::tempdir().unwrap();
+        let flags = [
+            "init",
+            "--token-endpoint",
+            "https://id.example/token",
+            "--client-id",
+            "tms",
+            "--private-key-file",
+            "./key.pem",
+            "--upstream",
+            "https://api.example",
+        ];
+        let mut terminal = Terminal::run(&flags, directory.path(), &[]);
+        terminal.answer("scope (", "");
+        terminal.answer("Paste the secret", &key);
+        terminal.answer("Ask the provider for a token now", "n");
+        terminal.answer("Print what a deployment needs?", "");
+        let (code, seen) = terminal.end();
+        let file = directory.path().join("key.pem");
+        let mode = fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+        (code, seen, fs::read_to_string(file).unwrap(), mode)
+    });
+    let (code, seen, kept, mode) = asked.await.unwrap();
+    assert_eq!(code, Some(0), "{seen}");
+    assert_eq!(kept, pem);
+    assert_eq!(mode, 0o600);
+    for line in pem.lines() {
+        assert!(!seen.contains(line), "a line of the key was shown: {seen}");
+    }
+}
+
+/// A shell shows what it is told, runs it and keeps it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_pasted_too_much_is_no_answer_and_no_command() {
+    let asked = tokio::task::spawn_blocking(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let init = |then: &str| {
+            let flags = "--token-endpoint https://id.example/token --upstream https://api.example";
+            format!(
+                "gatepass init --client-id tms {flags} {then}; echo ended; \
+                 IFS= read -r line; echo \"told: $line\""
+            )
+        };
+        // At the question for the secret itself,
+        let secret = "--client-secret-file ./secret --scope x --output x.toml";
+        let mut terminal = Terminal::run_line(&init(secret), directory.path());
+        let pasted = format!("{CLIENT_SECRET}\n{CANARY} of the next line\n");
+        terminal.answer("Paste the secret", &pasted);
+        terminal.wait_for("Ask the provider for a token now");
+        terminal.press(END_OF_INPUT);
+        terminal.wait_for("or Enter for nothing: ");
+        terminal.press(END_OF_INPUT);
+        terminal.answer("ended", "shell");
+        terminal.wait_for("told: shell");
+        let (_, first) = terminal.end();
+        let kept = fs::read_to_string(directory.path().join("secret")).unwrap();
+        assert_eq!(kept, CLIENT_SECRET);
+
+        // and at the one for its file, which shows what is typed, but not that of later questions.
+        let mut terminal = Terminal::run_line(&init(""), directory.path());
+        terminal.answer("[./client-secret]: ", &format!("{CANARY}\nyes\nno\n"));
+        terminal.answer("[./client-secret]: ", "");
+        terminal.answer("scope (", "");
+        terminal.wait_for("Paste the secret");
+        terminal.press(END_OF_INPUT);
+        terminal.wait_for("no configuration is written");
+        terminal.answer("ended", "shell");
+        terminal.wait_for("told: shell");
+        (first, terminal.end().1)
+    });
+    let (first, _) = asked.await.unwrap();
+    assert!(!first.contains(CANARY), "a secret was shown: {first}");
 }
 
 /// What is named is there by the time that somebody wants to write to it.

@@ -1,12 +1,15 @@
 //! Questions on a terminal.
 
-use std::fs::OpenOptions;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
 use clap::ValueEnum;
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
-use secrecy::{ExposeSecret, SecretString};
+use rustix::termios::{
+    LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcsetattr,
+};
+use serde::de::IgnoredAny;
+use zeroize::Zeroizing;
 
 use super::deployment::Deployment;
 use super::{Failure, make_directory_of};
@@ -115,20 +118,66 @@ impl Questions {
              Enter to do that yourself"
         );
         let silence = Silence::begin();
-        let answer = self
-            .optional(&question)
-            .map(|answer| answer.map(SecretString::from));
+        say(&format!("{question}: "));
+        let pasted = pasted();
         drop(silence);
         say("\n");
-        let Some(secret) = answer? else {
+        let secret = pasted?;
+        let secret = secret.trim();
+        if secret.is_empty() {
             return Ok(());
-        };
+        }
         make_directory_of(file)?;
         let mut options = OpenOptions::new();
         let opened = options.write(true).create_new(true).mode(0o600).open(file);
-        let written = opened.and_then(|mut open| open.write_all(secret.expose_secret().as_bytes()));
+        let written = opened.and_then(|mut open| {
+            let written = open.write_all(secret.as_bytes());
+            if written.is_err() {
+                // Half of it would be in the way of the next try.
+                let _ = fs::remove_file(file);
+            }
+            written
+        });
         written.map_err(|error| Failure::SecretUnwritten(file.to_owned(), error))
     }
+}
+
+impl Drop for Questions {
+    fn drop(&mut self) {
+        forget_typed();
+    }
+}
+
+/// A secret: a line, or all that its first line is the beginning of.
+fn pasted() -> Result<Zeroizing<String>, Failure> {
+    // With room for all of it at once: a text that grows leaves copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(LARGEST_SECRET));
+    loop {
+        let room = LARGEST_SECRET.saturating_sub(text.len());
+        let mut rest = io::stdin().lock().take(room as u64);
+        if rest.read_line(&mut text)? == 0 {
+            say("\n");
+            return Err(Failure::Unanswered);
+        }
+        if is_whole(text.trim()) {
+            return Ok(text);
+        }
+    }
+}
+
+/// Whether no further line belongs to what begins so. Half of a key would be of no use, and the other
+/// half would be the next answer, or a command for the shell that keeps what it is told.
+fn is_whole(text: &str) -> bool {
+    // RFC 7468 §2: "Textual encoding begins with a line comprising "-----BEGIN ", a label, and "-----",
+    // and ends with a line comprising "-----END ", a label, and "-----"."
+    if text.starts_with("-----BEGIN ") {
+        let last = text.lines().next_back();
+        return last.is_some_and(|line| line.starts_with("-----END "));
+    }
+    // Such as the key file of a service account.
+    let is_object = text.starts_with('{');
+    let parsed = is_object.then(|| serde_json::from_str::<IgnoredAny>(text));
+    !matches!(parsed, Some(Err(error)) if error.is_eof())
 }
 
 /// A terminal that does not show what is typed, until this is dropped.
@@ -146,11 +195,19 @@ impl Silence {
 
 impl Drop for Silence {
     fn drop(&mut self) {
-        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
+        // What has been pasted too much is still a secret, and is not to be seen.
+        let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.0);
     }
 }
 
+/// What was typed before a question is no answer to it, and what is left at the end is no command for
+/// the shell: somebody has pasted more than was asked for, and it may be a secret.
+fn forget_typed() {
+    let _ = tcflush(io::stdin(), QueueSelector::IFlush);
+}
+
 fn say_wrong(found: &str, expected: &str) {
+    forget_typed();
     say(&format!("  found     {found}\n  expected  {expected}\n"));
 }
 
@@ -158,4 +215,28 @@ fn say(text: &str) {
     let mut out = io::stdout();
     let _ = out.write_all(text.as_bytes());
     let _ = out.flush();
+}
+
+/// Keys have two or three thousand bytes.
+const LARGEST_SECRET: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_whole_with_their_last_line() {
+        let pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQ==\n-----END PRIVATE KEY-----";
+        let json = "{\n  \"type\": \"service_account\",\n  \"keys\": {\"a\": \"}\"}\n}";
+        for whole in [pem, json] {
+            let lines: Vec<_> = whole.lines().collect();
+            for count in 1..lines.len() {
+                assert!(!is_whole(&lines[..count].join("\n")), "{count} of {whole}");
+            }
+            assert!(is_whole(whole), "{whole}");
+        }
+        for line in ["", "s3cret", "-----", "{s3cret", "{s3}cret", "s{", "{}"] {
+            assert!(is_whole(line), "{line}");
+        }
+    }
 }
