@@ -2,6 +2,7 @@
 
 mod announcing;
 mod connect;
+mod held;
 mod http2;
 mod idle;
 mod last_words;
@@ -15,7 +16,6 @@ mod turns;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use prometheus::IntGauge;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -23,6 +23,7 @@ use super::metrics::RouteMetrics;
 use super::route::{Route, Timeouts};
 pub(super) use connect::ConnectError;
 use connect::{Connected, Connector};
+use held::Held;
 use idle::{IdleConnections, Kept};
 pub use origin::{InvalidUpstream, Origin};
 use send::Carrier;
@@ -48,20 +49,6 @@ pub(super) struct Upstream {
 
 /// How an attempt ended. What came of it lies where later requests find it.
 type Attempt = Result<(), ConnectError>;
-
-/// One of the connections that are counted: against the limit, and for the metrics.
-pub(super) struct Counted {
-    connections: Rc<Cell<usize>>,
-    open: IntGauge,
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let others = self.connections.get().saturating_sub(1);
-        self.connections.set(others);
-        self.open.dec();
-    }
-}
 
 impl Upstream {
     pub(super) fn new(route: &Route) -> Self {
@@ -131,11 +118,11 @@ impl Upstream {
         }
         let made = self.make(http2, metrics).await;
         let carrier = match made.map_err(UpstreamError::Connect)? {
-            (Connected::Http1(sender), counted) => {
-                Carrier::Alone(Kept::new(sender, Instant::now(), counted))
+            (Connected::Http1(sender), held) => {
+                Carrier::Alone(Kept::new(sender, Instant::now(), held))
             }
-            (Connected::Http2(http2), counted) => {
-                self.shared.add(http2, counted);
+            (Connected::Http2(http2), held) => {
+                self.shared.add(http2, held);
                 let too_many =
                     || UpstreamError::Connect(ConnectError::Http("it takes no request".into()));
                 Carrier::Shared(self.shared.take(Instant::now()).ok_or_else(too_many)?)
@@ -180,13 +167,13 @@ impl Upstream {
             let outcome = upstream
                 .make(true, &metrics)
                 .await
-                .map(|(connected, counted)| match connected {
+                .map(|(connected, held)| match connected {
                     Connected::Http1(sender) => {
                         let opened_at = Instant::now();
-                        let kept = Kept::new(sender, opened_at, counted);
+                        let kept = Kept::new(sender, opened_at, held);
                         upstream.idle.keep(kept, opened_at);
                     }
-                    Connected::Http2(http2) => upstream.shared.add(http2, counted),
+                    Connected::Http2(http2) => upstream.shared.add(http2, held),
                 });
             send.send_replace(Some(outcome));
         });
@@ -199,7 +186,7 @@ impl Upstream {
         &self,
         http2: bool,
         metrics: &RouteMetrics,
-    ) -> Result<(Connected, Counted), ConnectError> {
+    ) -> Result<(Connected, Held), ConnectError> {
         let mut attempt = metrics.connecting();
         let made = self.make_within_limit(http2, metrics).await;
         attempt.failure = made.as_ref().err().map(ConnectError::cause);
@@ -210,27 +197,22 @@ impl Upstream {
         &self,
         http2: bool,
         metrics: &RouteMetrics,
-    ) -> Result<(Connected, Counted), ConnectError> {
+    ) -> Result<(Connected, Held), ConnectError> {
+        if self.connections.get() >= self.max_connections {
+            // Those that were let go just now are there until their tasks have seen it.
+            tokio::task::yield_now().await;
+        }
         let others = self.connections.get();
         if others >= self.max_connections {
             return Err(ConnectError::TooMany(others));
         }
-        let counted = self.count(metrics.open_connections());
-        let connected = self.connector.connect(http2).await?;
+        let held = Held::count(&self.connections, metrics.open_connections());
+        let connected = self.connector.connect(http2, &held).await?;
         if http2 {
             let chosen = matches!(connected, Connected::Http2(_));
             self.chose_http2.set(Some(chosen));
         }
-        Ok((connected, counted))
-    }
-
-    fn count(&self, open: IntGauge) -> Counted {
-        self.connections.set(self.connections.get() + 1);
-        open.inc();
-        Counted {
-            connections: Rc::clone(&self.connections),
-            open,
-        }
+        Ok((connected, held))
     }
 }
 

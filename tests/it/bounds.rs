@@ -244,7 +244,9 @@ async fn what_is_not_harmless_to_repeat_is_sent_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_connection_takes_no_further_request() {
-    let wire = Wire::start("timeouts.connection_age = \"200ms\"").await;
+    // Nor does it stand in the way of the one that takes its place.
+    let keys = "max_connections = 1\ntimeouts.connection_age = \"200ms\"";
+    let wire = Wire::start(keys).await;
     let (mut caller, mut first) = wire.exchange(GET).await;
     let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
     let opened = Instant::now();

@@ -29,6 +29,7 @@ mod config_mistakes_of_details;
 mod config_mistakes_of_grants;
 mod config_mistakes_of_listeners;
 mod config_mistakes_of_stores;
+mod deaf_upstreams;
 mod demo;
 mod descriptors;
 mod discovery;

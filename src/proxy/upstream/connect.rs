@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -21,6 +21,7 @@ use tracing::debug;
 
 use super::Origin;
 use super::announcing::Announcing;
+use super::held::{Counted, Held};
 use super::last_words::LastWords;
 use super::origin::Tls;
 use super::race;
@@ -79,8 +80,12 @@ impl Connector {
     }
 
     /// Makes a connection, in HTTP/2 only if the upstream speaks that and `http2` says that it is
-    /// welcome.
-    pub(super) async fn connect(&self, http2: bool) -> Result<Connected, ConnectError> {
+    /// welcome. It lives as long as it is `held`, and little longer.
+    pub(super) async fn connect(
+        &self,
+        http2: bool,
+        held: &Held,
+    ) -> Result<Connected, ConnectError> {
         let deadline = Instant::now() + self.limit;
         let limit = self.limit;
         let in_time = |step| move |_| ConnectError::TooLate { step, limit };
@@ -91,9 +96,12 @@ impl Connector {
                     .await
                     .map_err(in_time("the connection"))?;
                 let stream = connected.map_err(|error| ConnectError::Unix(error.to_string()))?;
-                return timeout_at(deadline, self.speak(LastWords::of(Gathering::new(stream))))
-                    .await
-                    .map_err(in_time("the start of HTTP"))?;
+                return timeout_at(
+                    deadline,
+                    self.speak(LastWords::of(Gathering::new(stream)), held),
+                )
+                .await
+                .map_err(in_time("the start of HTTP"))?;
             }
             Place::Tcp(resolver) => {
                 let addresses = timeout_at(deadline, resolver.addresses())
@@ -109,7 +117,7 @@ impl Connector {
         let _ = stream.set_nodelay(true);
         let stream = LastWords::of(Gathering::new(stream));
         let Some(tls) = &self.tls else {
-            return timeout_at(deadline, self.speak(stream))
+            return timeout_at(deadline, self.speak(stream, held))
                 .await
                 .map_err(in_time("the start of HTTP"))?;
         };
@@ -124,26 +132,26 @@ impl Connector {
             .map_err(|error| ConnectError::tls(&error))?;
         let chosen = stream.get_ref().1.alpn_protocol();
         match chosen {
-            Some(HTTP2) => timeout_at(deadline, over_http2(stream))
+            Some(HTTP2) => timeout_at(deadline, over_http2(stream, held.counted()))
                 .await
                 .map_err(in_time("the start of HTTP"))?,
-            _ => over_http1(stream).await,
+            _ => over_http1(stream, held.counted()).await,
         }
     }
 
     /// HTTP without TLS, in the version that is known beforehand.
-    async fn speak<T>(&self, stream: T) -> Result<Connected, ConnectError>
+    async fn speak<T>(&self, stream: T, held: &Held) -> Result<Connected, ConnectError>
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         match self.speaks_http2 {
-            true => over_http2(stream).await,
-            false => over_http1(stream).await,
+            true => over_http2(stream, held.counted()).await,
+            false => over_http1(stream, held.counted()).await,
         }
     }
 }
 
-async fn over_http1<T>(stream: T) -> Result<Connected, ConnectError>
+async fn over_http1<T>(stream: T, counted: Rc<Counted>) -> Result<Connected, ConnectError>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -153,20 +161,21 @@ where
         .await
         .map_err(|error| ConnectError::Http(error.to_string()))?;
     tokio::task::spawn_local(async move {
-        if let Err(error) = connection.with_upgrades().await {
+        let connection = pin!(connection.with_upgrades());
+        if let Some(Err(error)) = counted.drive(connection).await {
             debug!(%error, "an upstream connection ended");
         }
     });
     Ok(Connected::Http1(sender))
 }
 
-async fn over_http2<T>(stream: T) -> Result<Connected, ConnectError>
+async fn over_http2<T>(stream: T, counted: Rc<Counted>) -> Result<Connected, ConnectError>
 where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let arrivals = Rc::<Notify>::default();
     let batch = Batch::new(Announcing::new(stream, Rc::clone(&arrivals)));
-    let (sender, connection) = http2::Builder::new(Turns::of(&batch))
+    let (sender, connection) = http2::Builder::new(Turns::of(&batch, counted))
         .timer(TokioTimer::new())
         // A peer that has vanished does not say so, and every request would be sent to it.
         .keep_alive_interval(PING_AFTER)

@@ -7,7 +7,7 @@ use std::rc::{Rc, Weak};
 use hyper::client::conn::http1::SendRequest;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::Counted;
+use super::held::Held;
 use crate::proxy::body::OutgoingBody;
 use crate::proxy::route::Timeouts;
 
@@ -18,20 +18,20 @@ pub(super) struct Kept {
     /// For one request after the other: to put a timer off costs less than to make another.
     pub(super) timer: Pin<Box<Sleep>>,
     opened_at: Instant,
-    _counted: Counted,
+    pub(super) held: Held,
 }
 
 impl Kept {
     pub(super) fn new(
         sender: SendRequest<OutgoingBody>,
         opened_at: Instant,
-        counted: Counted,
+        held: Held,
     ) -> Box<Self> {
         Box::new(Self {
             sender,
             timer: Box::pin(sleep_until(opened_at)),
             opened_at,
-            _counted: counted,
+            held,
         })
     }
 }

@@ -231,8 +231,10 @@ impl Lease {
         // The connection's own task has yet to see that the answer is over, or the request is
         // still being sent.
         tokio::task::spawn_local(async move {
-            if let Ok(Ok(())) = timeout(SETTLING, kept.sender.ready()).await {
-                upstream.idle.keep(kept, Instant::now());
+            match timeout(SETTLING, kept.sender.ready()).await {
+                Ok(Ok(())) => upstream.idle.keep(kept, Instant::now()),
+                Ok(Err(_)) => {}
+                Err(_) => kept.held.allow(upstream.timeouts.idle),
             }
         });
     }

@@ -7,8 +7,8 @@ use std::rc::{Rc, Weak};
 use hyper::client::conn::http2::SendRequest;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::Counted;
 use super::connect::Http2;
+use super::held::Held;
 use crate::proxy::body::OutgoingBody;
 use crate::proxy::route::Timeouts;
 
@@ -26,7 +26,7 @@ struct Shared {
     under_way: Cell<usize>,
     /// Takes no further request.
     is_retired: Cell<bool>,
-    _counted: Counted,
+    _held: Held,
 }
 
 /// A request's place on a connection.
@@ -68,15 +68,17 @@ impl SharedConnections {
     }
 
     /// Adds one to which requests may go from now on.
-    pub(super) fn add(self: &Rc<Self>, http2: Http2, counted: Counted) {
+    pub(super) fn add(self: &Rc<Self>, http2: Http2, held: Held) {
         let now = Instant::now();
+        // Its requests have given their places back with their answers, and may still be on their way.
+        held.allow(self.timeouts.idle);
         self.open.borrow_mut().push(Rc::new(Shared {
             http2,
             opened_at: now,
             used_at: Cell::new(now),
             under_way: Cell::new(0),
             is_retired: Cell::new(false),
-            _counted: counted,
+            _held: held,
         }));
         if !self.reaping.replace(true) {
             tokio::task::spawn_local(reap(Rc::downgrade(self)));

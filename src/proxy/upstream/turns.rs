@@ -9,6 +9,7 @@ use hyper::rt::Executor;
 use tokio::io::AsyncWrite;
 use tokio::task::spawn_local;
 
+use super::held::Counted;
 use crate::gathering::Batch;
 
 /// Runs what hyper hands over for a connection, and sends what was written after each turn of the
@@ -16,14 +17,15 @@ use crate::gathering::Batch;
 /// streams, write nothing, and may be gone when the kernel takes more.
 pub(super) struct Turns<T> {
     batch: Batch<T>,
-    has_begun: Rc<Cell<bool>>,
+    /// For the connection's own task, until that has begun.
+    counted: Rc<Cell<Option<Rc<Counted>>>>,
 }
 
 impl<T> Turns<T> {
-    pub(super) fn of(batch: &Batch<T>) -> Self {
+    pub(super) fn of(batch: &Batch<T>, counted: Rc<Counted>) -> Self {
         Self {
             batch: batch.clone(),
-            has_begun: Rc::default(),
+            counted: Rc::new(Cell::new(Some(counted))),
         }
     }
 }
@@ -32,7 +34,7 @@ impl<T> Clone for Turns<T> {
     fn clone(&self) -> Self {
         Self {
             batch: self.batch.clone(),
-            has_begun: Rc::clone(&self.has_begun),
+            counted: Rc::clone(&self.counted),
         }
     }
 }
@@ -43,19 +45,19 @@ where
     T: AsyncWrite + Unpin + 'static,
 {
     fn execute(&self, task: F) {
-        if self.has_begun.replace(true) {
+        let Some(counted) = self.counted.take() else {
             spawn_local(task);
             return;
-        }
+        };
         let batch = self.batch.clone();
         spawn_local(async move {
             let mut connection = pin!(task);
-            let turn = poll_fn(|cx| {
+            let turns = pin!(poll_fn(|cx| {
                 let outcome = connection.as_mut().poll(cx);
                 batch.send(cx);
                 outcome
-            });
-            turn.await;
+            }));
+            counted.drive(turns).await;
         });
     }
 }
