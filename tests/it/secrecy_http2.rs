@@ -51,7 +51,7 @@ async fn next_frame(stream: &mut TcpStream) -> Received {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_secret_is_never_indexed_the_second_time_neither() {
+async fn no_secret_is_indexed_the_first_time_or_the_second() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("h2c://{}", listener.local_addr().unwrap());
     let (provider, other) = (AuthorizationServer::start(), Upstream::start().await);
