@@ -150,7 +150,7 @@ tables! {
         scheme: Option<String> = "`Bearer`",
             "the word before the token; empty for none";
         timeout: Option<Span> = "`10s`",
-            "for one attempt to get a token as a whole";
+            "for one attempt to get a token; saving a session may take half of it more";
         default_lifetime: Option<Span> = "`5m`",
             "of tokens whose answer does not say how long they live";
         refresh_on_401: Option<String> = "`always`",
