@@ -32,12 +32,18 @@ pub(super) fn wall() -> SystemTime {
 /// For how long the machine has been suspended since it was started. [`Instant`] and every timer
 /// stand still meanwhile.
 ///
-/// Only Linux tells; elsewhere it is zero, and waking up looks like a clock that is set forward. The
-/// machine of a unit test sleeps when the test says so.
+/// The machine of a unit test sleeps when the test says so.
 pub(super) fn time_asleep() -> Duration {
+    #[cfg(not(test))]
+    let asleep = time_asleep_by_the_kernel();
     #[cfg(test)]
-    return SLEPT.get();
-    #[cfg(all(target_os = "linux", not(test)))]
+    let asleep = SLEPT.get();
+    asleep
+}
+
+/// Only Linux tells; elsewhere it is zero, and waking up looks like a clock that is set forward.
+fn time_asleep_by_the_kernel() -> Duration {
+    #[cfg(target_os = "linux")]
     {
         use rustix::time::{ClockId, clock_gettime};
         let read = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
@@ -45,7 +51,7 @@ pub(super) fn time_asleep() -> Duration {
         let monotonic = read(ClockId::Monotonic);
         read(ClockId::Boottime).saturating_sub(monotonic)
     }
-    #[cfg(not(any(target_os = "linux", test)))]
+    #[cfg(not(target_os = "linux"))]
     Duration::ZERO
 }
 
@@ -98,7 +104,7 @@ mod tests {
     #[test]
     #[ignore = "tests/soak/run sets the clock of its own namespace so far forward"]
     fn what_the_clock_of_suspensions_has_counted_beside_is_sleep() {
-        let asleep = time_asleep();
+        let asleep = time_asleep_by_the_kernel();
         assert!(asleep >= Duration::from_secs(100_000_000), "{asleep:?}");
     }
 }

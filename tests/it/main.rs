@@ -67,7 +67,6 @@ mod provider_faults;
 mod refresh;
 mod refusals;
 mod reload;
-mod reload_sessions;
 mod request_shape;
 mod resting;
 mod scrape;

@@ -1,6 +1,8 @@
 //! Refresh tokens between two sign-ins: rotated, saved before use, continued by the next process,
 //! and given up when the provider takes them no longer.
 
+mod changed;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
