@@ -103,7 +103,7 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
     let tls = tls.map(|config| Arc::new(ArcSwap::new(config)));
     let bound = listeners::bind_proxy(&settings.proxy, tls.as_ref(), &mut activated)?;
     let listed = listeners::listed(&bound);
-    let wide = listeners::wide(&bound);
+    let opened = Opened::new(&bound, tls);
     let (proxy, listeners) = bound.into_iter().unzip();
     let connections = listeners::within_descriptors(&settings.proxy);
     let workers = settings.proxy.workers;
@@ -117,7 +117,6 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
     let traced = traced.map(|settings| traces::channel(settings, &trace_metrics));
     let (tracer, exporter) = traced.transpose()?.unzip();
     let limit = RequestLimit::new(settings.proxy.max_requests);
-    let opened = Opened { wide, tls };
     let reloader = Reloader::new(
         settings,
         layers,

@@ -127,9 +127,10 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Whether other machines may reach a listener that speaks TLS, or one that does not.
-    pub fn covers(self, is_tls: bool) -> bool {
-        self.everywhere || (is_tls && self.by_certificate)
+    /// Whether strangers would act with the credentials at an address, where TLS is spoken or is not.
+    pub fn leaves_open(self, address: &server::Address, is_tls: bool) -> bool {
+        let is_guarded = self.everywhere || (is_tls && self.by_certificate);
+        !address.is_local() && !is_guarded
     }
 }
 

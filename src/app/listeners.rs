@@ -32,7 +32,7 @@ pub(super) fn bind_proxy(
         let bound = bind("proxy", listen.address.clone(), settings.unix, activated)?;
         for (address, listener) in bound {
             // Where systemd has bound its sockets was not to be known before.
-            if !address.is_local() && !settings.guard.covers(listen.tls.is_some()) {
+            if settings.guard.leaves_open(&address, listen.tls.is_some()) {
                 return Err(BuildError::Exposed(address));
             }
             let listener = match tls.filter(|_| listen.tls.is_some()) {
@@ -47,13 +47,13 @@ pub(super) fn bind_proxy(
 
 /// The addresses side by side, each as it would be written.
 pub(super) fn listed(listeners: &[(Address, Listener)]) -> String {
-    let written = |(address, listener): &(Address, Listener)| written(address, listener);
-    let all: Vec<_> = listeners.iter().map(written).collect();
+    let each = |(address, listener): &(Address, Listener)| written(address, listener.speaks_tls());
+    let all: Vec<_> = listeners.iter().map(each).collect();
     all.join(", ")
 }
 
-fn written(address: &Address, listener: &Listener) -> String {
-    match listener.speaks_tls() {
+fn written(address: &Address, is_tls: bool) -> String {
+    match is_tls {
         true => format!("tls:{address}"),
         false => address.to_string(),
     }
@@ -61,41 +61,34 @@ fn written(address: &Address, listener: &Listener) -> String {
 
 /// What callers come in by, from the start to the end.
 pub(super) struct Opened {
-    /// The listeners that other machines reach.
-    pub(super) wide: Vec<Wide>,
+    /// The addresses, each with whether TLS is spoken there.
+    addresses: Vec<(Address, bool)>,
     /// How TLS is spoken with callers.
     pub(super) tls: Option<ServerTls>,
 }
 
 impl Opened {
+    pub(super) fn new(listeners: &[(Address, Listener)], tls: Option<ServerTls>) -> Self {
+        let each =
+            |(address, listener): &(Address, Listener)| (address.clone(), listener.speaks_tls());
+        Self {
+            addresses: listeners.iter().map(each).collect(),
+            tls,
+        }
+    }
+
     /// Why strangers would act with the credentials by a guard that is good for other listeners.
     pub(super) fn why_exposed(&self, guard: config::Guard) -> Option<String> {
-        let exposed = self.wide.iter().find(|wide| !guard.covers(wide.is_tls))?;
+        let mut addresses = self.addresses.iter();
+        let (address, is_tls) =
+            addresses.find(|(address, is_tls)| guard.leaves_open(address, *is_tls))?;
         Some(format!(
             "{} stays open to other machines until a restart, and whoever reaches it would act with the \
              credentials; restart gatepass, or leave what guards it (proxy.callers.key_file, \
              proxy.tls.client_ca_file or proxy.trust_network)",
-            exposed.written
+            written(address, *is_tls)
         ))
     }
-}
-
-/// A listener that other machines reach, for as long as the process runs.
-#[derive(Debug)]
-pub(super) struct Wide {
-    /// As it would be written.
-    pub(super) written: String,
-    pub(super) is_tls: bool,
-}
-
-/// Those of the listeners that other machines reach.
-pub(super) fn wide(listeners: &[(Address, Listener)]) -> Vec<Wide> {
-    let wide = listeners.iter().filter(|(address, _)| !address.is_local());
-    wide.map(|(address, listener)| Wide {
-        written: written(address, listener),
-        is_tls: listener.speaks_tls(),
-    })
-    .collect()
 }
 
 fn bind(

@@ -23,14 +23,19 @@ fn cells(page: &str, header: &str, column: usize) -> BTreeSet<String> {
     .collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_metrics_table_lists_what_is_served() {
+/// What a gatepass counts that nobody has asked anything yet.
+async fn metrics() -> String {
     let provider = AuthorizationServer::start();
     let upstream = Upstream::start().await;
     let gatepass = Gatepass::start(&simple_config(&provider, &upstream))
         .ready()
         .await;
-    let metrics = get(gatepass.admin(), "/metrics").await.into_body();
+    get(gatepass.admin(), "/metrics").await.into_body()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metrics_table_lists_what_is_served() {
+    let metrics = metrics().await;
     let served: BTreeSet<String> = metrics
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
@@ -61,12 +66,7 @@ fn the_table_of_commands_lists_those_that_there_are() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_table_of_reasons_lists_those_that_are_counted() {
-    let provider = AuthorizationServer::start();
-    let upstream = Upstream::start().await;
-    let gatepass = Gatepass::start(&simple_config(&provider, &upstream))
-        .ready()
-        .await;
-    let metrics = get(gatepass.admin(), "/metrics").await.into_body();
+    let metrics = metrics().await;
     let counted: BTreeSet<_> = metrics
         .lines()
         .filter_map(|line| line.strip_prefix("gatepass_rejections_total{reason=\""))

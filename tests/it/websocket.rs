@@ -80,15 +80,20 @@ async fn bytes_pass_both_ways_once_both_sides_agree() {
     wire.gatepass.wait_for_metric(open, 0.0).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_upstream_may_decline() {
-    let wire = Wire::start("").await;
+/// What a caller gets when its handshake is answered by this.
+async fn declined(wire: &Wire, answer: &[u8]) -> String {
     let mut caller = wire.call(ASK.as_bytes()).await;
     let mut upstream = wire.accept().await;
     read_until(&mut upstream, "\r\n\r\n").await;
-    let declined = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno";
-    upstream.write_all(declined).await.unwrap();
-    let answer = read_until(&mut caller, "\r\n\r\nno").await;
+    upstream.write_all(answer).await.unwrap();
+    read_until(&mut caller, "\r\n\r\nno").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_may_decline() {
+    let wire = Wire::start("").await;
+    let refused = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno";
+    let answer = declined(&wire, refused).await;
     assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
 }
 
@@ -96,12 +101,8 @@ async fn an_upstream_may_decline() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_token_is_replaced_for_the_next_one() {
     let wire = Wire::start("").await;
-    let mut caller = wire.call(ASK.as_bytes()).await;
-    let mut upstream = wire.accept().await;
-    read_until(&mut upstream, "\r\n\r\n").await;
     let refused = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
-    upstream.write_all(refused).await.unwrap();
-    let answer = read_until(&mut caller, "\r\n\r\nno").await;
+    let answer = declined(&wire, refused).await;
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
 
     let tokens = r#"gatepass_token_refreshes_total{credential="envase",outcome="success"}"#;

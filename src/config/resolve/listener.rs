@@ -53,7 +53,7 @@ pub(super) fn proxy_listeners(
                 );
                 return None;
             }
-            if !address.is_local() && !guard.covers(secure) {
+            if guard.leaves_open(&address, secure) {
                 report.add(
                     &path,
                     format!("{text}, which other machines can reach"),

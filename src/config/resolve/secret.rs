@@ -178,15 +178,15 @@ pub(super) fn headers(
 pub(in super::super) const FILE_TO_COME: &str =
     "the path of a file, with ./ before it if it will be in this directory";
 
+/// What is said of a path that may be the token itself.
+pub(super) const NO_SURE_TOKEN_PATH: &str =
+    "a path that does not exist (not shown: it might be the token itself)";
+
 /// A file that somebody else writes, perhaps later than gatepass starts.
 pub(super) fn file_of_others(file: String, path: &Path, report: &mut Report) -> Option<Secret> {
     refuse_unexpanded(&file, path, report)?;
     if !is_surely_a_path(&file) {
-        report.add(
-            path,
-            "a path that does not exist (not shown: it might be the token itself)",
-            FILE_TO_COME,
-        );
+        report.add(path, NO_SURE_TOKEN_PATH, FILE_TO_COME);
         return None;
     }
     report.secret_in(path, Some(PathBuf::from(&file)));

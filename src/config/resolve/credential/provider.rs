@@ -117,7 +117,7 @@ fn session_file(
     let found = match SessionFile::new(PathBuf::from(&file)).check_blocking() {
         Ok(()) => return Some(Some(file.into())),
         Err(error) if secret::is_surely_a_path(&file) => error.to_string(),
-        Err(_) => "a path that does not exist (not shown: it might be the token itself)".into(),
+        Err(_) => secret::NO_SURE_TOKEN_PATH.into(),
     };
     let expected = "a file of gatepass's own, or the name of one in a directory that is there";
     report.add(path, found, expected);
