@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::{HeaderMap, Request, StatusCode};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::body::{OutgoingBody, Progress};
@@ -78,8 +78,8 @@ async fn after_first_token(route: &Route, now: Instant) -> Instant {
     if !matches!(**reader.load(), TokenState::Pending(_)) {
         return now;
     }
-    let end = now + timeouts.request.map_or(limit, |whole| whole.min(limit));
-    let _ = timeout_at(end, reader.first_token(limit)).await;
+    let limit = timeouts.request.map_or(limit, |whole| whole.min(limit));
+    reader.first_token(now + limit).await;
     Instant::now()
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
+use tokio::time::Instant;
 
 use super::demand::{Demand, Refusal, RefusalMetrics, RefusalSettings, RefusedBy, Wish};
 use super::history::{Attempt, History};
@@ -138,9 +139,9 @@ impl TokenReader {
         self.0.demand.refuse(generation, current)
     }
 
-    /// Waits for the first token, within `limit`. At once if there has been one.
-    pub async fn first_token(&self, limit: Duration) {
-        self.0.demand.first_token(limit).await;
+    /// Waits for the first token, until `end`. At once if there has been one.
+    pub async fn first_token(&self, end: Instant) {
+        self.0.demand.first_token(end).await;
     }
 
     /// Asks the refresher for a new token now.

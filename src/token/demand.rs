@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::budget::Budget;
 
@@ -172,11 +172,11 @@ impl Demand {
         })
     }
 
-    /// Resolves when there has been a token, or when `limit` is over.
-    pub(super) async fn first_token(&self, limit: Duration) {
+    /// Resolves when there has been a token, or at `end`.
+    pub(super) async fn first_token(&self, end: Instant) {
         let mut progress = self.progress.subscribe();
         let obtained = progress.wait_for(|progress| progress.generation > 0);
-        let _ = timeout(limit, obtained).await;
+        let _ = timeout_at(end, obtained).await;
     }
 
     /// An operator wants a new token.
