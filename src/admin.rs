@@ -41,7 +41,6 @@ use http::header::{
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
 use hyper::service::{Service, service_fn};
-use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntCounter, IntGaugeVec, Opts, Registry};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -116,7 +115,12 @@ pub fn register_process_metrics(
     )?;
     build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     registry.register(Box::new(build))?;
-    registry.register(Box::new(ProcessCollector::for_self()))
+    // They are read from /proc.
+    #[cfg(target_os = "linux")]
+    registry.register(Box::new(
+        prometheus::process_collector::ProcessCollector::for_self(),
+    ))?;
+    Ok(())
 }
 
 fn answer(request: &Request<CallerBody>, admin: &Admin) -> Answer {

@@ -12,9 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use hyper::rt::Executor;
-use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
-};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -166,7 +164,18 @@ impl DescriptorLimit {
 ///
 /// The operating system does not know how.
 pub fn keep_memory_private() -> io::Result<()> {
-    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+        Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+    }
+    // macOS lets nobody but root look into a process that is not made for it.
+    #[cfg(not(target_os = "linux"))]
+    {
+        let maximum = getrlimit(Resource::Core).maximum;
+        let current = Some(0);
+        Ok(setrlimit(Resource::Core, Rlimit { current, maximum })?)
+    }
 }
 
 /// Starts a thread for what waits for the operating system and must not be waited for.
@@ -304,10 +313,11 @@ mod tests {
         );
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn no_core_is_dumped() {
+        use rustix::process::{DumpableBehavior, dumpable_behavior};
         keep_memory_private().unwrap();
-        let behavior = rustix::process::dumpable_behavior().unwrap();
-        assert_eq!(behavior, DumpableBehavior::NotDumpable);
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
     }
 }

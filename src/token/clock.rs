@@ -5,6 +5,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
 /// A moment as seconds since 1970, as Prometheus wants its timestamps.
@@ -41,18 +42,27 @@ pub(super) fn time_asleep() -> Duration {
     asleep
 }
 
-/// Only Linux tells; elsewhere it is zero, and waking up looks like a clock that is set forward.
+#[cfg(target_os = "linux")]
 fn time_asleep_by_the_kernel() -> Duration {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::time::{ClockId, clock_gettime};
-        let read = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
-        // In this order, so that the difference is never less than the time asleep.
-        let monotonic = read(ClockId::Monotonic);
-        read(ClockId::Boottime).saturating_sub(monotonic)
-    }
-    #[cfg(not(target_os = "linux"))]
-    Duration::ZERO
+    // In this order, so that the difference is never less than the time asleep.
+    let awake = by_the_kernel(ClockId::Monotonic);
+    by_the_kernel(ClockId::Boottime).saturating_sub(awake)
+}
+
+/// Since it was asked for first, which is enough to tell what has come since. On macOS the monotonic
+/// clock goes on in sleep, and [`Instant`] stands still.
+#[cfg(not(target_os = "linux"))]
+fn time_asleep_by_the_kernel() -> Duration {
+    use std::sync::LazyLock;
+    static FIRST: LazyLock<(Duration, Instant)> =
+        LazyLock::new(|| (by_the_kernel(ClockId::Monotonic), Instant::now()));
+    let (first, at) = *FIRST;
+    let awake = at.elapsed();
+    by_the_kernel(ClockId::Monotonic).saturating_sub(first + awake)
+}
+
+fn by_the_kernel(clock: ClockId) -> Duration {
+    Duration::try_from(clock_gettime(clock)).unwrap_or_default()
 }
 
 #[cfg(test)]
