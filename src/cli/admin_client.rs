@@ -1,7 +1,7 @@
 //! Questions to the admin listener of a gatepass that runs on this machine.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ pub(super) struct Answer {
 pub(super) fn get(address: &Address, path: &str) -> io::Result<Answer> {
     let answer = match address {
         Address::Tcp(address) => {
-            let stream = TcpStream::connect_timeout(&reachable(*address), PATIENCE)?;
+            let stream = connect(*address)?;
             stream.set_read_timeout(Some(PATIENCE))?;
             stream.set_write_timeout(Some(PATIENCE))?;
             exchange(stream, path)
@@ -90,18 +90,17 @@ pub(super) fn is_of_running(address: &Address, admin: &Address) -> bool {
     address == admin || proxy.is_some_and(|all| all.iter().any(|of| *of == *shown))
 }
 
-/// What listens on all addresses is asked on loopback.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    match address {
-        SocketAddr::V4(v4) if v4.ip().is_unspecified() => {
-            address.set_ip(Ipv4Addr::LOCALHOST.into());
-        }
-        SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
-            address.set_ip(Ipv6Addr::LOCALHOST.into());
-        }
-        _ => {}
+/// What listens on all addresses is asked on loopback: on that of IPv4 too, since in many containers
+/// `[::]` can be listened on, and IPv6 is off.
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let at = |ip: IpAddr| SocketAddr::new(ip, address.port());
+    let connect = |address| TcpStream::connect_timeout(&address, PATIENCE);
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => connect(at(Ipv4Addr::LOCALHOST.into())),
+        IpAddr::V6(ip) if ip.is_unspecified() => connect(at(Ipv6Addr::LOCALHOST.into()))
+            .or_else(|_| connect(at(Ipv4Addr::LOCALHOST.into()))),
+        _ => connect(address),
     }
-    address
 }
 
 fn exchange(mut stream: impl Read + Write, path: &str) -> io::Result<String> {
@@ -119,3 +118,17 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The status of some thousand routes.
 const LARGEST_ANSWER: u64 = 4 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn where_ipv6_is_off_what_listens_on_all_addresses_is_asked_by_ipv4() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        connect(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)).unwrap();
+    }
+}

@@ -172,6 +172,8 @@ impl Transport {
             .http1_only()
             // Minutes lie between two requests: a kept connection would only be found dead.
             .pool_max_idle_per_host(0)
+            // Shared out among the addresses of a name: one that is silent must not cost the attempt.
+            .connect_timeout(settings.timeout / 2)
             .timeout(settings.timeout);
         let builder = match &settings.egress_proxy {
             Some(proxy) => builder.proxy(Proxy::all(proxy.clone())?),

@@ -91,6 +91,7 @@ impl Exporter {
             .no_proxy()
             .tls_backend_preconfigured((*settings.tls).clone())
             .http1_only()
+            .connect_timeout(PATIENCE / 2)
             .timeout(PATIENCE)
             .build()?;
         Ok(Self {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::certificates::Authority;
+use crate::names::names_from;
 use crate::server::Server;
 use crate::support::{AuthorizationServer, Gatepass, Reply};
 use crate::traffic::{Account, Traffic};
@@ -88,12 +89,7 @@ async fn everything_changes_and_no_request_is_lost() {
         )
     };
     let configs: Vec<_> = (0..=20).map(config).collect();
-    let mounts = format!(
-        "mount --bind {} /etc/hosts; mount --bind {} /etc/nsswitch.conf",
-        file("hosts").display(),
-        file("nsswitch").display()
-    );
-    let gatepass = Gatepass::start_with_mounts(&mounts, &configs[0])
+    let gatepass = Gatepass::start_with_mounts(&names_from(&directory), &configs[0])
         .ready()
         .await;
     let pause = Duration::from_millis(2);

@@ -1,8 +1,13 @@
-//! Promise: a name that vanishes costs nothing while connections last and tokens are good; and one that
-//! comes back with another address is found without a restart.
+//! Promise: a name that vanishes costs nothing while connections last and tokens are good; one that
+//! comes back with another address is found without a restart; and a provider is reached at its second
+//! address if its first is silent.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+use tempfile::TempDir;
 
 use crate::server::Server;
 use crate::support::{AuthorizationServer, Gatepass, get};
@@ -27,12 +32,9 @@ async fn an_upstream_vanishes_and_comes_back_elsewhere() {
          client_secret = \"canary\"\n[[routes]]\npath = \"/\"\ncredential = \"a\"\n\
          upstream = \"http://upstream.test:{port}\"\ntimeouts.keep_alive = \"1s\"\n"
     );
-    let mounts = format!(
-        "mount --bind {} /etc/hosts; mount --bind {} /etc/nsswitch.conf",
-        file("hosts").display(),
-        file("nsswitch").display()
-    );
-    let gatepass = Gatepass::start_with_mounts(&mounts, &config).ready().await;
+    let gatepass = Gatepass::start_with_mounts(&names_from(&directory), &config)
+        .ready()
+        .await;
     assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
 
     // Its name is gone, and so is the provider's: the token is good, and so is what was looked up.
@@ -63,4 +65,49 @@ async fn an_upstream_vanishes_and_comes_back_elsewhere() {
     assert_eq!(second.address.port(), port);
     let failures = r#"gatepass_token_consecutive_failures{credential="a"}"#;
     gatepass.wait_for_metric(failures, 0.0).await;
+}
+
+/// A queue without room takes nobody, and tells nobody: its kernel drops what asks for a connection.
+fn silent_at(address: SocketAddr) -> (Socket, TcpStream) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&address.into()).unwrap();
+    socket.listen(0).unwrap();
+    let only = TcpStream::connect(address).unwrap();
+    TcpStream::connect_timeout(&address, Duration::from_millis(100)).expect_err("it is silent");
+    (socket, only)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_whose_first_address_is_silent_is_reached_at_its_second() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    let mut provider = AuthorizationServer::down_at(Ipv4Addr::new(127, 0, 0, 9));
+    provider.come_up();
+    let address = provider.address();
+    // glibc puts this one first: it is the one that is called from.
+    let _silent = silent_at((Ipv4Addr::LOCALHOST, address.port()).into());
+    let hosts = format!("127.0.0.1 localhost\n{} localhost\n", address.ip());
+    fs::write(file("hosts"), hosts).unwrap();
+    fs::write(file("nsswitch"), "hosts: files\n").unwrap();
+    let config = format!(
+        "[credentials.a]\ntoken_endpoint = \"http://localhost:{}\"\nclient_id = \"a\"\n\
+         client_secret = \"canary\"\ntimeout = \"2s\"\n[[routes]]\npath = \"/\"\n\
+         credential = \"a\"\nupstream = \"http://127.0.0.1:9\"\n",
+        address.port()
+    );
+    let gatepass = Gatepass::start_with_mounts(&names_from(&directory), &config)
+        .ready()
+        .await;
+    let failed = r#"gatepass_token_refreshes_total{credential="a",outcome="unavailable"}"#;
+    assert_eq!(gatepass.metric(failed).await, 0.0);
+}
+
+/// What has a process look names up in the files of a directory.
+pub fn names_from(directory: &TempDir) -> String {
+    let file = |name: &str| directory.path().join(name);
+    format!(
+        "mount --bind {} /etc/hosts; mount --bind {} /etc/nsswitch.conf",
+        file("hosts").display(),
+        file("nsswitch").display()
+    )
 }

@@ -1,7 +1,7 @@
 //! An authorization server that answers as it is told, byte for byte, and keeps a log.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -107,7 +107,12 @@ impl AuthorizationServer {
 
     /// A server whose port is known and refuses connections.
     pub fn down() -> Self {
-        let socket = reserve("127.0.0.1:0".parse().unwrap());
+        Self::down_at(Ipv4Addr::LOCALHOST)
+    }
+
+    /// The same, at this address.
+    pub fn down_at(address: Ipv4Addr) -> Self {
+        let socket = reserve((address, 0).into());
         Self {
             address: socket.local_addr().unwrap(),
             state: Arc::default(),
@@ -129,10 +134,6 @@ impl AuthorizationServer {
         self.task = Some(tokio::spawn(serve(listener, Arc::clone(&self.state))));
     }
 
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// Shows a JSON document to whoever gets this path.
     pub fn publish(&self, path: &str, document: impl ToString) {
         let mut state = self.state.lock().unwrap();
@@ -142,6 +143,10 @@ impl AuthorizationServer {
     /// Says from now on that it is this time.
     pub fn say_date(&self, date: SystemTime) {
         self.state.lock().unwrap().date = Some(httpdate::fmt_http_date(date));
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub fn token_endpoint(&self) -> String {
