@@ -1,5 +1,7 @@
 //! Reading the token endpoint's answer: lenient about its form, strict about what is sent on.
 
+mod body;
+
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -14,6 +16,9 @@ use super::transport::Answer;
 use crate::token::LONGEST_LIFE;
 use crate::token::source::{FailureKind, FetchError, FetchedToken};
 use crate::wording::harmless;
+use body::{bare_token, could_be_bare, is_of_token_characters, where_to_look};
+
+pub(super) use body::{describe, fields};
 
 /// Where the token stands in an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,7 +169,7 @@ fn token(
         Some((place, secret))
     });
     let (place, secret) = found.ok_or_else(|| missing(answer, fields.is_some(), settings))?;
-    if *place == TokenLocation::WholeBody && !is_of_token_characters(&secret) {
+    if *place == TokenLocation::WholeBody && !could_be_bare(&secret) {
         return Err(no_bare_token(answer, &secret));
     }
     check_characters(&secret)?;
@@ -196,10 +201,6 @@ fn refresh_token(fields: &Map<String, Value>) -> Option<SecretString> {
         .then(|| text.into())
 }
 
-fn is_of_token_characters(token: &str) -> bool {
-    token.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
 /// What stands there instead is as a rule a page for people.
 fn no_bare_token(answer: &Answer, text: &str) -> FetchError {
     let scheme = text.split(' ').next().unwrap_or_default();
@@ -212,14 +213,6 @@ fn no_bare_token(answer: &Answer, text: &str) -> FetchError {
         ))
         .advise(where_to_look(answer)),
     }
-}
-
-fn bare_token(answer: &Answer) -> String {
-    let text = match serde_json::from_slice(&answer.body) {
-        Ok(Value::String(text)) => text,
-        _ => String::from_utf8_lossy(&answer.body).into_owned(),
-    };
-    text.trim().to_owned()
 }
 
 /// Says what is there instead of a token.
@@ -244,20 +237,6 @@ fn missing(answer: &Answer, has_fields: bool, settings: &AnswerSettings) -> Fetc
         }
         (true, several) => malformed(format!("answered without {}", several.join(" or ")))
             .advise("check token_field, and whether this address is a token endpoint"),
-    }
-}
-
-/// Why something else may have come than a token.
-fn where_to_look(answer: &Answer) -> &'static str {
-    match &answer.content_type {
-        _ if answer.body.starts_with(GZIP) => {
-            "have the provider, or a proxy on the way, answer without a Content-Encoding"
-        }
-        Some(kind) if kind.starts_with("text/html") => {
-            "check whether this address is a token endpoint, and whether a proxy on the way \
-             answers in its place"
-        }
-        _ => "check whether this address is a token endpoint",
     }
 }
 
@@ -344,40 +323,6 @@ pub(super) fn duration(seconds: f64) -> Option<Duration> {
     Some(duration).filter(|duration| !duration.is_zero())
 }
 
-/// The fields of an answer that has any: of a JSON object as a rule, of a form with a few old
-/// providers. A byte order mark is not JSON, but it is not worth losing a token over.
-pub(super) fn fields(answer: &Answer) -> Option<Map<String, Value>> {
-    let body = &answer.body;
-    let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let is_form = answer
-        .content_type
-        .as_deref()
-        .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
-    if is_form {
-        let pairs = form_urlencoded::parse(text);
-        return Some(
-            pairs
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect(),
-        );
-    }
-    serde_json::from_slice(text).ok()
-}
-
-/// What kind of body it is; never what stands in it.
-pub(super) fn describe(answer: &Answer) -> String {
-    let length = answer.body.len();
-    match &answer.content_type {
-        _ if length == 0 => "an empty body".into(),
-        _ if answer.body.starts_with(GZIP) => format!("{length} bytes compressed by gzip"),
-        Some(content_type) => format!(
-            "{length} bytes of {}",
-            clean(content_type, &Confidential::default())
-        ),
-        None => format!("{length} bytes of no stated type"),
-    }
-}
-
 /// Makes a provider's words fit to be logged: no secrets, no control characters, not too many.
 ///
 /// Secrets go first: cutting first could leave half of one.
@@ -396,9 +341,6 @@ fn malformed(message: impl Into<String>) -> FetchError {
 
 /// RFC 6749 §5.1.
 const ACCESS_TOKEN: &str = "/access_token";
-
-/// RFC 1952 §2.3.1. Nothing else that a provider says begins so.
-const GZIP: &[u8] = b"\x1f\x8b";
 
 /// Servers commonly refuse a header above 8 or 16 KiB.
 const LONGEST_TOKEN: usize = 16 * 1024;

@@ -59,7 +59,7 @@ impl Repeats {
     /// Whether an event is to be written.
     fn passes(&self, event: &Event<'_>) -> bool {
         let about = event.metadata();
-        if *about.level() > Level::INFO || about.target() == ACCESS {
+        if *about.level() > Level::INFO || [ACCESS, OWN].contains(&about.target()) {
             return true;
         }
         let mut line = Line::default();
@@ -143,6 +143,9 @@ impl Seen {
         self.is_told
     }
 }
+
+/// What is told of others is not held back: each of them is there once in a period.
+const OWN: &str = module_path!();
 
 fn tell(said: Said) {
     let (line, times) = (said.line, said.held_back);
@@ -283,6 +286,22 @@ mod tests {
         assert!(!repeats.lock().goes_on());
         // And from the beginning.
         assert_eq!(count(&lines(&repeats, || say(100)), "failed"), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_held_back_is_told_of_each() {
+        let repeats = Repeats::default();
+        repeats.lock().is_told = true;
+        let credentials = 0..2 * u64::from(MOST_LINES);
+        lines(&repeats, || {
+            for credential in credentials.clone() {
+                (0..=MOST_LINES).for_each(|_| warn!(credential, "it failed"));
+            }
+        });
+        tokio::time::advance(PERIOD).await;
+        let over = repeats.lock().take_over(Instant::now());
+        let said = lines(&repeats, || over.into_iter().for_each(tell));
+        assert_eq!(said.len(), credentials.count());
     }
 
     #[tokio::test(start_paused = true)]

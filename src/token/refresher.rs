@@ -3,6 +3,8 @@
 //! It is the only one that asks for tokens, so there is never more than one request under way for
 //! a credential, whatever the load; requests do not wait for it and cannot cancel it.
 
+mod failures;
+
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::pin::pin;
@@ -23,6 +25,7 @@ use super::source::{FailureKind, FetchError, FetchedToken, Occasion, TokenSource
 use super::{AccessToken, Attempt, Moment, Setback, TokenWriter};
 use crate::readiness::StartupGuard;
 use crate::runtime::supervise;
+use failures::{Failure, Failures};
 
 /// Keeps one credential's token fresh.
 pub struct Refresher {
@@ -33,6 +36,7 @@ pub struct Refresher {
     generation: Cell<u64>,
     /// Failed attempts since the last success.
     failures: Cell<u32>,
+    told: Failures,
     /// Tokens in a row that lived for a moment only.
     short_lives: Cell<u32>,
     /// How far refreshes are spread.
@@ -72,6 +76,7 @@ impl Refresher {
             random: RefCell::new(random),
             generation,
             failures: Cell::new(0),
+            told: Failures::default(),
             short_lives: Cell::new(0),
             spread,
             in_turn: Cell::new(false),
@@ -335,30 +340,13 @@ impl Refresher {
             next_attempt = next_attempt.min(retire_at.max(allowed_from));
         }
 
-        let credential = self.writer.credential();
-        let retry_in_seconds = whole_seconds_until(next_attempt);
-        let outcome = error.kind.label();
-        match self.retire_at() {
-            // What is planned is no failure.
-            Some(retire_at) if error.kind == FailureKind::HeldBack => info!(
-                credential,
-                retry_in_seconds,
-                usable_seconds = whole_seconds_until(retire_at),
-                "the token at hand stays in use for a while longer: {error}"
-            ),
-            Some(retire_at) => warn!(
-                credential,
-                outcome,
-                failures,
-                retry_in_seconds,
-                usable_seconds = whole_seconds_until(retire_at),
-                "token refresh failed, the token at hand stays in use: {error}"
-            ),
-            None => error!(
-                credential,
-                outcome, failures, retry_in_seconds, "no token to send: {error}"
-            ),
-        }
+        self.told.tell(&Failure {
+            credential: self.writer.credential(),
+            error: &error,
+            failures,
+            next_attempt,
+            retire_at: self.retire_at(),
+        });
         self.writer.record_setback(Setback {
             error: Arc::new(error),
             next_attempt,

@@ -114,7 +114,18 @@ fn a_token_may_stand_elsewhere() {
     let bare = TokenLocation::WholeBody;
     assert_eq!(find(&bare, " e30.e30.sig\r\n").unwrap(), "e30.e30.sig");
     assert_eq!(find(&bare, "\"e30.e30.sig\"").unwrap(), "e30.e30.sig");
-    for body in ["", "<html>sign in please</html>", "{}", "[]x y", "\"\""] {
+    let begun = r#"{"access_token":"tokD"#;
+    for body in [
+        "",
+        "<html>sign in please</html>",
+        "<html>",
+        "{}",
+        "[]x y",
+        "[\"x\"]",
+        "\"\"",
+        "null",
+        begun,
+    ] {
         assert_eq!(
             find(&bare, body).unwrap_err().kind,
             FailureKind::Malformed,
@@ -253,6 +264,16 @@ fn other_spellings_are_read() {
             "access_token=a%2Fb&token_type=bearer&expires_in=90&refresh_token=r",
         )
     };
+    let loud = Answer {
+        content_type: Some("Application/X-WWW-Form-Urlencoded".into()),
+        ..form.clone()
+    };
+    assert!(read_usual(&loud).is_ok());
+    let called_otherwise = Answer {
+        content_type: form.content_type.clone(),
+        ..answer(200, r#"{"access_token":"t"}"#)
+    };
+    assert!(read_usual(&called_otherwise).is_ok());
     let token = read_usual(&form).unwrap();
     assert_eq!(token.secret.expose_secret(), "a/b");
     assert_eq!(token.lifetime, Duration::from_secs(90));
