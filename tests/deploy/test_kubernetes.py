@@ -138,6 +138,33 @@ class Promises(unittest.TestCase):
             config = '[proxy]\nlisten = "0.0.0.0:8080"\n' + configuration(found)
             self.assertIn(settings["GATEPASS__PROXY__LISTEN"], checked(config, settings))
 
+    def test_both_listeners_can_be_elsewhere(self):
+        guide = (PROJECT / "docs/getting-started.md").read_text()
+        [patches] = re.findall(r"(?s)```yaml\n(patches:.*?)```", guide)
+        manifests = plain("deploy/kubernetes/example/application.yaml")
+        values = ("gatepass.listen=127.0.0.1:8081", "gatepass.adminListen=[::]:9090")
+        for found in (
+            self.rendered_beside_it(manifests, "components: [../sidecar]", patches),
+            chart(*(f"--set={value}" for value in values)),
+        ):
+            container = sidecar(found)
+            settings = {one["name"]: one["value"] for one in container["env"]}
+            listeners = ["127.0.0.1:8081", "[::]:9090"]
+            self.assertEqual(list(settings.values()), listeners)
+            expected = copy.deepcopy(sidecar(self.rendered["kustomize"]))
+            for setting, listener in zip(expected["env"], listeners):
+                setting["value"] = listener
+            container.pop("imagePullPolicy", None)
+            self.assertEqual(container, expected)
+            for listener in listeners:
+                self.assertIn(listener, checked(configuration(self.rendered["helm"]), settings))
+
+    def test_the_admin_listener_s_port_is_the_same_everywhere(self):
+        found = chart("--set", "gatepass.adminListen=0.0.0.0:9091")
+        [port] = sidecar(found)["ports"]
+        self.assertEqual(port["containerPort"], 9091)
+        self.assertEqual(pod(found)["metadata"]["annotations"]["prometheus.io/port"], "9091")
+
     def test_no_secret_stands_in_environment_arguments_or_configuration(self):
         for found in self.each():
             container = sidecar(found)
@@ -286,6 +313,11 @@ class Schema(unittest.TestCase):
         self.assertIn("/config", self.refused("--set", "gatepass.config="))
         self.assertIn("/secretName", self.refused("--set", "gatepass.secretName=My Secret"))
         self.assertIn("secretNames", self.refused("--set", "gatepass.secretNames=other"))
+        for elsewhere in ("0.0.0.0:8080", "127.0.0.1", "[::]:8080"):
+            self.assertIn("/listen", self.refused("--set", f"gatepass.listen={elsewhere}"))
+        # The kubelet would not reach it.
+        admin = "gatepass.adminListen=127.0.0.1:9090"
+        self.assertIn("/adminListen", self.refused("--set", admin))
         self.assertIn("/image/tag", self.refused("--set", "gatepass.image.tag=latest"))
 
     def with_configuration(self, config):

@@ -12,7 +12,7 @@ gatepass: sidecar
 gatepass/config: {{ .Values.gatepass.config | sha256sum }}
 {{- if .Values.gatepass.scrape }}
 prometheus.io/scrape: "true"
-prometheus.io/port: "9090"
+prometheus.io/port: {{ include "gatepass.adminPort" . | quote }}
 prometheus.io/path: /metrics
 {{- end }}
 {{- end }}
@@ -28,11 +28,11 @@ prometheus.io/path: /metrics
   env:
     # Applications call on loopback, whatever the file says: whoever reaches this port acts with
     # the credentials.
-    - { name: GATEPASS__PROXY__LISTEN, value: "127.0.0.1:8080" }
+    - { name: GATEPASS__PROXY__LISTEN, value: {{ .Values.gatepass.listen | quote }} }
     # Probes come from the kubelet. No token can be had there, and no command is taken.
-    - { name: GATEPASS__ADMIN__LISTEN, value: "0.0.0.0:9090" }
+    - { name: GATEPASS__ADMIN__LISTEN, value: {{ .Values.gatepass.adminListen | quote }} }
   ports:
-    - { name: gatepass-admin, containerPort: 9090 }
+    - { name: gatepass-admin, containerPort: {{ include "gatepass.adminPort" . }} }
   # The application starts when this has succeeded: every token was tried for. To have it wait
   # until every token is there, ask /readyz here; it then waits for a provider that is down.
   startupProbe:
@@ -62,6 +62,10 @@ prometheus.io/path: /metrics
     - { name: gatepass-config, mountPath: /etc/gatepass, readOnly: true }
     # The directory, not a file by subPath: only then does a rotated secret arrive.
     - { name: gatepass-secret, mountPath: /run/secrets/gatepass, readOnly: true }
+{{- end }}
+
+{{- define "gatepass.adminPort" -}}
+{{ .Values.gatepass.adminListen | splitList ":" | last }}
 {{- end }}
 
 {{- define "gatepass.volumes" -}}
