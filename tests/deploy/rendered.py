@@ -41,11 +41,11 @@ def kustomization(directory):
     return objects(output(["kubectl", "kustomize", directory]))
 
 
-def chart(*flags):
+def chart(*flags, helm=PROJECT / "deploy/helm"):
     """The example's chart, in a copy, since helm puts what it depends on beside it."""
     with tempfile.TemporaryDirectory() as copy:
         copy = pathlib.Path(copy, "helm")
-        shutil.copytree(PROJECT / "deploy/helm", copy)
+        shutil.copytree(helm, copy)
         output(["helm", "dependency", "build"], copy / "example")
         output(["helm", "lint", "--strict", ".", *flags], copy / "example")
         return objects(output(["helm", "template", "it", ".", *flags], copy / "example"))

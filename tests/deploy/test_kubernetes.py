@@ -1,9 +1,11 @@
 """A legacy application with a sidecar, by Kustomize, by Helm and by hand: the promises of each."""
 
+import contextlib
 import copy
 import ipaddress
 import pathlib
 import re
+import shutil
 import subprocess
 import tempfile
 import tomllib
@@ -304,13 +306,13 @@ class Promises(unittest.TestCase):
 class Schema(unittest.TestCase):
     """What `helm` says to values that are wrong."""
 
-    def refused(self, *flags):
+    def refused(self, *flags, helm=PROJECT / "deploy/helm"):
         with self.assertRaises(AssertionError) as refusal:
-            chart(*flags)
+            chart(*flags, helm=helm)
         return str(refusal.exception)
 
     def test_mistakes_are_told(self):
-        self.assertIn("/config", self.refused("--set", "gatepass.config="))
+        self.assertIn("gatepass.config: there is none", self.refused("--set", "gatepass.config="))
         self.assertIn("/secretName", self.refused("--set", "gatepass.secretName=My Secret"))
         self.assertIn("secretNames", self.refused("--set", "gatepass.secretNames=other"))
         for elsewhere in ("0.0.0.0:8080", "127.0.0.1", "[::]:8080"):
@@ -318,7 +320,32 @@ class Schema(unittest.TestCase):
         # The kubelet would not reach it.
         admin = "gatepass.adminListen=127.0.0.1:9090"
         self.assertIn("/adminListen", self.refused("--set", admin))
-        self.assertIn("/image/tag", self.refused("--set", "gatepass.image.tag=latest"))
+        told = self.refused("--set", "gatepass.image.tag=latest")
+        self.assertIn("gatepass.image.tag: latest is another image tomorrow", told)
+
+    def test_a_cluster_without_sidecars_is_refused(self):
+        # Helm takes a library for good whatever its kubeVersion, and a chart by its own.
+        self.assertIn("requires kubeVersion: >=1.29", self.refused("--kube-version", "1.28.9"))
+        self.assertTrue(chart("--kube-version", "1.29.3-eks-adc7111"))
+        with self.changed("Chart.yaml", 'kubeVersion: ">=1.29.0-0"\n', "") as helm:
+            told = self.refused("--kube-version", "1.28.9", helm=helm)
+        self.assertIn("for Kubernetes >=1.29.0-0, and this is v1.28.9", told)
+
+    def test_an_alias_is_told(self):
+        source = "repository: file://../gatepass\n"
+        with self.changed("Chart.yaml", source, f"{source}    alias: proxy\n") as helm:
+            self.assertIn("takes no alias", self.refused(helm=helm))
+
+    @contextlib.contextmanager
+    def changed(self, file, old, new):
+        """The charts, with a file of the example changed."""
+        with tempfile.TemporaryDirectory() as copied:
+            copied = pathlib.Path(copied, "helm")
+            shutil.copytree(PROJECT / "deploy/helm", copied)
+            text = (copied / "example" / file).read_text()
+            self.assertEqual(text.count(old), 1)
+            (copied / "example" / file).write_text(text.replace(old, new))
+            yield copied
 
     def with_configuration(self, config):
         file = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()), "gatepass.toml")
@@ -337,11 +364,18 @@ class Schema(unittest.TestCase):
             '\t"client_secret" = """\ns"""',
             "'password'= \"s\"",
             '[routes.headers]\nX-Api-Key = "s"',
+            '[credentials.a.parameters]\nkey = "a"\n\n[proxy.callers]\nkey = "s"',
+            'parameters = { key = "a", api_key = "s" }',
+            'parameters = { a = "b" }\nkey = "s"',
+            'CLIENT_SECRET = "s"',
+            'parameters = { signing_key = "s" }',
             '[stores.a]\nurl = "redis://u:p@h"',
             '[stores.a]\nurl = [\n  "rediss://:p@h:6379",\n]',
         ):
             with self.subTest(config=config):
-                self.assertIn("/config", self.refused(*self.with_configuration(config)))
+                told = self.refused(*self.with_configuration(config))
+                self.assertRegex(told, "gatepass.config: (a string for|an address has)")
+                self.assertIn("/run/secrets/gatepass", told)
 
     def test_what_only_resembles_a_secret_is_admitted(self):
         config = """
@@ -354,7 +388,15 @@ class Schema(unittest.TestCase):
             grant_type = "password"
             token_endpoint = "https://id.example:8443/token"
             audience = "mailto://somebody@id.example"
-            parameters = { api_key = { file = "/run/secrets/gatepass/key" } }
+            parameters = { api_key = { file = "/run/secrets/gatepass/key" }, key = "public" }
+            sort_key = "a"
+            [credentials.b]
+            parameters.key = "public"
+            [credentials.c.parameters] # of which
+            a = "b"
+
+            # one is
+            key = "public"
             [proxy.callers]
             key_header = "x-key"
             [stores.a]

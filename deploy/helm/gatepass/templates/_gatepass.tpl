@@ -8,6 +8,7 @@ gatepass: sidecar
 {{- end }}
 
 {{- define "gatepass.annotations" -}}
+{{- include "gatepass.check" . -}}
 # gatepass takes a changed configuration up by itself; with this a change is rolled out like any other.
 gatepass/config: {{ .Values.gatepass.config | sha256sum }}
 {{- if .Values.gatepass.scrape }}
@@ -18,6 +19,7 @@ prometheus.io/path: /metrics
 {{- end }}
 
 {{- define "gatepass.initContainer" -}}
+{{- include "gatepass.check" . -}}
 # A native sidecar (Kubernetes 1.29 or later): it starts before the application, and before
 # init containers of its own, and is stopped after it. So no pre-stop hook has to hold it back.
 - name: gatepass
@@ -69,6 +71,7 @@ prometheus.io/path: /metrics
 {{- end }}
 
 {{- define "gatepass.volumes" -}}
+{{- include "gatepass.check" . -}}
 - name: gatepass-config
   configMap: { name: {{ .Release.Name }}-gatepass }
 - name: gatepass-secret
@@ -76,6 +79,7 @@ prometheus.io/path: /metrics
 {{- end }}
 
 {{- define "gatepass.objects" -}}
+{{- include "gatepass.check" . -}}
 apiVersion: v1
 kind: ConfigMap
 metadata:
