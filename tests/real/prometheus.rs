@@ -200,3 +200,28 @@ async fn every_query_of_the_dashboard_has_an_answer_and_every_rule_is_loaded() {
         assert_ne!(rule["state"], "firing", "{rule}");
     }
 }
+
+/// The time of its end is 0, which is 1970.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_without_a_token_is_not_shown_as_57_years_late() {
+    let provider = AuthorizationServer::down();
+    let upstream = Upstream::start().await;
+    let gatepass = Gatepass::start(&simple_config(&provider, &upstream));
+    let prometheus = Prometheus::start(gatepass.admin());
+    let scraped = async {
+        prometheus.up().await;
+        while !prometheus
+            .has_data("gatepass_token_expiry_timestamp_seconds == 0")
+            .await
+        {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(PATIENCE, scraped).await.expect("it is scraped");
+    let mut queries = queries();
+    queries.retain(|query| query.contains("gatepass_token_expiry_timestamp_seconds"));
+    assert!(queries.len() >= 2, "{queries:#?}");
+    for query in queries {
+        assert!(!prometheus.has_data(&query).await, "{query}");
+    }
+}
