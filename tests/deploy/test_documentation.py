@@ -8,8 +8,10 @@ import subprocess
 import tempfile
 import unittest
 
+import yaml
+
 from peers import Peers
-from rendered import GATEPASS, PROJECT
+from rendered import GATEPASS, PROJECT, plain
 
 
 class Guide(unittest.TestCase):
@@ -55,6 +57,10 @@ class Guide(unittest.TestCase):
         self.assertEqual(peers.authorization, "Bearer token-of-the-test")
         self.assertEqual(peers.seen[0], "/events")
         self.assertIn("kind: Deployment", told["kubectl kustomize deploy/kubernetes/example"])
+        [rule] = plain(scratch / "gatepass-rules.yaml")
+        self.assertEqual(rule["kind"], "PrometheusRule")
+        rules = (PROJECT / "deploy/prometheus/gatepass.rules.yml").read_text()
+        self.assertEqual(rule["spec"], yaml.safe_load(rules))
 
     def test_the_five_lines_are_those_that_are_tested(self):
         lines = (PROJECT / "deploy/kubernetes/example/kustomization.yaml").read_text()

@@ -88,16 +88,21 @@ class Promises(unittest.TestCase):
         [job] = plain("deploy/kubernetes/job/job.yaml")
         cron_job = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": job["metadata"]}
         cron_job["spec"] = {"schedule": "@daily", "jobTemplate": {"spec": job["spec"]}}
-        rendered = self.rendered_beside_it([job, cron_job], "components: [../sidecar]")
+        rendered = self.rendered_beside_it(
+            [job, cron_job], "components: [../sidecar, ../prometheus]"
+        )
         expected = only("Job", rendered)["spec"]
         self.assertEqual(only("CronJob", rendered)["spec"]["jobTemplate"]["spec"], expected)
         self.assertIn("initContainers", expected["template"]["spec"])
+        self.assertIn("prometheus.io/port", expected["template"]["metadata"]["annotations"])
 
     def test_who_is_not_to_have_it_says_so(self):
         [application] = plain("deploy/kubernetes/example/application.yaml")
         database = copy.deepcopy(application)
         database["metadata"] = {"name": "database", "annotations": {"gatepass": "none"}}
-        found = self.rendered_beside_it([application, database], "components: [../sidecar]")
+        found = self.rendered_beside_it(
+            [application, database], "components: [../sidecar, ../prometheus]"
+        )
         self.assertIn(database, found)
         [beside] = [one for one in found if one["metadata"]["name"] == "application"]
         self.assertIn("initContainers", beside["spec"]["template"]["spec"])
@@ -245,6 +250,35 @@ class Promises(unittest.TestCase):
             annotations = pod(found)["metadata"].get("annotations", {})
             told = annotations.get("prometheus.io/port")
             self.assertEqual(told, None if name == "helm, bare" else "9090", name)
+
+    def test_metrics_of_the_application_are_not_taken_over(self):
+        [own] = plain("deploy/kubernetes/example/application.yaml")
+        for annotation in ("scrape", "port", "path"):
+            annotations = {"a": "b", f"prometheus.io/{annotation}": "its own"}
+            own["spec"]["template"]["metadata"]["annotations"] = annotations
+            found = self.rendered_beside_it([own], "components: [../sidecar, ../pod-monitor]")
+            self.assertEqual(pod(found)["metadata"]["annotations"], annotations)
+            with self.assertRaisesRegex(AssertionError, f"prometheus.io~1{annotation} failed"):
+                self.rendered_beside_it([own], "components: [../sidecar, ../prometheus]")
+        own["spec"]["template"]["metadata"]["annotations"] = {"a": "b"}
+        found = self.rendered_beside_it([own], "components: [../sidecar, ../prometheus]")
+        told = pod(self.rendered["kustomize"])["metadata"]["annotations"]
+        self.assertEqual(set(told), {f"prometheus.io/{one}" for one in ("scrape", "port", "path")})
+        self.assertEqual(pod(found)["metadata"]["annotations"], told | {"a": "b"})
+
+    def test_metrics_are_found_by_the_name_of_the_port(self):
+        manifests = plain("deploy/kubernetes/example/application.yaml")
+        found = self.rendered_beside_it(manifests, "components: [../sidecar, ../pod-monitor]")
+        monitor = only("PodMonitor", found)["spec"]
+        [port] = sidecar(found)["ports"]
+        self.assertEqual(monitor["podMetricsEndpoints"], [{"port": port["name"]}])
+        for found in (found, self.rendered["helm"]):
+            labels = pod(found)["metadata"]["labels"]
+            self.assertLessEqual(monitor["selector"]["matchLabels"].items(), labels.items())
+        [job] = yaml.safe_load((PROJECT / "deploy/prometheus/pods.yml").read_text())["scrape_configs"]
+        [keep] = [one for one in job["relabel_configs"] if one.get("action") == "keep"]
+        self.assertEqual(keep["source_labels"], ["__meta_kubernetes_pod_container_port_name"])
+        self.assertEqual(keep["regex"], port["name"])
 
     def test_the_network_policy_lets_out_what_is_needed_alone(self):
         for name in ("kustomize", "job", "helm", "helm, narrowed"):
