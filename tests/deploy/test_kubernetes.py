@@ -230,6 +230,17 @@ class Promises(unittest.TestCase):
                 settings["GATEPASS__ADMIN__LISTEN"], f"0.0.0.0:{port['containerPort']}"
             )
 
+    def test_a_pod_can_be_ready_without_tokens(self):
+        container = sidecar(chart("--set", "gatepass.readinessProbe=false"))
+        self.assertNotIn("readinessProbe", container)
+        self.assertIn("startupProbe", container)
+
+    def test_why_it_ended_is_told(self):
+        for found in self.each():
+            # Its log, where it exits with a mistake: it writes no message of its own.
+            policy = sidecar(found)["terminationMessagePolicy"]
+            self.assertEqual(policy, "FallbackToLogsOnError")
+
     def test_resources_are_bounded(self):
         for found in self.each():
             resources = sidecar(found)["resources"]

@@ -27,6 +27,8 @@ prometheus.io/path: /metrics
   imagePullPolicy: {{ .Values.gatepass.image.pullPolicy }}
   args: [run, --config, /etc/gatepass/gatepass.toml]
   restartPolicy: Always
+  # Why it has ended is in `kubectl describe pod`: a mistake in its configuration (78), mostly.
+  terminationMessagePolicy: FallbackToLogsOnError
   env:
     # Applications call on loopback, whatever the file says: whoever reaches this port acts with
     # the credentials.
@@ -41,9 +43,12 @@ prometheus.io/path: /metrics
     httpGet: { path: /startupz, port: gatepass-admin }
     periodSeconds: 1
     failureThreshold: 60
+  {{- if .Values.gatepass.readinessProbe }}
+  # One credential without a token makes the whole pod unready. The value readinessProbe leaves this out.
   readinessProbe:
     httpGet: { path: /readyz, port: gatepass-admin }
     periodSeconds: 5
+  {{- end }}
   # Never fails because of a provider: a restart would not bring it back.
   livenessProbe:
     httpGet: { path: /livez, port: gatepass-admin }
