@@ -314,6 +314,15 @@ class Promises(unittest.TestCase):
         self.assertEqual(network["ipBlock"], {"cidr": "203.0.113.0/24"})
         self.assertNotIn("NetworkPolicy", [one["kind"] for one in self.rendered["helm, bare"]])
 
+    def test_the_network_policy_of_a_release_is_for_its_pods_alone(self):
+        labels = pod(self.rendered["helm"])["metadata"]["labels"]
+        selected = only("NetworkPolicy", self.rendered["helm"])["spec"]["podSelector"]["matchLabels"]
+        # Labels that the chart itself gives: what a pod has besides is for the application to say.
+        for name, value in selected.items():
+            self.assertEqual(name.partition("/")[0], "gatepass")
+            self.assertEqual(labels[name], value)
+        self.assertIn("it", selected.values())
+
     def test_the_admin_listener_can_be_closed_without_the_application_s_ports(self):
         manifests = plain("deploy/kubernetes/example/application.yaml")
         found = self.rendered_beside_it(manifests, "components: [../sidecar, ../admin-policy]")

@@ -5,11 +5,13 @@ in which the values of this chart stand below `gatepass`.
 
 {{- define "gatepass.labels" -}}
 gatepass: sidecar
+gatepass/release: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "gatepass.annotations" -}}
 {{- include "gatepass.check" . -}}
-# gatepass takes a changed configuration up by itself; with this a change is rolled out like any other.
+# A changed configuration is rolled out like any other by this. The pods that are there take it up as well, by
+# themselves and within a minute or two, beside the rollout: what it breaks, it may break in all of them at once.
 gatepass/config: {{ .Values.gatepass.config | sha256sum }}
 {{- if .Values.gatepass.scrape }}
 prometheus.io/scrape: "true"
@@ -102,7 +104,6 @@ spec:
   podSelector:
     matchLabels:
       {{- include "gatepass.labels" . | nindent 6 }}
-      app.kubernetes.io/instance: {{ .Release.Name }}
   policyTypes: [Egress]
   egress:
     # Where names are asked: the cluster's DNS, or a cache on the node (NodeLocal DNSCache). On OpenShift
