@@ -121,6 +121,29 @@ class Promises(unittest.TestCase):
             self.assertEqual(violations(pod(found)["spec"]), [])
             self.assertTrue(sidecar(found)["securityContext"]["readOnlyRootFilesystem"])
 
+    def test_openshift_chooses_the_user(self):
+        """restricted-v2 admits users of the namespace alone, and says nothing of groups."""
+        [application] = plain("deploy/kubernetes/example/application.yaml")
+        [job] = plain("deploy/kubernetes/job/job.yaml")
+        cron_job = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "c"}}
+        cron_job["spec"] = {"schedule": "@daily", "jobTemplate": {"spec": job["spec"]}}
+        expected = sidecar(self.rendered["kustomize"])["securityContext"]
+        expected = {name: value for name, value in expected.items() if name != "runAsUser"}
+        components = "components: [../sidecar, ../openshift]"
+        found = self.rendered_beside_it([application, cron_job], components)
+        inner = only("CronJob", found)["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        chosen = chart("--set", "gatepass.openshift=true")
+        for context in (
+            sidecar(found)["securityContext"],
+            inner["initContainers"][0]["securityContext"],
+            sidecar(chosen)["securityContext"],
+        ):
+            self.assertEqual(context, expected)
+        names, _ = only("NetworkPolicy", chosen)["spec"]["egress"]
+        self.assertEqual({one["port"] for one in names["ports"]}, {5353})
+        [servers] = names["to"]
+        self.assertIn("openshift-dns", servers["namespaceSelector"]["matchLabels"].values())
+
     def test_the_check_of_the_profile_can_fail(self):
         spec = pod(self.rendered["plain"])["spec"]
         for spoil, word in (

@@ -59,7 +59,9 @@ prometheus.io/path: /metrics
     {{- toYaml .Values.gatepass.resources | nindent 4 }}
   securityContext:
     runAsNonRoot: true
+    {{- if not .Values.gatepass.openshift }}
     runAsUser: 65532
+    {{- end }}
     # Mounted secrets are root's, and for its group alone to read (0440); nobody else in the pod
     # needs to change for that. Where the pod has an fsGroup they are for that one, and so are we.
     runAsGroup: 0
@@ -106,8 +108,15 @@ spec:
       {{- include "gatepass.labels" . | nindent 6 }}
   policyTypes: [Egress]
   egress:
-    # Where names are asked: the cluster's DNS, or a cache on the node (NodeLocal DNSCache). On OpenShift
-    # it is port 5353 of the namespace openshift-dns, which needs a policy beside this one.
+    # Where names are asked: the cluster's DNS, or a cache on the node (NodeLocal DNSCache).
+    {{- if .Values.gatepass.openshift }}
+    - to:
+        - namespaceSelector:
+            matchLabels: { kubernetes.io/metadata.name: openshift-dns }
+      ports:
+        - { protocol: UDP, port: 5353 }
+        - { protocol: TCP, port: 5353 }
+    {{- else }}
     - to:
         - namespaceSelector:
             matchLabels: { kubernetes.io/metadata.name: kube-system }
@@ -117,6 +126,7 @@ spec:
       ports:
         - { protocol: UDP, port: 53 }
         - { protocol: TCP, port: 53 }
+    {{- end }}
     {{- with .Values.gatepass.networkPolicy.egress }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
