@@ -1,9 +1,11 @@
 """The units, as systemd's own tools see them."""
 
+import os
 import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import unittest
@@ -24,10 +26,6 @@ class Units(unittest.TestCase):
         shutil.copytree(UNITS, self.directory, dirs_exist_ok=True)
         self.unit = self.directory / "gatepass.service"
         text = self.unit.read_text().replace("/usr/local/bin/gatepass", GATEPASS)
-        version = int(output(["systemctl", "--version"]).split()[1])
-        # Debian 12 has the version before the one that knows this type.
-        if version < 253:
-            text = text.replace("Type=notify-reload", "Type=notify")
         self.unit.write_text(text)
 
     def test_systemd_understands_them(self):
@@ -108,14 +106,31 @@ class Units(unittest.TestCase):
             )
             self.assertEqual(ended.returncode, int(code))
 
+    def test_a_reload_is_told_to_systemd(self):
+        (self.directory / "gatepass.toml").write_text(configuration(free_port(), free_port()))
+        manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(manager.close)
+        manager.settimeout(60)
+        manager.bind(str(self.directory / "notify"))
+        serving = subprocess.Popen(
+            [GATEPASS, "run"],
+            cwd=self.directory,
+            env=os.environ | {"NOTIFY_SOCKET": str(self.directory / "notify")},
+            stderr=subprocess.DEVNULL,
+        )
+        self.addCleanup(serving.wait)
+        self.addCleanup(serving.kill)
+        self.assertEqual(manager.recv(4096), b"READY=1\n")
+        [reload] = re.findall("(?m)^ExecReload=(.*)$", self.unit.read_text())
+        output(reload.replace("$MAINPID", str(serving.pid)).split())
+        self.assertTrue(manager.recv(4096).startswith(b"RELOADING=1\n"))
+        self.assertEqual(manager.recv(4096), b"READY=1\n")
+
     def test_a_socket_is_taken_over(self):
         port, admin = free_port(), free_port()
         drop_in = (self.directory / "gatepass.service.d/socket.conf").read_text()
         [setting] = re.findall("(?m)^Environment=(.*)$", drop_in)
-        (self.directory / "gatepass.toml").write_text(
-            f'[admin]\nlisten = "127.0.0.1:{admin}"\n'
-            f'[[routes]]\npath = "/"\nupstream = "http://127.0.0.1:{admin}"\ncredential = "none"\n'
-        )
+        (self.directory / "gatepass.toml").write_text(configuration(port, admin))
         activate = ["systemd-socket-activate", f"--listen=127.0.0.1:{port}", f"--setenv={setting}"]
         activated = subprocess.Popen(
             [*activate, GATEPASS, "run"],
@@ -132,6 +147,14 @@ class Units(unittest.TestCase):
             self.assertEqual(answer.status, 200)
         activated.send_signal(signal.SIGTERM)
         self.assertEqual(activated.wait(30), 0)
+
+
+def configuration(proxy, admin):
+    """One that needs nobody else: its own admin listener, behind a route."""
+    return (
+        f'[proxy]\nlisten = "127.0.0.1:{proxy}"\n[admin]\nlisten = "127.0.0.1:{admin}"\n'
+        f'[[routes]]\npath = "/"\nupstream = "http://127.0.0.1:{admin}"\ncredential = "none"\n'
+    )
 
 
 def below(step, root):

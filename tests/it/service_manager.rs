@@ -58,7 +58,7 @@ async fn it_learns_of_start_and_stop() {
     assert_eq!(gatepass.ended().await.code(), Some(0));
 }
 
-/// Type=notify-reload: between the two, `systemctl reload` waits.
+/// With Type=notify-reload `systemctl reload` waits between the two, and with Type=notify they are shown.
 #[tokio::test(flavor = "multi_thread")]
 async fn it_learns_of_a_reload_and_its_end() {
     let manager = ServiceManager::start();
