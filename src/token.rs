@@ -170,6 +170,14 @@ pub struct Setback {
     pub next_attempt: Instant,
 }
 
+/// What failed, what to do about it, and when the next attempt is due.
+impl fmt::Display for Setback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wait = clock::whole_seconds_until(self.next_attempt);
+        write!(f, "{}; next attempt in {wait} s", self.error)
+    }
+}
+
 impl TokenState {
     /// The token, if there is one that may be sent.
     pub fn valid(&self) -> Option<&AccessToken> {
@@ -211,8 +219,21 @@ impl TokenState {
         }
     }
 
-    /// What needs an operator's attention although there is a token, as the rest of a sentence that
-    /// begins with the credential's name.
+    /// Why there is no next token yet, although it was asked for: the time to act, because no request
+    /// fails so far. As the rest of a sentence that begins with the credential's name.
+    pub fn why_ageing(&self) -> Option<String> {
+        let Self::Valid(token, Some(setback)) = self else {
+            return None;
+        };
+        let left = Duration::from_secs(clock::whole_seconds_until(token.retire_at()));
+        let left = humantime::format_duration(left);
+        Some(format!(
+            "has no next token yet: {setback}; the one at hand is sent for {left} more"
+        ))
+    }
+
+    /// What needs an operator's attention although tokens come, as the rest of a sentence that begins
+    /// with the credential's name.
     pub fn remark(&self) -> Option<String> {
         let refusal = self.valid()?.refused_secret()?;
         Some(format!("{ON_THE_PREVIOUS_SECRET}: {refusal}"))
@@ -226,13 +247,7 @@ impl TokenState {
             Self::Valid(..) | Self::Expired(_) => "has no token since the last one expired",
         };
         match self.setback() {
-            Some(Setback {
-                error,
-                next_attempt,
-            }) => {
-                let wait = clock::whole_seconds_until(*next_attempt);
-                format!("{since}: {error}; next attempt in {wait} s")
-            }
+            Some(setback) => format!("{since}: {setback}"),
             None => format!("{since}: the next one is on its way"),
         }
     }

@@ -12,13 +12,10 @@ pub(super) fn tell(
     standings: &Standings,
     standing: Standing,
 ) {
-    let (of, of_remarks, of_stores) = (
-        credentials.clone(),
-        credentials.clone(),
-        credentials.clone(),
-    );
+    let [of, of_ageing, of_remarks, of_stores] = std::array::from_fn(|_| credentials.clone());
     let standings = standings.clone();
     readiness.require(move || findings(&of, TokenState::why_unusable));
+    readiness.remark(move || findings(&of_ageing, TokenState::why_ageing));
     readiness.remark(move || findings(&of_remarks, TokenState::remark));
     readiness.remark(move || troubles(&of_stores, &standings));
     readiness.remark(move || standing.findings());

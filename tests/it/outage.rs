@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
+
+use crate::status_command;
 use crate::support::client::PATIENCE;
 use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, problem, simple_config};
 
@@ -89,6 +92,66 @@ async fn an_outage_shorter_than_the_token_costs_nothing() {
     let unavailable =
         r#"gatepass_token_refreshes_total{credential="envase",outcome="unavailable"}"#;
     assert_eq!(gatepass.metric(unavailable).await, 1.0);
+}
+
+/// At this moment the first alerts page, and their runbooks send whoever is called here.
+#[tokio::test(flavor = "multi_thread")]
+async fn why_the_next_token_does_not_come_is_told_while_the_one_at_hand_lives() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let gatepass = Gatepass::start(&simple_config(&provider, &upstream))
+        .ready()
+        .await;
+    provider.otherwise(Reply::Json(400, r#"{"error":"invalid_client"}"#.into()));
+    gatepass.signal(Signal::USR1);
+    let failures = r#"gatepass_token_consecutive_failures{credential="envase"}"#;
+    gatepass.wait_for_metric(failures, 1.0).await;
+
+    let told = format!(
+        "credential \"envase\" has no next token yet: token endpoint {} answered 400 \
+         invalid_client; check client_id",
+        provider.token_endpoint()
+    );
+    let and_when = ["; next attempt in ", "the one at hand is sent for 59m "];
+    let ready = get(gatepass.admin(), "/readyz").await;
+    assert_eq!(ready.status(), 200, "no request fails");
+    let ready = ready.into_body();
+    assert!(ready.starts_with(&format!("ready\n\n{told}")), "{ready}");
+    assert!(and_when.iter().all(|part| ready.contains(part)), "{ready}");
+    let shown = status_command::status(&gatepass, &[]).await.stdout;
+    assert!(shown.contains(" is ready,"), "{shown}");
+    assert!(shown.contains(&told), "{shown}");
+    assert!(and_when.iter().all(|part| shown.contains(part)), "{shown}");
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+
+    provider.otherwise(Reply::Token(3_600.0));
+    gatepass.order_refresh("envase").await;
+    gatepass.wait_for_metric(failures, 0.0).await;
+    assert_eq!(get(gatepass.admin(), "/readyz").await.body(), "ready\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_one_is_told_beside_another_that_has_no_token_at_all() {
+    let (provider, down) = (AuthorizationServer::start(), AuthorizationServer::down());
+    let upstream = Upstream::start().await;
+    let other = simple_config(&down, &upstream)
+        .replace("envase", "other")
+        .replace("path = \"/\"", "path = \"/other\"");
+    let both = format!("{}{other}", simple_config(&provider, &upstream));
+    let gatepass = Gatepass::start(&both);
+    gatepass.wait_for_probe("/startupz").await;
+    provider.otherwise(Reply::HangUp);
+    gatepass.order_refresh("envase").await;
+    provider.wait_for_requests(2).await;
+    gatepass.output_with("token refresh failed, the token at hand stays in use");
+    let ready = get(gatepass.admin(), "/readyz").await.into_body();
+    assert!(ready.starts_with("not ready\n"), "{ready}");
+    for told in [
+        "\"other\" has no token yet: ",
+        "\"envase\" has no next token yet: ",
+    ] {
+        assert!(ready.contains(&format!("credential {told}")), "{ready}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 use crate::support::gatepass::{Finished, run};
 use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, simple_config};
 
-async fn status(gatepass: &Gatepass, arguments: &[&'static str]) -> Finished {
+pub async fn status(gatepass: &Gatepass, arguments: &[&'static str]) -> Finished {
     let admin = gatepass.admin().to_string();
     let arguments = arguments.to_vec();
     let running = tokio::task::spawn_blocking(move || {

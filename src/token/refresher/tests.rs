@@ -1,6 +1,7 @@
 //! The refresher on a stopped clock: what happens exactly when.
 
 mod demands;
+mod told;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -370,23 +371,6 @@ async fn start_up_is_over_after_the_first_attempt_even_if_it_fails() {
     assert_eq!(stage.readiness.starting(), ["first token"]);
     settle().await;
     assert!(stage.readiness.starting().is_empty());
-}
-
-#[tokio::test(flavor = "local", start_paused = true)]
-async fn why_there_is_no_token_is_told() {
-    let stage = Stage::play([Answer::Silence]);
-    settle().await;
-    insta::assert_snapshot!(
-        stage.reader.load().why_unusable().unwrap(),
-        @"has no token yet: the next one is on its way"
-    );
-
-    let stage = Stage::play([Answer::Failure(FailureKind::Refused)]);
-    settle().await;
-    insta::assert_snapshot!(
-        stage.reader.load().why_unusable().unwrap(),
-        @"has no token yet: as the script says; next attempt in 5 s"
-    );
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
