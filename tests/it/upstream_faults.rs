@@ -3,13 +3,17 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::support::authorization_server::reset;
-use crate::support::{AuthorizationServer, Gatepass, Load, Nobody, Upstream, raw, simple_config};
+use crate::support::{
+    AuthorizationServer, Gatepass, Load, Nobody, Upstream, http2, raw, simple_config, wire,
+};
 
 /// What an upstream does in the place of an answer.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +25,8 @@ enum Fault {
     ResetsInTheHead,
     ResetsInTheBody,
     StallsInTheBody,
+    /// With all of it in one piece, as far as it goes.
+    HangsUpInTheBody(&'static [u8]),
     DripsTheHead,
     Garbage,
     OversizedHead,
@@ -92,6 +98,7 @@ async fn do_wrong(mut stream: TcpStream, fault: Fault) -> std::io::Result<()> {
             stream.write_all(b"half").await?;
             std::future::pending::<()>().await;
         }
+        Fault::HangsUpInTheBody(answer) => stream.write_all(answer).await?,
         Fault::DripsTheHead => {
             stream.write_all(b"HTTP/1.1 200 OK\r\nX: ").await?;
             loop {
@@ -165,4 +172,52 @@ async fn it_costs_nothing_but_its_own_requests() {
     };
     let in_time = tokio::time::timeout(Duration::from_secs(10), few).await;
     in_time.expect("descriptors come back");
+}
+
+/// Answers that end too early: in no byte of the body, in some, and in what is no chunk.
+const BROKEN_OFF: [(&[u8], &str); 3] = [
+    (HEAD, "\r\n\r\n"),
+    (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
+        "\r\n\r\nhalf",
+    ),
+    (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello\n0\n\n",
+        "\r\n\r\n",
+    ),
+];
+
+/// gatepass before an upstream that gives this answer and hangs up.
+async fn before_hanging_up(answer: &'static [u8]) -> Gatepass {
+    let (provider, other) = (AuthorizationServer::start(), Upstream::start().await);
+    let origin = serve(Fault::HangsUpInTheBody(answer)).await;
+    let config = simple_config(&provider, &other).replace(&other.origin(), &origin);
+    Gatepass::start(&config).ready().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_come_of_an_answer_that_breaks_off_reaches_the_caller() {
+    for (answer, end) in BROKEN_OFF {
+        let gatepass = before_hanging_up(answer).await;
+        for _ in 0..50 {
+            let got = raw(gatepass.proxy(), wire::GET, |_| false).await;
+            assert!(got.starts_with("HTTP/1.1 200 OK\r\n"), "{got:?}");
+            assert!(got.ends_with(end), "{got:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_does_so_over_http2() {
+    for (answer, _) in BROKEN_OFF {
+        let gatepass = before_hanging_up(answer).await;
+        let mut caller = http2::connect::<Full<Bytes>>(gatepass.proxy()).await;
+        for _ in 0..50 {
+            let answer = caller.send_request(http2::get_request("/")).await;
+            let answer = answer.expect("the head of an answer");
+            assert_eq!(answer.status(), 200);
+            let broken_off = answer.into_body().collect().await.is_err();
+            assert!(broken_off, "half a body looks like a whole one");
+        }
+    }
 }

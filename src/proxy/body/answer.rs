@@ -22,6 +22,8 @@ pub struct AnswerBody {
 enum Source {
     Forwarded(Forwarded),
     Own(Bytes),
+    /// Nothing more comes. Holds why, until the server has been told.
+    BrokenOff(Option<AnswerError>),
 }
 
 impl AnswerBody {
@@ -61,6 +63,20 @@ impl AnswerBody {
             in_flight: None,
         }
     }
+
+    /// Tells the server only when it has had a turn to send what it has got.
+    ///
+    /// hyper ends the connection, and resets the stream, as soon as a body fails, and throws away
+    /// what it has not sent by then. When head and failure come together, the head would go as
+    /// well: the caller had no byte, and some send their request again on that.
+    fn break_off<T>(&mut self, error: AnswerError, cx: &mut Context<'_>) -> Poll<T> {
+        if let Some(in_flight) = &self.in_flight {
+            in_flight.broken();
+        }
+        self.source = Source::BrokenOff(Some(error));
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
 }
 
 /// A server that has sent as many bytes as the length promised does not ask for the end, so the
@@ -91,19 +107,19 @@ impl Body for AnswerBody {
         let this = &mut *self;
         match &mut this.source {
             Source::Forwarded(forwarded) => {
-                let frame = ready!(forwarded.poll_frame(cx));
-                match (&frame, &this.in_flight) {
-                    (Some(Ok(frame)), Some(in_flight)) => {
-                        let length = frame.data_ref().map_or(0, Bytes::len);
-                        in_flight.answer_bytes().inc_by(length as u64);
-                    }
-                    (Some(Err(_)), Some(in_flight)) => in_flight.broken(),
-                    _ => {}
+                let frame = match ready!(forwarded.poll_frame(cx)) {
+                    Some(Err(error)) => return this.break_off(error, cx),
+                    frame => frame,
+                };
+                if let (Some(Ok(frame)), Some(in_flight)) = (&frame, &this.in_flight) {
+                    let length = frame.data_ref().map_or(0, Bytes::len);
+                    in_flight.answer_bytes().inc_by(length as u64);
                 }
                 Poll::Ready(frame)
             }
             Source::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
             Source::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Source::BrokenOff(error) => Poll::Ready(error.take().map(Err)),
         }
     }
 
@@ -111,6 +127,7 @@ impl Body for AnswerBody {
         match &self.source {
             Source::Forwarded(forwarded) => forwarded.body.is_end_stream(),
             Source::Own(bytes) => bytes.is_empty(),
+            Source::BrokenOff(_) => false,
         }
     }
 
@@ -118,6 +135,7 @@ impl Body for AnswerBody {
         match &self.source {
             Source::Forwarded(forwarded) => forwarded.body.size_hint(),
             Source::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::BrokenOff(_) => SizeHint::default(),
         }
     }
 }
