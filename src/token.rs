@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod refresher;
 pub mod schedule;
 pub mod source;
+mod unmended;
 
 use std::fmt;
 use std::sync::Arc;

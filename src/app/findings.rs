@@ -1,5 +1,7 @@
 //! What keeps gatepass from serving, and what else operators should look at.
 
+use std::sync::Arc;
+
 use super::reload::Standing;
 use crate::readiness::{Finding, Readiness};
 use crate::store::Standings;
@@ -12,10 +14,12 @@ pub(super) fn tell(
     standings: &Standings,
     standing: Standing,
 ) {
-    let [of, of_ageing, of_remarks, of_stores] = std::array::from_fn(|_| credentials.clone());
+    let [of, of_ageing, of_refused, of_remarks, of_stores] =
+        std::array::from_fn(|_| credentials.clone());
     let standings = standings.clone();
     readiness.require(move || findings(&of, TokenState::why_unusable));
     readiness.remark(move || findings(&of_ageing, TokenState::why_ageing));
+    readiness.remark(move || unmended(&of_refused));
     readiness.remark(move || findings(&of_remarks, TokenState::remark));
     readiness.remark(move || troubles(&of_stores, &standings));
     readiness.remark(move || standing.findings());
@@ -31,6 +35,23 @@ fn findings(
         look(&reader.load()).map(|reason| Finding { subject, reason })
     };
     credentials.all().iter().filter_map(finding).collect()
+}
+
+/// The routes whose upstreams refuse whatever token they get.
+fn unmended(credentials: &Credentials) -> Vec<Finding> {
+    let of_one = |reader: &TokenReader| {
+        let finding = |route: Arc<str>| Finding {
+            subject: format!("route \"{route}\""),
+            reason: format!(
+                "has an upstream that refuses new tokens of credential \"{}\" as well (401): rather \
+                 a permission, an audience or a scope is missing; gatepass doctor --call looks",
+                reader.credential()
+            ),
+        };
+        let routes = reader.refused_by_routes().into_iter();
+        routes.map(finding).collect::<Vec<_>>()
+    };
+    credentials.all().iter().flat_map(of_one).collect()
 }
 
 /// What there is to say about the stores of credentials that are at work.

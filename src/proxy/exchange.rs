@@ -121,7 +121,7 @@ impl Journey<'_> {
             (Some(reader), Some(refused)) if is_refusal(reader, &answer.response) => {
                 // Told in any case: whether this request can be repeated or not, the next one is to
                 // have a better token.
-                let refusal = reader.refuse(refused);
+                let refusal = reader.refuse(refused, &self.route.settings.name);
                 // Boxed, as whatever is rare: every request makes room for what it may come to wait
                 // for, and pays for the room.
                 Box::pin(self.after(refusal, answer)).await
@@ -140,7 +140,7 @@ impl Journey<'_> {
         let another = match refusal {
             Refusal::Superseded => true,
             Refusal::Awaited(successor) => successor.arrives_within(self.patience()).await,
-            Refusal::HeldBack => false,
+            Refusal::HeldBack | Refusal::Unmended => false,
         };
         match another {
             true => self.replay(Box::new(head.with_body(body)), refused).await,
@@ -176,6 +176,11 @@ impl Journey<'_> {
         };
         self.route.metrics.replayed();
         let (second, _) = self.send(way, request, None).await?;
+        if let Some(reader) = &self.route.token
+            && is_refusal(reader, &second.response)
+        {
+            reader.refused_again(&self.route.settings.name);
+        }
         Ok(second)
     }
 

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::demand::{Demand, Refusal, RefusalMetrics, RefusalSettings, RefusedBy, Wish};
 use super::history::{Attempt, History};
 use super::source::FailureKind;
+use super::unmended::Unmended;
 use super::{AccessToken, Setback, TokenState};
 
 /// Makes a credential's cell, with no token in it.
@@ -22,6 +24,7 @@ pub fn channel(
         state: ArcSwap::from_pointee(TokenState::Pending(None)),
         demand: Demand::new(refusals, metrics),
         history: History::default(),
+        unmended: Unmended::default(),
     }));
     (TokenWriter(reader.clone()), reader)
 }
@@ -32,6 +35,7 @@ struct Cell {
     state: ArcSwap<TokenState>,
     demand: Demand,
     history: History,
+    unmended: Unmended,
 }
 
 /// The writing end. There is one, and the credential's refresher has it.
@@ -133,10 +137,31 @@ impl TokenReader {
         self.0.demand.refused_by()
     }
 
-    /// Tells the refresher that an upstream refused the token of this generation.
-    pub fn refuse(&self, generation: u64) -> Refusal {
+    /// Tells the refresher that the upstream of a route refused the token of this generation.
+    pub fn refuse(&self, generation: u64, route: &Arc<str>) -> Refusal {
         let current = self.load().generation();
-        self.0.demand.refuse(generation, current)
+        let refusal = self.0.demand.refuse(generation, current, route);
+        if matches!(refusal, Refusal::Unmended) {
+            self.refused_again(route);
+        }
+        refusal
+    }
+
+    /// The upstream of a route refused the token that came in the place of a refused one as well.
+    pub fn refused_again(&self, route: &Arc<str>) {
+        if self.0.unmended.note(route) {
+            warn!(
+                credential = self.credential(),
+                route = &**route,
+                "the upstream refuses new tokens as well, and callers get its 401: rather a \
+                 permission, an audience or a scope is missing; gatepass doctor --call looks"
+            );
+        }
+    }
+
+    /// The routes whose upstreams have refused one token after the other lately.
+    pub fn refused_by_routes(&self) -> Vec<Arc<str>> {
+        self.0.unmended.routes()
     }
 
     /// Waits for the first token, until `end`. At once if there has been one.

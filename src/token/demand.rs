@@ -5,7 +5,7 @@
 //! they are, they cost one token request. A 401 that another token does not mend (a permission that
 //! is missing) must not become a token request each: there is a budget for them.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus::IntCounter;
@@ -78,8 +78,10 @@ pub(super) struct Demand {
 
 #[derive(Debug)]
 struct Wishes {
-    /// The generation that was refused last.
-    refused: Option<u64>,
+    /// The generation that was refused last, and the route by which.
+    refused: Option<(u64, Arc<str>)>,
+    /// The last generation that came in the place of a refused one; 0 if none did.
+    replacement: u64,
     /// Somebody wants a new token whatever the state of the current one.
     forced: bool,
     /// What is due is no longer what it was.
@@ -91,13 +93,21 @@ struct Wishes {
     budget: Budget,
 }
 
+impl Wishes {
+    /// The route whose upstream refused this generation, if another is wished for that.
+    fn refused_by(&self, generation: u64) -> Option<&Arc<str>> {
+        let (refused, route) = self.refused.as_ref()?;
+        (*refused == generation).then_some(route)
+    }
+}
+
 /// What the refresher is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
     /// A new token, now.
     Refresh,
-    /// A new token, because an upstream refused this one.
-    Replace,
+    /// A new token, because the upstream of this route refused the one at hand.
+    Replace(Arc<str>),
     /// To look again at what is due: more time has passed than timers have counted.
     LookAgain,
 }
@@ -116,8 +126,10 @@ pub enum Refusal {
     Superseded,
     /// A newer token is being fetched.
     Awaited(Successor),
-    /// There were too many refusals lately; nothing is fetched for this one.
+    /// There were too many refusals lately, or the provider fails; nothing is fetched for this one.
     HeldBack,
+    /// The same, and the token is one that came in the place of a refused one.
+    Unmended,
 }
 
 impl Demand {
@@ -127,6 +139,7 @@ impl Demand {
             metrics,
             wishes: Mutex::new(Wishes {
                 refused: None,
+                replacement: 0,
                 forced: false,
                 look_again: false,
                 attempting: false,
@@ -143,7 +156,7 @@ impl Demand {
     }
 
     /// The token of this generation was refused, while `current` is the one at hand.
-    pub(super) fn refuse(&self, generation: u64, current: u64) -> Refusal {
+    pub(super) fn refuse(&self, generation: u64, current: u64, route: &Arc<str>) -> Refusal {
         // First the lock, so that no attempt ends between what is read here and what is wished.
         let mut wishes = self.wishes();
         let progress = self.progress.subscribe();
@@ -154,14 +167,17 @@ impl Demand {
         }
         // An attempt that is under way costs nothing more: a provider may end the old token at the
         // moment at which it hands out the new one.
-        if !wishes.attempting && wishes.refused != Some(generation) {
+        if !wishes.attempting && wishes.refused_by(generation).is_none() {
             // A provider that fails has a pace of its own; a client that was revoked is the very
             // case in which every upstream refuses its tokens.
             if wishes.failing || !wishes.budget.take(Instant::now()) {
                 self.metrics.held_back.inc();
-                return Refusal::HeldBack;
+                return match wishes.replacement == generation && !wishes.failing {
+                    true => Refusal::Unmended,
+                    false => Refusal::HeldBack,
+                };
             }
-            wishes.refused = Some(generation);
+            wishes.refused = Some((generation, Arc::clone(route)));
             self.metrics.refreshed.inc();
             self.wake.notify_one();
         }
@@ -204,8 +220,8 @@ impl Demand {
                     return Wish::LookAgain;
                 }
                 let forced = std::mem::take(&mut wishes.forced);
-                if wishes.refused == Some(generation) {
-                    return Wish::Replace;
+                if let Some(route) = wishes.refused_by(generation) {
+                    return Wish::Replace(Arc::clone(route));
                 }
                 if forced {
                     return Wish::Refresh;
@@ -239,7 +255,11 @@ impl Demand {
     pub(super) fn attempted(&self, generation: u64, failed: bool) {
         let mut wishes = self.wishes();
         // A refusal that was not mended may be tried again, within the budget.
-        wishes.refused = None;
+        if let Some((refused, _)) = wishes.refused.take()
+            && generation > refused
+        {
+            wishes.replacement = generation;
+        }
         wishes.attempting = false;
         wishes.failing = failed;
         self.progress.send_modify(|progress| {
@@ -276,119 +296,4 @@ impl Successor {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn demand(per_minute: u32) -> Demand {
-        let counter = |name: &str| IntCounter::new(name, "help").unwrap();
-        let settings = RefusalSettings {
-            per_minute,
-            ..RefusalSettings::default()
-        };
-        let metrics = RefusalMetrics {
-            refreshed: counter("refreshed"),
-            superseded: counter("superseded"),
-            held_back: counter("held_back"),
-        };
-        Demand::new(settings, metrics)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn many_refusals_of_one_token_are_one_demand() {
-        let demand = demand(4);
-        demand.attempted(1, false);
-        let waiting: Vec<_> = (0..1_000).map(|_| demand.refuse(1, 1)).collect();
-        demand.arises(1).await;
-        assert_eq!(demand.metrics.refreshed.get(), 1);
-        demand.attempted(2, false);
-        for refusal in waiting {
-            let Refusal::Awaited(successor) = refusal else {
-                panic!("{refusal:?}");
-            };
-            assert!(successor.arrives_within(Duration::ZERO).await);
-        }
-        assert!(matches!(demand.refuse(1, 1), Refusal::Superseded));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_refusal_during_an_attempt_waits_for_it_and_costs_nothing() {
-        let demand = demand(1);
-        for generation in 1..100 {
-            demand.attempted(generation, false);
-            demand.attempting();
-            let Refusal::Awaited(successor) = demand.refuse(generation, generation) else {
-                panic!("the attempt is under way anyway");
-            };
-            demand.attempted(generation + 1, false);
-            assert!(successor.arrives_within(Duration::ZERO).await);
-        }
-        assert_eq!(demand.metrics.refreshed.get(), 0);
-        assert!(
-            matches!(demand.refuse(100, 100), Refusal::Awaited(_)),
-            "the budget is whole"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_failed_attempt_releases_those_who_wait() {
-        let demand = demand(4);
-        demand.attempted(1, false);
-        let Refusal::Awaited(successor) = demand.refuse(1, 1) else {
-            panic!("it is within the budget");
-        };
-        demand.attempted(1, true);
-        assert!(!successor.arrives_within(Duration::from_secs(60)).await);
-        assert!(
-            matches!(demand.refuse(1, 1), Refusal::HeldBack),
-            "a provider that fails is asked at its own pace"
-        );
-        demand.attempted(1, false);
-        assert!(matches!(demand.refuse(1, 1), Refusal::Awaited(_)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_wish_stands_until_it_is_granted() {
-        let demand = demand(4);
-        demand.attempted(1, false);
-        let _ = demand.refuse(1, 1);
-        demand.arises(1).await;
-        // The attempt is interrupted, and another refresher starts.
-        let arisen = timeout(Duration::from_secs(1), demand.arises(1)).await;
-        arisen.expect("the wish still stands");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_budget_is_so_many_a_minute() {
-        let demand = demand(4);
-        let mut generation = 0;
-        let mut refreshed_in_a_minute = || {
-            let mut refreshed = 0;
-            for _ in 0..100 {
-                generation += 1;
-                demand.attempted(generation, false);
-                refreshed += usize::from(matches!(
-                    demand.refuse(generation, generation),
-                    Refusal::Awaited(_)
-                ));
-            }
-            refreshed
-        };
-        assert_eq!(refreshed_in_a_minute(), 4);
-        tokio::time::advance(Duration::from_secs(15)).await;
-        assert_eq!(refreshed_in_a_minute(), 1);
-        tokio::time::advance(Duration::from_secs(3600)).await;
-        assert_eq!(refreshed_in_a_minute(), 4);
-        assert_eq!(demand.metrics.held_back.get(), 291);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_refusal_of_an_older_token_is_no_reason() {
-        let demand = demand(4);
-        demand.attempted(1, false);
-        let _ = demand.refuse(1, 1);
-        let arisen = timeout(Duration::from_secs(1), demand.arises(2)).await;
-        assert!(arisen.is_err());
-        demand.force();
-        demand.arises(2).await;
-    }
-}
+mod tests;

@@ -146,16 +146,17 @@ impl Refresher {
         };
         match wish {
             Wish::LookAgain => return None,
-            Wish::Replace => self.tell_of_refusal(),
+            Wish::Replace(route) => self.tell_of_refusal(&route),
             Wish::Refresh => {}
         }
         sleep_until(earliest.min(attempt_at)).await;
         Some(Occasion::Demanded)
     }
 
-    fn tell_of_refusal(&self) {
+    fn tell_of_refusal(&self, route: &str) {
         warn!(
             credential = self.writer.credential(),
+            route,
             generation = self.generation.get(),
             "an upstream refuses the token before its end: another one is fetched"
         );

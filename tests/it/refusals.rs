@@ -112,6 +112,54 @@ async fn a_refusal_that_no_token_mends_costs_no_more_than_the_budget() {
     assert_eq!(gatepass.metric(&refusals("held_back")).await, 18.0);
 }
 
+const NO_TOKEN_MENDS: &str = "the upstream refuses new tokens as well, and callers get its 401: rather a \
+                              permission, an audience or a scope is missing; gatepass doctor --call looks";
+
+/// A permission that is missing is what operators ask most about.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_token_mends_is_told_once_and_of_which_route() {
+    let (gatepass, _provider, upstream) = start("").await;
+    upstream.refuse(Refusal::OfEverything);
+    for _ in 0..8 {
+        assert_eq!(get(gatepass.proxy(), "/").await.status(), 401);
+    }
+    let refused = "an upstream refuses the token before its end: another one is fetched";
+    let first = gatepass.wait_for_event(refused);
+    assert_eq!(first["route"], "root");
+    let told = gatepass.wait_for_event(NO_TOKEN_MENDS);
+    assert_eq!(told["route"], "root");
+    assert_eq!(told["credential"], "envase");
+    assert_eq!(gatepass.output().matches(NO_TOKEN_MENDS).count(), 1);
+    let ready = get(gatepass.admin(), "/readyz").await;
+    assert_eq!(ready.status(), 200);
+    let wanted = "ready\n\nroute \"root\" has an upstream that refuses new tokens of credential \
+                  \"envase\" as well (401): rather a permission, an audience or a scope is missing";
+    assert!(ready.body().starts_with(wanted), "{}", ready.body());
+}
+
+/// Those that cannot be sent again never meet the new token themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_token_mends_is_told_of_requests_that_are_sent_once() {
+    let (gatepass, _provider, upstream) = start("refreshes_on_401_per_minute = 1").await;
+    upstream.refuse(Refusal::OfEverything);
+    let large = || post(vec![b'x'; 100_000]);
+    assert_eq!(request(gatepass.proxy(), large()).await.status(), 401);
+    let successes = r#"gatepass_token_refreshes_total{credential="envase",outcome="success"}"#;
+    gatepass.wait_for_metric(successes, 2.0).await;
+    assert_eq!(get(gatepass.admin(), "/readyz").await.body(), "ready\n");
+    assert_eq!(request(gatepass.proxy(), large()).await.status(), 401);
+    gatepass.wait_for_event(NO_TOKEN_MENDS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_another_token_mends_is_no_finding() {
+    let (gatepass, provider, _upstream) = start("").await;
+    provider.introspection().revoke_all();
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    assert_eq!(get(gatepass.admin(), "/readyz").await.body(), "ready\n");
+    assert!(!gatepass.output().contains(NO_TOKEN_MENDS));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_is_down_leaves_the_refusal_as_it_is() {
     let (gatepass, provider, _upstream) = start("").await;

@@ -309,15 +309,14 @@ async fn what_has_happened_lately_is_told() {
         .map(|event| {
             let text = |name: &str| event[name].as_str().unwrap();
             let message = text("message").split(": ").next().unwrap();
-            format!("{} {message}", text("level"))
+            format!("{} {} {message}", text("level"), event["times"])
         })
         .collect();
     insta::assert_snapshot!(told.join("\n"), @r"
-    warn token refresh failed, the token at hand stays in use
-    info an operator asks for a new token
-    info new token
-    warn an upstream refuses the token before its end
-    info new token
+    warn 1 token refresh failed, the token at hand stays in use
+    info 1 an operator asks for a new token
+    info 2 new token
+    warn 1 an upstream refuses the token before its end
     ");
     let page = get(gatepass.admin(), "/").await.into_body();
     for part in [

@@ -150,6 +150,10 @@ impl Stage {
         self.script.0.borrow().asked.len()
     }
 
+    fn refuse(&self, generation: u64) -> Refusal {
+        self.reader.refuse(generation, &"api".into())
+    }
+
     fn header(&self) -> Option<String> {
         let state = self.reader.load();
         let value = state.valid()?.header();

@@ -99,8 +99,8 @@ async fn a_refused_token_is_refreshed_once() {
     let stage = Stage::play([token(3600), token(3600), token(3600)]);
     settle().await;
     pass(Duration::from_secs(60)).await;
-    let first = stage.reader.refuse(1);
-    let second = stage.reader.refuse(1);
+    let first = stage.refuse(1);
+    let second = stage.refuse(1);
     settle().await;
     assert_eq!(stage.fetches(), 2);
     for refusal in [first, second] {
@@ -109,7 +109,7 @@ async fn a_refused_token_is_refreshed_once() {
         };
         assert!(successor.arrives_within(Duration::ZERO).await);
     }
-    assert!(matches!(stage.reader.refuse(1), Refusal::Superseded));
+    assert!(matches!(stage.refuse(1), Refusal::Superseded));
     pass(Duration::from_secs(60)).await;
     assert_eq!(stage.fetches(), 2);
     assert_eq!(stage.header().as_deref(), Some("Bearer token-2"));
@@ -169,13 +169,13 @@ async fn refusals_do_not_hurry_a_provider_that_asks_for_patience() {
     let stage = Stage::play([token(3600), throttled, token(3600)]);
     settle().await;
     pass(Duration::from_secs(60)).await;
-    let Refusal::Awaited(successor) = stage.reader.refuse(1) else {
+    let Refusal::Awaited(successor) = stage.refuse(1) else {
         panic!("the first refusal is followed");
     };
     settle().await;
     assert!(!successor.arrives_within(Duration::ZERO).await);
     for _ in 0..290 {
-        assert!(matches!(stage.reader.refuse(1), Refusal::HeldBack));
+        assert!(matches!(stage.refuse(1), Refusal::HeldBack));
         pass(Duration::from_secs(1)).await;
     }
     assert_eq!(stage.fetches(), 2);
@@ -192,8 +192,5 @@ async fn what_was_held_back_holds_no_refusal_back() {
     pass(Duration::from_secs(48 * 60)).await;
     assert_eq!(stage.fetches(), 2);
     let generation = stage.reader.load().generation();
-    assert!(matches!(
-        stage.reader.refuse(generation),
-        Refusal::Awaited(_)
-    ));
+    assert!(matches!(stage.refuse(generation), Refusal::Awaited(_)));
 }
