@@ -191,6 +191,10 @@ async fn an_expired_token_is_not_sent() {
     // The data plane sees the end by itself; the control plane tells it a moment later.
     let usable = r#"gatepass_token_usable{credential="envase"}"#;
     gatepass.wait_for_metric(usable, 0.0).await;
+    // There has been one, whatever the number of the one at hand is.
+    let page = get(gatepass.admin(), "/").await.into_body();
+    assert!(page.contains("<dd>success 1, "), "{page}");
+    assert!(!page.contains("tokens so far"), "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

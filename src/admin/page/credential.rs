@@ -97,7 +97,10 @@ fn facts(page: &mut String, credential: &CredentialStatus) {
     if let Some(token) = &credential.token {
         claims(page, token);
     }
-    fact(page, "tokens so far", credential.generation);
+    // It is that of the token at hand, and 0 without one, however many there have been.
+    if credential.token.is_some() {
+        fact(page, "tokens so far", credential.generation);
+    }
     for (term, counts) in [
         ("attempts", &credential.attempts),
         ("tokens from", &credential.origins),
