@@ -114,7 +114,7 @@ fn judge(code: &str, status: u16, grant: &Grant) -> (FailureKind, &'static str) 
         "invalid_scope" => (Refused, "check scope against what the client may have"),
         "invalid_target" => (Refused, "check audience and resource"),
         "slow_down" => (Throttled, SLOWER),
-        "temporarily_unavailable" | "server_error" => (Unavailable, KEEPS_TRYING),
+        "temporarily_unavailable" | "server_error" => (Unavailable, SEE_PROVIDER),
         // Google's own. https://cloud.google.com/identity-platform/docs/error-codes
         "USER_DISABLED" => (Refused, "have the user enabled, or use another"),
         "TOKEN_EXPIRED" | "INVALID_REFRESH_TOKEN" | "USER_NOT_FOUND" => {
@@ -125,7 +125,7 @@ fn judge(code: &str, status: u16, grant: &Grant) -> (FailureKind, &'static str) 
         }
         _ if status == 429 => (Throttled, SLOWER),
         _ if matches!(status, 404 | 405 | 410) => (FailureKind::Misconfigured, NOTHING_THERE),
-        _ if status >= 500 => (Unavailable, KEEPS_TRYING),
+        _ if status >= 500 => (Unavailable, SEE_PROVIDER),
         _ => (Refused, grant.advice()),
     }
 }
@@ -139,7 +139,7 @@ pub(super) fn without_reason(status: u16, answer: &Answer, grant: &Grant) -> Ref
         404 | 405 | 410 => (FailureKind::Misconfigured, NOTHING_THERE),
         // It takes no POST, as a server of mere files says.
         501 => (FailureKind::Unavailable, NOTHING_THERE),
-        408 | 500.. => (FailureKind::Unavailable, KEEPS_TRYING),
+        408 | 500.. => (FailureKind::Unavailable, SEE_PROVIDER),
         429 => (FailureKind::Throttled, SLOWER),
         _ => (
             FailureKind::Refused,
@@ -220,6 +220,6 @@ const CHECK_CLIENT: &str = "check client_id, the client's secret or key, and \
 const NO_REDIRECT: &str = "write the final address into token_endpoint; a redirect is not followed, \
                            because it would hand the client secret to another place";
 const NOTHING_THERE: &str = "check token_endpoint: nothing takes token requests there";
-pub(super) const SLOWER: &str =
-    "wait a while before the next one; `gatepass run` asks less often by itself";
-pub(super) const KEEPS_TRYING: &str = "see whether the provider is up; `gatepass run` keeps trying";
+// They are said by a command that asks once as well as by a gatepass that goes on asking.
+pub(super) const SLOWER: &str = "see what else asks with this client, and wait a while";
+pub(super) const SEE_PROVIDER: &str = "see whether the provider is up";

@@ -12,7 +12,7 @@ use reqwest::{Client, Proxy, RequestBuilder, Response, redirect, retry};
 use rustls::ClientConfig;
 use url::{Host, Url};
 
-use super::refusal::{KEEPS_TRYING, SLOWER};
+use super::refusal::{SEE_PROVIDER, SLOWER};
 use super::retry_after;
 use super::token_request::TokenRequest;
 use crate::tls;
@@ -146,7 +146,7 @@ impl Answer {
         let status = self.status.as_u16();
         let (kind, advice) = match status {
             429 => (FailureKind::Throttled, SLOWER.into()),
-            408 | 500.. => (FailureKind::Unavailable, KEEPS_TRYING.into()),
+            408 | 500.. => (FailureKind::Unavailable, SEE_PROVIDER.into()),
             _ => (FailureKind::Misconfigured, format!("check {key}")),
         };
         FetchError {

@@ -33,12 +33,12 @@ fn messages_say_what_to_do() {
     refused: answered 400 unauthorized_client; have the provider allow this grant_type for this client
     refused: answered 400 custom_reason; check scope, audience and client_id
     refused: answered 200 invalid_client; check client_id, the client's secret or key, and token_endpoint_auth_method
-    unavailable: answered 503 temporarily_unavailable; see whether the provider is up; `gatepass run` keeps trying
-    throttled: answered 429 with 2 bytes of application/json; wait a while before the next one; `gatepass run` asks less often by itself
+    unavailable: answered 503 temporarily_unavailable; see whether the provider is up
+    throttled: answered 429 with 2 bytes of application/json; see what else asks with this client, and wait a while
     misconfigured: answered 302 with an empty body; write the final address into token_endpoint; a redirect is not followed, because it would hand the client secret to another place
     refused: answered 401 with 6 bytes of application/json; check client_id, the client's secret or key, and token_endpoint_auth_method
     misconfigured: answered 404 with 6 bytes of application/json; check token_endpoint: nothing takes token requests there
-    unavailable: answered 502 with 6 bytes of application/json; see whether the provider is up; `gatepass run` keeps trying
+    unavailable: answered 502 with 6 bytes of application/json; see whether the provider is up
     refused: answered 400 with 4 bytes of application/json; check token_endpoint, scope and audience
     malformed: answered with 6 bytes of application/json instead of a JSON object; check whether this address is a token endpoint
     malformed: handed out a token of type "mac" instead of "Bearer"; set token_type if it is to be sent nevertheless
