@@ -2,7 +2,7 @@
 //! them to those who have no log at hand.
 //!
 //! There is no second list of what is worth telling: whatever gatepass logs at `INFO` and above is, whatever
-//! level is written, but for the access log.
+//! level is written, but for the access log and for what was held back of the log itself.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,7 +19,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::ACCESS;
+use super::{ACCESS, repeats};
 
 /// What has happened lately. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -90,7 +90,9 @@ impl Events {
     {
         let told = Targets::new()
             .with_target(env!("CARGO_CRATE_NAME"), LevelFilter::INFO)
-            .with_target(ACCESS, LevelFilter::OFF);
+            .with_target(ACCESS, LevelFilter::OFF)
+            // Events are counted here, and none is held back.
+            .with_target(repeats::TARGET, LevelFilter::OFF);
         self.clone().with_filter(told)
     }
 
@@ -230,6 +232,7 @@ mod tests {
             debug!("detail");
             info!(target: "gatepass::access", "a request is over");
             warn!(target: "hyper::proto", "not ours");
+            warn!(target: "gatepass::telemetry::repeats", "of the log alone");
             error!(error = %"no\nluck", "broken");
         });
         assert_eq!(

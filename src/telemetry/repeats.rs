@@ -213,6 +213,9 @@ impl Visit for Line {
 /// The fields that say what a line is about.
 const SUBJECTS: [&str; 3] = ["credential", "route", "task"];
 
+/// Of the lines that tell what was held back.
+pub(super) const TARGET: &str = module_path!();
+
 /// How many lines that say the same are written in a period.
 const MOST_LINES: u32 = 5;
 
