@@ -17,15 +17,15 @@ use crate::wording::harmless;
 pub(super) enum Command<'a> {
     /// `/api/credentials/NAME/refresh`
     Refresh(&'a str),
-    /// `/quit`
-    Stop(&'a Notify),
+    /// `/quit`, with what is told then, if it may be ordered here.
+    Stop(Option<&'a Notify>),
 }
 
 impl<'a> Command<'a> {
     /// The one that a path stands for.
     pub(super) fn of(path: &'a str, admin: &'a Admin) -> Option<Self> {
         if path == "/quit" {
-            return admin.quit.as_deref().map(Self::Stop);
+            return Some(Self::Stop(admin.quit.as_deref()));
         }
         let name = path.strip_prefix("/api/credentials/")?;
         name.strip_suffix("/refresh").map(Self::Refresh)
@@ -69,10 +69,17 @@ fn unknown(credential: &str, admin: &Admin) -> String {
 }
 
 /// For a Job whose application is done: its pod ends when all of its containers have.
-fn stop(quit: &Notify, headers: &HeaderMap, admin: &Admin) -> Answer {
+fn stop(quit: Option<&Notify>, headers: &HeaderMap, admin: &Admin) -> Answer {
     if let Some(forbidden) = forbidden(headers, admin, "SIGTERM") {
         return forbidden;
     }
+    let Some(quit) = quit else {
+        return text(
+            StatusCode::FORBIDDEN,
+            "admin.quit is not set, so nobody stops gatepass from here; set it to true, or send \
+             SIGTERM to the process\n",
+        );
+    };
     quit.notify_one();
     text(StatusCode::ACCEPTED, "stopping\n")
 }

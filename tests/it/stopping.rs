@@ -270,7 +270,11 @@ async fn the_admin_listener_takes_the_order_to_stop_if_it_may() {
     let order = || Request::post("/quit").header("host", "localhost");
     let (_upstream, mut gatepass) = SlowUpstream::start("").await;
     let answer = request(gatepass.admin(), order().body(Full::default()).unwrap()).await;
-    assert_eq!(answer.status(), 405, "off by default");
+    assert_eq!(answer.status(), 403, "off by default");
+    assert!(
+        answer.body().starts_with("admin.quit is not set"),
+        "{answer:?}"
+    );
     assert!(gatepass.is_alive());
 
     let (_upstream, mut gatepass) = SlowUpstream::start("admin.quit = true").await;
