@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::admin_client::{AdminArguments, get};
 use super::failure::Silence;
-use super::terminal::Palette;
+use super::terminal::{Palette, columns_of_stdout};
 use super::{DONE, Failure};
 use crate::server::Address;
 use crate::wording::harmless;
@@ -99,9 +99,10 @@ fn shown(status: &Value, address: &Address, palette: Palette) -> String {
     let rows = credentials
         .iter()
         .map(|credential| credential_row(credential, palette));
-    text.push_str(&table(CREDENTIALS, rows.collect(), palette));
+    let columns = columns_of_stdout();
+    text.push_str(&table(CREDENTIALS, rows.collect(), palette, columns));
     let rows = list(at(status, "routes")).iter().map(route_row);
-    text.push_str(&table(ROUTES, rows.collect(), palette));
+    text.push_str(&table(ROUTES, rows.collect(), palette, columns));
     text
 }
 
@@ -171,10 +172,27 @@ impl Cell {
             text,
         }
     }
+
+    /// What there is room for.
+    fn cut(&self, room: usize) -> Self {
+        match self.width > room {
+            true => {
+                let kept = self.text.chars().take(room.saturating_sub(1));
+                Self::plain(kept.chain(['…']).collect())
+            }
+            false => self.clone(),
+        }
+    }
 }
 
-/// Columns as wide as what stands in them.
-fn table<const N: usize>(headings: [&str; N], rows: Vec<Vec<Cell>>, palette: Palette) -> String {
+/// Columns as wide as what stands in them, or narrower where a line would not fit into so many
+/// characters.
+fn table<const N: usize>(
+    headings: [&str; N],
+    rows: Vec<Vec<Cell>>,
+    palette: Palette,
+    columns: Option<usize>,
+) -> String {
     let heading = headings.map(|heading| Cell {
         width: heading.chars().count(),
         text: palette.heading(heading),
@@ -184,19 +202,38 @@ fn table<const N: usize>(headings: [&str; N], rows: Vec<Vec<Cell>>, palette: Pal
         let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.width).max().unwrap_or(0)
     };
-    let widths: Vec<_> = (0..N).map(widest).collect();
+    let mut widths = std::array::from_fn(widest);
+    if let Some(columns) = columns {
+        narrow(&mut widths, headings, columns);
+    }
     let mut text = String::from("\n");
     for row in &rows {
         let cells = row.iter().zip(&widths);
         let line: String = cells
             .flat_map(|(cell, width)| {
-                let gap = " ".repeat(width.saturating_sub(cell.width) + 2);
-                [cell.text.clone(), gap]
+                let cell = cell.cut(*width);
+                let gap = " ".repeat(width.saturating_sub(cell.width) + GAP);
+                [cell.text, gap]
             })
             .collect();
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text
+}
+
+/// Takes from the widest of the columns that hold names and addresses, as long as a line is too long
+/// and they can spare it. Numbers are told whole.
+fn narrow<const N: usize>(widths: &mut [usize; N], headings: [&str; N], columns: usize) {
+    while widths.iter().sum::<usize>() + GAP * N.saturating_sub(1) > columns {
+        let named = widths.iter_mut().zip(headings);
+        let can_spare = named.filter(|(width, heading)| {
+            CUT.contains(heading) && **width > NARROWEST.max(heading.len())
+        });
+        match can_spare.max_by_key(|(width, _)| **width) {
+            Some((width, _)) => *width -= 1,
+            None => return,
+        }
+    }
 }
 
 /// A member of an object; null if there is none.
@@ -255,7 +292,48 @@ const ROUTES: [&str; 8] = [
     "MEAN",
 ];
 
+/// The columns that may be cut where a line is too long, but for their headings. Nothing else in them is
+/// painted.
+const CUT: [&str; 5] = ["CREDENTIAL", "FROM", "ROUTE", "MATCHES", "UPSTREAM"];
+const NARROWEST: usize = 8;
+
+/// Between two columns.
+const GAP: usize = 2;
+
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Puts the cursor into the first corner and wipes what is below.
 const CLEAR: &str = "\x1b[H\x1b[J";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_cut_for_a_terminal_that_is_too_narrow_and_numbers_are_not() {
+        let row = [
+            "partner-orders-of-the-north",
+            "GET, POST orders.example.com/partner/orders/north",
+            "https://core-stg.envaseconnect.cloud",
+            "envase",
+            "0",
+            "2xx 1200",
+            "-",
+            "12.3 ms",
+        ];
+        let shown = |columns| {
+            let cells = row.map(|text| Cell::plain(text.into())).to_vec();
+            table(ROUTES, vec![cells], Palette::default(), columns)
+        };
+        insta::assert_snapshot!(shown(Some(90)), @r"
+
+        ROUTE         MATCHES      UPSTREAM     CREDENTIAL  IN FLIGHT  ENDED     REJECTED  MEAN
+        partner-ord…  GET, POST …  https://co…  envase      0          2xx 1200  -         12.3 ms
+        ");
+        let whole = shown(None);
+        assert_eq!(shown(Some(300)), whole);
+        assert!(whole.contains(row[1]), "{whole}");
+        // As narrow as can be, and no panic.
+        assert_eq!(shown(Some(1)), shown(Some(40)));
+    }
+}

@@ -2,11 +2,13 @@
 
 use std::io::{self, Write};
 
+use rustix::termios::tcgetwinsize;
+
 use super::failure::Failure;
 use crate::telemetry::takes_colours;
 
 /// Colours, where they may be.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Palette(bool);
 
 impl Palette {
@@ -41,6 +43,12 @@ impl Palette {
             false => text.to_owned(),
         }
     }
+}
+
+/// How many characters stand in a line of standard output, where that is a terminal that knows it.
+pub(super) fn columns_of_stdout() -> Option<usize> {
+    let size = tcgetwinsize(io::stdout()).ok()?;
+    Some(size.ws_col.into()).filter(|columns| *columns > 0)
 }
 
 /// Prints what was asked for. Whoever reads no further has enough.

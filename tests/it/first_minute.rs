@@ -200,6 +200,26 @@ async fn a_token_is_not_printed_to_a_terminal_by_chance() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_status_fits_a_narrow_terminal() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let path = format!("path = \"/{}\"", "partner/".repeat(20));
+    let config = simple_config(&provider, &upstream).replace("path = \"/\"", &path);
+    let gatepass = Gatepass::start(&config).ready().await;
+    let line = format!(
+        "export NO_COLOR=1; stty columns 80; gatepass status --admin-listen {}",
+        gatepass.admin()
+    );
+    let shown = tokio::task::spawn_blocking(move || {
+        Terminal::run_line(&line, &std::env::temp_dir()).end().1
+    });
+    let shown = shown.await.unwrap();
+    assert!(shown.contains("  /partner/…  "), "{shown}");
+    let widest = shown.lines().map(|line| line.chars().count()).max();
+    assert_eq!(widest, Some(80), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_status_on_a_terminal_has_colours_and_is_drawn_again() {
     let provider = AuthorizationServer::start();
     let upstream = Upstream::start().await;
