@@ -63,6 +63,9 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
     let unused = credential::resolve(unused, &mut roots, report);
     let credentials = credential::resolve(used, &mut roots, report);
     let traces = traces::resolve(raw.traces, &mut roots, report);
+    // Before any `?`: a mistake that ends this early would hide those that are looked at after it.
+    let log = log::settings(&raw.log, report);
+    let access_log = log::access(raw.log.access, report);
     exposure::check(&raw.secrets, report);
     warnings.extend(report.take_warnings());
     if let (Some(proxy), Some(routes)) = (&proxy, &routes) {
@@ -84,9 +87,9 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
         unused: unused?,
         routes: routes?,
         grace: value_or(raw.shutdown.grace, DEFAULT_GRACE),
-        log: log::settings(&raw.log, report)?,
+        log: log?,
         traces: traces?,
-        access_log: log::access(raw.log.access, report)?,
+        access_log: access_log?,
         // Told once all of it is there.
         annotated: String::new(),
         files: BTreeMap::new(),

@@ -166,3 +166,45 @@ credential = "pod"
     let warnings = told.lines().filter(|line| line.starts_with("Warning"));
     insta::assert_snapshot!(warnings.collect::<Vec<_>>().join("\n"));
 }
+
+/// Whatever is wrong elsewhere, and where the same is wrong in two places.
+#[test]
+fn none_hides_another() {
+    let config = r#"
+[log]
+level = "trace"
+
+[log.access]
+requests = "some"
+
+[credentials.a]
+token_endpoint = "https://id.example/token"
+client_id = "a"
+client_secret_file = "./none"
+tls.ca_file = "none.pem"
+
+[credentials.b]
+token_endpoint = "https://id.example/token"
+token_endpoint_auth_method = "key"
+client_id = "b"
+private_key_file = "./none.key"
+
+[credentials.c]
+token_endpoint = "https://id.example/token"
+token_endpoint_auth_method = "secret"
+client_id = "c"
+client_secret_file = "./none"
+
+[[routes]]
+path = "/"
+upstream = "https://api.example"
+credential = "a"
+tls.ca_file = "none.pem"
+
+[traces]
+endpoint = "collector"
+tls.ca_file = "other.pem"
+headers = { "a b" = "c" }
+"#;
+    insta::assert_snapshot!("none_hides_another", check(config, &[]));
+}

@@ -18,9 +18,11 @@ pub(super) fn resolve(
     report: &mut Report,
 ) -> Option<Option<Settings>> {
     let path = Path::new(["traces"]);
-    let endpoint = endpoint(raw.endpoint, &path.key("endpoint"), report)?;
-    let tls = roots.config(endpoint.scheme(), &raw.tls, &path, report);
-    let headers = route::header_values(raw.headers, None, &path.key("headers"), report)?;
+    let endpoint = endpoint(raw.endpoint, &path.key("endpoint"), report);
+    let scheme = endpoint.as_ref().map_or("http", Url::scheme);
+    let tls = roots.config(scheme, &raw.tls, &path, report);
+    let headers = route::header_values(raw.headers, None, &path.key("headers"), report);
+    let (endpoint, headers) = (endpoint?, headers?);
     let enabled = value_or(raw.enabled, false);
     if enabled && !headers.is_empty() && endpoint.scheme() == "http" && !is_loopback(&endpoint) {
         report.warn(format!(

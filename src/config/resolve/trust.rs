@@ -17,7 +17,9 @@ use crate::wording::harmless;
 /// The TLS settings by what they trust and show, so that certificates are read once however many routes and
 /// credentials use them.
 #[derive(Default)]
-pub(super) struct TrustedRoots(BTreeMap<(Trust, Option<Identity>), Option<Arc<ClientConfig>>>);
+pub(super) struct TrustedRoots(BTreeMap<(Trust, Option<Identity>), Made>);
+
+type Made = Result<Arc<ClientConfig>, TlsError>;
 
 impl TrustedRoots {
     /// The settings for a peer of this scheme. A machine without certificates can still speak to
@@ -48,10 +50,10 @@ impl TrustedRoots {
                 warn_of_outdated(file, &path, report);
             }
             tls::client_config(trust, identity.as_ref())
-                .map_err(|error| report_tls(&error, &path, report))
-                .ok()
         });
-        known.clone()
+        // Told wherever it is written: whoever mends one place would meet the next one only then.
+        let known = known.as_ref().map(Arc::clone);
+        known.map_err(|error| report_tls(error, &path, report)).ok()
     }
 }
 

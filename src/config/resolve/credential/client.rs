@@ -68,7 +68,13 @@ pub(super) fn client(
         )
         .map(Some),
     };
-    let authentication = authentication(method?, raw, path, report);
+    let authentication = match method {
+        Some(method) => authentication(method, raw, path, report),
+        None => {
+            look_at_keys(raw, path, report);
+            None
+        }
+    };
     let previous_secret = Keys {
         name: "previous_client_secret",
         value: raw.previous_client_secret.take(),
@@ -148,12 +154,7 @@ fn authentication(
     report: &mut Report,
 ) -> Option<ClientAuthentication> {
     let audience = raw.assertion_audience.clone();
-    let secret = Keys {
-        name: "client_secret",
-        value: raw.client_secret.take(),
-        file: raw.client_secret_file.take(),
-        variable: raw.client_secret_env.take(),
-    };
+    let secret = client_secret(raw);
     let secret = |report: &mut Report| secret.required(path, CLIENT_SECRET, report);
     Some(match method {
         Method::SecretBasic => ClientAuthentication::SecretBasic(secret(report)?),
@@ -189,6 +190,23 @@ fn authentication(
         }
         Method::Nothing => ClientAuthentication::Nothing,
     })
+}
+
+/// Tells what is wrong with a proof that is written where it is not known how it is to be used.
+fn look_at_keys(raw: &mut raw::Credential, path: &Path, report: &mut Report) {
+    client_secret(raw).resolve(path, report);
+    if raw.private_key_file.is_some() {
+        signing_key(raw, path, report);
+    }
+}
+
+fn client_secret(raw: &mut raw::Credential) -> Keys {
+    Keys {
+        name: "client_secret",
+        value: raw.client_secret.take(),
+        file: raw.client_secret_file.take(),
+        variable: raw.client_secret_env.take(),
+    }
 }
 
 /// The private key of `private_key_file`.
