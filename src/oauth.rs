@@ -49,7 +49,7 @@ pub use jwt_assertion::{KeySource, SigningAlgorithm, SigningKey};
 pub use login::{
     Authorization, DeviceAuthorization, Flow, Login, LoginSettings, Outcome, Returned,
 };
-pub use secret::{Secret, oddity};
+pub use secret::{Secret, oddity, wrapping};
 use token_file::TokenFile;
 pub use token_request::{BodyFormat, RESERVED_PARAMETERS};
 pub use token_response::TokenLocation;

@@ -117,8 +117,8 @@ fn from_file(path: &Path, bytes: &[u8]) -> Result<SecretString, SecretError> {
     Ok(SecretString::from(secret))
 }
 
-/// What hardly any secret has, and what is sent as a part of it all the same. Keys in PEM form and in
-/// JSON have lines.
+/// What hardly any value that may be secret has, and what is sent as a part of it all the same. Keys in
+/// PEM form and in JSON have lines.
 pub fn oddity(secret: &SecretString) -> Option<&'static str> {
     let secret = secret.expose_secret();
     if secret.starts_with("-----BEGIN ") || secret.starts_with('{') {
@@ -131,6 +131,38 @@ pub fn oddity(secret: &SecretString) -> Option<&'static str> {
         None
     }
 }
+
+/// What is around a secret that was copied with it. Header fields and parameters may well have that.
+pub fn wrapping(secret: &SecretString) -> Option<&'static str> {
+    let secret = secret.expose_secret().trim();
+    let is_quoted_by =
+        |quote| secret.len() > 2 && secret.starts_with(quote) && secret.ends_with(quote);
+    if ['"', '\''].into_iter().any(is_quoted_by) {
+        Some("has a pair of quotation marks around it")
+    } else if secret.starts_with('{') && secret.ends_with('}') && secret.contains("\":") {
+        Some("has JSON around it")
+    } else if begins_with_a_name(secret) {
+        Some("has a name before it")
+    } else {
+        None
+    }
+}
+
+/// Whether a text is like `CLIENT_SECRET=…`. What is of letters alone and ends with one of these words
+/// is hardly the beginning of anything random.
+fn begins_with_a_name(text: &str) -> bool {
+    let Some((name, value)) = text.split_once(['=', ':']) else {
+        return false;
+    };
+    let name = name.trim().to_ascii_lowercase();
+    let is_name = name
+        .chars()
+        .all(|c| c.is_ascii_lowercase() || matches!(c, '_' | '-' | ' '));
+    let is_of_secret = NAMES_END_WITH.iter().any(|end| name.ends_with(end));
+    is_name && is_of_secret && !value.trim().is_empty()
+}
+
+const NAMES_END_WITH: [&str; 4] = ["secret", "password", "token", "key"];
 
 /// Why a secret cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -176,6 +208,34 @@ mod tests {
             ("{\n}", None),
         ] {
             assert_eq!(super::oddity(&secret.into()), oddity, "{secret:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_copied_with_a_secret() {
+        for (secret, wrapping) in [
+            ("s3cret", None),
+            ("\"s3cret", None),
+            ("\"", None),
+            ("s3cret==", None),
+            ("c2VjcmV0=", None),
+            ("secret=", None),
+            ("a8Kq:client_secret", None),
+            ("{s3cret}", None),
+            ("-----BEGIN PRIVATE KEY-----\nabc=\n", None),
+            (
+                "\"s3cret\"",
+                Some("has a pair of quotation marks around it"),
+            ),
+            ("'s3cret'", Some("has a pair of quotation marks around it")),
+            ("client_secret=s3cret", Some("has a name before it")),
+            ("CLIENT_SECRET = s3cret", Some("has a name before it")),
+            ("export API_KEY=s3cret", Some("has a name before it")),
+            ("Password: s3cret", Some("has a name before it")),
+            ("{\"client_secret\":\"s3cret\"}", Some("has JSON around it")),
+            ("{\n  \"a\": \"s3cret\"\n}", Some("has JSON around it")),
+        ] {
+            assert_eq!(super::wrapping(&secret.into()), wrapping, "{secret:?}");
         }
     }
 

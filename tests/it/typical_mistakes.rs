@@ -167,6 +167,14 @@ async fn each_is_called_by_its_name() {
     let place = Place::new().await;
     place.write("secret", &format!("{CANARY} \n"));
     tell("a space behind a secret", place.check());
+    for (mistake, before, after) in [
+        ("a secret in quotation marks", "\"", "\"\n"),
+        ("a secret with its name", "client_secret=", ""),
+        ("a secret in JSON", "{\"client_secret\":\"", "\"}"),
+    ] {
+        place.write("secret", &format!("{before}{CANARY}{after}"));
+        tell(mistake, place.check());
+    }
 
     let place = Place::new().await;
     let secret = place.directory.path().join("secret");

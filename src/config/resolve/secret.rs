@@ -19,16 +19,21 @@ pub(super) fn resolve(
     report: &mut Report,
 ) -> Option<Secret> {
     let secret = source_of(source, path, plainly, report)?;
-    suspect(&secret, path, report);
+    suspect(&secret, oauth::oddity, path, report);
     Some(secret)
 }
 
 /// Warns of what editors, `echo` and copying leave in a secret.
-fn suspect(secret: &Secret, path: &Path, report: &mut Report) {
+fn suspect(
+    secret: &Secret,
+    oddity: impl Fn(&SecretString) -> Option<&'static str>,
+    path: &Path,
+    report: &mut Report,
+) {
     let Ok(value) = secret.read_blocking() else {
         return;
     };
-    let Some(oddity) = oauth::oddity(&value) else {
+    let Some(oddity) = oddity(&value) else {
         return;
     };
     let what = match secret {
@@ -116,7 +121,11 @@ impl Keys {
             ),
             None => format!("is written as {} = \"…\"", self.name),
         };
-        resolve(source, &table.key(key), &plainly, report).map(Some)
+        let path = table.key(key);
+        let secret = source_of(source, &path, &plainly, report)?;
+        let oddity = |value: &SecretString| oauth::wrapping(value).or_else(|| oauth::oddity(value));
+        suspect(&secret, oddity, &path, report);
+        Some(Some(secret))
     }
 
     /// The same for a secret that must be there; `what` says what it is.
