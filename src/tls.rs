@@ -157,12 +157,22 @@ pub fn advice(error: &str, may_be_plain: bool) -> Option<&'static str> {
         Some("its certificate has run out, or this machine's clock is wrong")
     } else if error.contains("CaUsedAsEndEntity") {
         Some(
-            "it shows an authority's certificate as its own; give it one that the authority signed",
+            "it shows an authority's certificate as its own; give it one that the authority signed, or \
+             one that signs itself and was made with -addext basicConstraints=critical,CA:FALSE, and \
+             name that with tls.ca_file",
         )
     } else if error.contains("InvalidContentType") {
         Some(match may_be_plain {
             true => "the other side does not speak TLS there; check the port, or use http://",
             false => "the other side does not speak TLS there; check the port",
+        })
+    } else if error.contains("handshake eof") || error.contains("Connection reset") {
+        Some(match may_be_plain {
+            true => {
+                "check what it asks of its clients, or the port: it may speak no TLS there, and want \
+                 http://"
+            }
+            false => "check what it asks of its clients, or the port: it may speak no TLS there",
         })
     } else if error.contains("NoApplicationProtocol") {
         Some("the other side speaks another version of HTTP; see protocol of the route")

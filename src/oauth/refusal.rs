@@ -133,6 +133,7 @@ fn judge(code: &str, status: u16, grant: &Grant) -> (FailureKind, &'static str) 
 /// An answer that is no success and names no error.
 pub(super) fn without_reason(status: u16, answer: &Answer, grant: &Grant) -> Refusal {
     let (kind, advice) = match status {
+        400 if wants_tls(answer) => (FailureKind::Misconfigured, WANTS_TLS),
         300..=399 => (FailureKind::Misconfigured, NO_REDIRECT),
         401 | 403 if grant.is_oauth() => (FailureKind::Refused, CHECK_CLIENT),
         401 | 403 => (FailureKind::Refused, grant.advice()),
@@ -149,6 +150,21 @@ pub(super) fn without_reason(status: u16, answer: &Answer, grant: &Grant) -> Ref
     let message = format!("answered {status} with {}", describe(answer));
     Refusal::new(FetchError::new(kind, message).advise(advice))
 }
+
+/// Whether it is what a server says to plain HTTP on its port for TLS.
+fn wants_tls(answer: &Answer) -> bool {
+    let said = String::from_utf8_lossy(&answer.body);
+    SAID_TO_PLAIN_HTTP.iter().any(|words| said.contains(words))
+}
+
+/// By nginx, Apache, Go and Tomcat.
+const SAID_TO_PLAIN_HTTP: [&str; 4] = [
+    "plain HTTP request was sent to HTTPS port",
+    "speaking plain HTTP to an SSL-enabled server port",
+    "sent an HTTP request to an HTTPS server",
+    "combination of host and port requires TLS",
+];
+const WANTS_TLS: &str = "write https:// in token_endpoint: it speaks TLS there";
 
 /// What to do about errors that providers explain in words of their own, where those tell more than
 /// the code.

@@ -45,6 +45,8 @@ impl fmt::Debug for TransportSettings {
 pub(super) struct Transport {
     client: Client,
     timeout: Duration,
+    /// Whether it leads through a proxy.
+    is_proxied: bool,
     /// Who is called, or was last.
     called: RefCell<Option<Peer>>,
 }
@@ -58,6 +60,8 @@ pub(super) struct Peer {
     key: &'static str,
     /// Whether it may be called without TLS.
     is_loopback: bool,
+    /// Whether it is.
+    is_plain: bool,
 }
 
 impl Peer {
@@ -90,6 +94,7 @@ impl Peer {
             name: format!("{what} {}", bare(url)),
             key,
             is_loopback: is_loopback(url),
+            is_plain: url.scheme() == "http",
         }
     }
 
@@ -182,6 +187,7 @@ impl Transport {
         Ok(Self {
             client: builder.build()?,
             timeout: settings.timeout,
+            is_proxied: settings.egress_proxy.is_some(),
             called: RefCell::new(None),
         })
     }
@@ -278,26 +284,39 @@ impl Transport {
             return peer.too_late(self.timeout);
         }
         let cause = innermost(&error);
-        let unavailable = |message| FetchError::new(FailureKind::Unavailable, message);
-        peer.named(match error.is_connect() {
-            true => unavailable(format!("cannot be reached: {cause}")).advise(advice(&cause, peer)),
-            false => unavailable(format!("gave no usable answer: {cause}"))
-                .advise("check whether the provider is up, and what is on the way to it"),
-        })
+        let (what, advice) = match error.is_connect() {
+            true => ("cannot be reached", self.way_to_reach(peer, &cause)),
+            false => ("gave no usable answer", way_to_an_answer(peer)),
+        };
+        let error = FetchError::new(FailureKind::Unavailable, format!("{what}: {cause}"));
+        peer.named(error.advise(advice))
+    }
+
+    fn way_to_reach(&self, peer: &Peer, cause: &str) -> String {
+        let Peer {
+            key, is_loopback, ..
+        } = peer;
+        if let Some(advice) = tls::advice(cause, *is_loopback) {
+            advice.into()
+        } else if cause.contains("Too many open files") {
+            "raise the limit of open files (ulimit -n, LimitNOFILE)".into()
+        } else if cause.contains("Connection refused") && self.is_proxied {
+            "check egress_proxy: nothing listens there".into()
+        } else if cause.contains("Connection refused") {
+            // The name has been found by then.
+            format!("check {key}, and whether the provider is up: nothing listens there")
+        } else {
+            format!("check {key}, the DNS, and whether the provider is up")
+        }
     }
 }
 
-fn advice(cause: &str, peer: &Peer) -> String {
-    let Peer {
-        key, is_loopback, ..
-    } = peer;
-    if let Some(advice) = tls::advice(cause, *is_loopback) {
-        advice.into()
-    } else if cause.contains("Too many open files") {
-        "raise the limit of open files (ulimit -n, LimitNOFILE)".into()
-    } else {
-        format!("check {key}, the DNS, and whether the provider is up")
-    }
+fn way_to_an_answer(peer: &Peer) -> String {
+    let or_tls = match peer.is_plain {
+        true => format!("; if it speaks TLS there, write https:// in {}", peer.key),
+        false => String::new(),
+    };
+    format!("check whether the provider is up, and what is on the way to it{or_tls}")
 }
 
 /// The outer errors repeat what the message says already; the innermost one is the news.

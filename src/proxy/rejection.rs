@@ -262,10 +262,15 @@ impl Rejection {
                 Reason::UpstreamTimeout,
                 format!("upstream {upstream} {error}"),
             ),
-            UpstreamError::Broken(_) => (
-                Reason::UpstreamFailed,
-                format!("upstream {upstream} {error}"),
-            ),
+            UpstreamError::Broken(_) => {
+                let may_speak_tls = upstream.tls().is_none() && upstream.socket().is_none();
+                let advice = match may_speak_tls {
+                    true => "see its own log; if it speaks TLS there, write https:// in upstream",
+                    false => "see its own log",
+                };
+                let detail = format!("upstream {upstream} {error}; {advice}");
+                (Reason::UpstreamFailed, detail)
+            }
         };
         Self::new(reason, Some(route), detail)
     }

@@ -365,7 +365,8 @@ fn a_trial_by_a_preset_names_what_the_file_has() {
         &[("secret", CLIENT_SECRET)],
     );
     assert_eq!(tried.code, Some(69), "{}", tried.stdout);
-    let advice = "next      check domain and realm, the DNS, and whether the provider is up";
+    let advice =
+        "next      check domain and realm, and whether the provider is up: nothing listens there";
     assert!(tried.stderr.contains(advice), "{}", tried.stderr);
 }
 

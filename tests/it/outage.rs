@@ -49,7 +49,7 @@ async fn starts_without_the_provider_and_works_when_it_comes() {
     insta::assert_snapshot!(format!("{before}next attempt in N{after}"), @r#"
     {
       "credential": "envase",
-      "detail": "credential \"envase\" has no token yet: token endpoint ENDPOINT cannot be reached: Connection refused (os error 111); check token_endpoint, the DNS, and whether the provider is up; next attempt in N s",
+      "detail": "credential \"envase\" has no token yet: token endpoint ENDPOINT cannot be reached: Connection refused (os error 111); check token_endpoint, and whether the provider is up: nothing listens there; next attempt in N s",
       "reason": "no_token",
       "route": "root",
       "status": 503,

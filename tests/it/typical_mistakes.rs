@@ -98,6 +98,17 @@ async fn each_is_called_by_its_name() {
     tell("a wrong host or port of the provider", place.doctor(&[]));
 
     let mut place = Place::new().await;
+    place.replace(&place.provider.token_endpoint(), "http://127.0.0.1:1/token");
+    place.upstream_url = "http://127.0.0.1:1".into();
+    // A password may stand in it.
+    let proxy = format!("http://{CANARY}@proxy.example:3128");
+    place.environment = vec![("HTTPS_PROXY".into(), proxy)];
+    tell(
+        "a proxy of the environment that is not looked at",
+        place.doctor(&[]),
+    );
+
+    let mut place = Place::new().await;
     place.replace(
         &place.provider.token_endpoint(),
         "https://no-such-host.invalid/token",

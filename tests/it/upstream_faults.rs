@@ -11,9 +11,12 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::support::authorization_server::reset;
+use crate::support::certificates::Authority;
 use crate::support::{
-    AuthorizationServer, Gatepass, Load, Nobody, Upstream, http2, raw, simple_config, wire,
+    AuthorizationServer, Gatepass, Load, Nobody, Upstream, get, http2, problem, raw, simple_config,
+    wire,
 };
+use crate::typical_mistakes::tls_server;
 
 /// What an upstream does in the place of an answer.
 #[derive(Debug, Clone, Copy)]
@@ -220,4 +223,19 @@ async fn it_does_so_over_http2() {
             assert!(broken_off, "half a body looks like a whole one");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_speaks_tls_and_is_called_without_is_thought_of() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let address = tls_server(&Authority::new().server()).await;
+    let config = simple_config(&provider, &upstream);
+    let config = config.replace(&upstream.origin(), &format!("http://{address}"));
+    let gatepass = Gatepass::start(&config).ready().await;
+    let answer = get(gatepass.proxy(), "/").await;
+    assert_eq!(answer.status(), 502);
+    let detail = problem(&answer)["detail"].as_str().unwrap().to_owned();
+    let advice = "; see its own log; if it speaks TLS there, write https:// in upstream";
+    assert!(detail.ends_with(advice), "{detail}");
 }

@@ -1,5 +1,6 @@
 //! The way to a server: its name, a connection, TLS.
 
+use std::env;
 use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -98,13 +99,15 @@ async fn look_up(server: &Server<'_>) -> Result<(Vec<SocketAddr>, String), Fault
         limit,
         ..
     } = server;
-    let advice = format!("look for a slip in {key}, and whether this machine's DNS knows the name");
+    let proxy = unheeded_proxy(key);
+    let advice =
+        format!("look for a slip in {key}, and whether this machine's DNS knows the name{proxy}");
     let found = timeout(*limit, lookup_host((*host, *port))).await;
     let found = found
         .map_err(|_| {
             Fault::new(
                 format!("the DNS says nothing about {host} within {limit:?}"),
-                "see whether its servers are up and reachable (/etc/resolv.conf)",
+                format!("see whether its servers are up and reachable (/etc/resolv.conf){proxy}"),
             )
         })?
         .map_err(|error| Fault::new(format!("{host} cannot be resolved ({error})"), &advice))?;
@@ -154,8 +157,24 @@ async fn connect(
     }
     Err(Fault::new(
         format!("no connection: {}", failures.join("\n")),
-        next,
+        next + &unheeded_proxy(server.key),
     ))
+}
+
+/// What is to be known where other programs would get on by the environment's proxy. The value is not
+/// shown: a password may stand in it.
+fn unheeded_proxy(key: &str) -> String {
+    let is_set = |name: &&str| env::var_os(name).is_some_and(|value| !value.is_empty());
+    let Some(name) = ["HTTPS_PROXY", "https_proxy"].into_iter().find(is_set) else {
+        return String::new();
+    };
+    match key {
+        _ if IS_OF_PROVIDER.contains(&key) => {
+            format!("; {name} is set and not looked at: write egress_proxy for the token endpoint")
+        }
+        "upstream" => format!("; {name} is set and not looked at: routes go direct"),
+        _ => String::new(),
+    }
 }
 
 fn tcp_advice(error: &io::Error, key: &str) -> String {

@@ -22,6 +22,24 @@ pub struct Identity {
     pub key: String,
 }
 
+impl Identity {
+    /// A server's, for `localhost`, that has signed itself: as an authority, as `openssl req -x509`
+    /// makes it, or as none (`CA:FALSE`).
+    pub fn self_signed(is_authority: bool) -> Self {
+        let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.distinguished_name = named(&[(DnType::CommonName, "localhost")]);
+        params.is_ca = match is_authority {
+            true => IsCa::Ca(BasicConstraints::Unconstrained),
+            false => IsCa::ExplicitNoCa,
+        };
+        let key = KeyPair::generate().unwrap();
+        Self {
+            certificate: params.self_signed(&key).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
+    }
+}
+
 /// A certificate authority.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 

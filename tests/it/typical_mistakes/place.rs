@@ -22,6 +22,8 @@ pub struct Place {
     pub credential: String,
     pub upstream_url: String,
     pub route: String,
+    /// Variables that are set.
+    pub environment: Vec<(String, String)>,
     /// What is another each time, and what stands for it.
     pub volatile: Vec<(String, &'static str)>,
 }
@@ -38,6 +40,7 @@ impl Place {
             ),
             upstream_url: upstream.origin(),
             route: "credential = \"envase\"".into(),
+            environment: Vec::new(),
             volatile: vec![
                 (provider.address().to_string(), "PROVIDER"),
                 (upstream.authority(), "UPSTREAM"),
@@ -77,10 +80,9 @@ impl Place {
 
     pub fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
         let anywhere = ["PROXY", "ADMIN"].map(|listener| format!("GATEPASS__{listener}__LISTEN"));
-        self.run_with(
-            arguments,
-            anywhere.map(|name| (name, "127.0.0.1:0".to_owned())),
-        )
+        let anywhere = anywhere.map(|name| (name, "127.0.0.1:0".to_owned()));
+        let variables = self.environment.iter().cloned();
+        self.run_with(arguments, anywhere.into_iter().chain(variables))
     }
 
     fn run_with(

@@ -12,7 +12,7 @@ use super::further::share;
 use super::place::Place;
 use super::{jwt, said_no, tls_server};
 use crate::support::Reply;
-use crate::support::certificates::Authority;
+use crate::support::certificates::{Authority, Identity};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_answer_is_called_by_its_name() {
@@ -99,6 +99,14 @@ async fn each_answer_is_called_by_its_name() {
     tell("an issuer that is not there", stderr);
 
     let mut place = Place::new().await;
+    place
+        .credential
+        .push_str("\negress_proxy = \"http://127.0.0.1:1\"");
+    let (code, _, stderr) = place.run(&["token"]);
+    assert_eq!(code, Some(69), "{stderr}");
+    tell("an egress proxy that is not there", stderr);
+
+    let mut place = Place::new().await;
     place.credential = "token_file = \"./later\"".into();
     tell("a token's file that is not there", place.doctor(&[]));
     tell(
@@ -162,6 +170,16 @@ async fn each_step_of_a_way_is_called_by_its_name() {
     tell("TLS with somebody who says nothing", place.doctor(&[]));
 
     let mut place = Place::new().await;
+    let address = closer().await;
+    let plain = place.provider.token_endpoint();
+    place.replace(&plain, &format!("https://{address}/token"));
+    place.stands_for(address, "OTHER");
+    tell("TLS with somebody who closes", place.doctor(&[]));
+    let (code, _, stderr) = place.run(&["token"]);
+    assert_eq!(code, Some(69), "{stderr}");
+    tell("the same, to whoever wants the token", stderr);
+
+    let mut place = Place::new().await;
     place.upstream_url = "unix:/nonexistent/socket".into();
     tell("a socket that is not there", place.doctor(&[]));
 
@@ -222,6 +240,23 @@ async fn each_step_of_a_way_is_called_by_its_name() {
         format!("{before} ends on …\n{after}"),
     );
 
+    for is_authority in [true, false] {
+        let mut place = Place::new().await;
+        let identity = Identity::self_signed(is_authority);
+        let address = tls_server(&identity).await;
+        place.write("ca.pem", &identity.certificate);
+        place.upstream_url = format!("https://localhost:{}", address.port());
+        place.route.push_str("\ntls = { ca_file = \"ca.pem\" }");
+        place.stands_for(address.port(), "PORT");
+        if is_authority {
+            tell("an authority in the place of a server", place.doctor(&[]));
+        } else {
+            // As that one is told to be made.
+            let (code, stdout, _) = place.run(&["doctor"]);
+            assert_eq!(code, Some(0), "{stdout}");
+        }
+    }
+
     let place = Place::new().await;
     place
         .provider
@@ -250,6 +285,18 @@ async fn listener(greeting: &'static str) -> SocketAddr {
                     let _ = stream.write_all(greeting.as_bytes()).await;
                 }
             });
+        }
+    });
+    address
+}
+
+/// Hears what is said, and closes.
+async fn closer() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
         }
     });
     address

@@ -24,6 +24,10 @@ fn messages_say_what_to_do() {
         of(404, "<html>"),
         of(502, "<html>"),
         of(400, "nope"),
+        of(
+            400,
+            "<title>400 The plain HTTP request was sent to HTTPS port</title>",
+        ),
         of(200, "<html>"),
         of(200, r#"{"access_token":"t","token_type":"mac"}"#),
     ];
@@ -40,6 +44,7 @@ fn messages_say_what_to_do() {
     misconfigured: answered 404 with 6 bytes of application/json; check token_endpoint: nothing takes token requests there
     unavailable: answered 502 with 6 bytes of application/json; see whether the provider is up
     refused: answered 400 with 4 bytes of application/json; check token_endpoint, scope and audience
+    misconfigured: answered 400 with 64 bytes of application/json; write https:// in token_endpoint: it speaks TLS there
     malformed: answered with 6 bytes of application/json instead of a JSON object; check whether this address is a token endpoint
     malformed: handed out a token of type "mac" instead of "Bearer"; set token_type if it is to be sent nevertheless
     "#);
