@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::activity::Activity;
 use super::exchange::Exchange;
-use super::stream::Caller;
+use super::stream::{Caller, Peer};
 
 /// A caller's connection, as its requests know it. Clones are the same.
 #[derive(Clone)]
@@ -46,6 +46,11 @@ impl CallerConnection {
 
     pub(super) fn activity(&self) -> &Arc<Activity> {
         &self.0.activity
+    }
+
+    /// Who is at the other end.
+    pub(super) fn peer(&self) -> Peer {
+        self.0.caller.peer
     }
 
     pub(super) fn take_tunnel(&self) -> Option<Tunnel> {

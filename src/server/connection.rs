@@ -17,7 +17,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::Settings;
 use super::activity::{Activity, Overdue};
@@ -209,7 +209,19 @@ where
             }
             return None;
         }
-        let io = connection.into_parts()?.io.into_inner();
+        let io = {
+            let parts = connection.into_parts()?;
+            let is_tls = outcome.is_err() && parts.read_buf.starts_with(TLS_HANDSHAKE);
+            let io = parts.io.into_inner();
+            // The answer says so as well, and is nothing that a caller of TLS shows to anybody.
+            if is_tls && io.has_refused() {
+                warn!(
+                    caller = %caller.peer(),
+                    "a caller speaks TLS to a listener without it; let it use http://, or a listener with tls:"
+                );
+            }
+            io
+        };
         // What has broken off must not look as if this were its end.
         if io.has_refused() || outcome.is_ok() && activity.has_given_up() {
             Box::pin(close_in_stages(io, drain)).await;
@@ -315,6 +327,9 @@ fn answer<'a, F>(
     let body = |body| CallerBody::new(body, connection.clone(), now, exchange.clone());
     Answering::new(call(request.map(body)), exchange)
 }
+
+/// RFC 8446 §5.1: the type of a record (handshake, 22), and the first half of its version.
+const TLS_HANDSHAKE: &[u8] = &[22, 3];
 
 /// How long a caller may take to be told that its connection ends.
 const PARTING: Duration = Duration::from_secs(1);

@@ -341,3 +341,24 @@ async fn a_certificate_without_its_key_changes_nothing_and_is_told() {
     connect(&gatepass, &old, None, &[]).await.unwrap_err();
     assert_eq!(get(gatepass.admin(), "/readyz").await.body(), "ready\n");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_speaks_tls_where_there_is_none_is_told_of() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let gatepass = Gatepass::start(&simple_config(&provider, &upstream))
+        .ready()
+        .await;
+    let authority = Authority::new();
+    connect(&gatepass, &authority, None, &[]).await.unwrap_err();
+    gatepass.output_with("a caller speaks TLS to a listener without it; let it use http://");
+    // What is no HTTP otherwise is no news.
+    let mut stream = TcpStream::connect(gatepass.proxy()).await.unwrap();
+    stream.write_all(b"SSH-2.0-OpenSSH\r\n\r\n").await.unwrap();
+    let mut told = String::new();
+    let reading = timeout(PATIENCE, stream.read_to_string(&mut told));
+    reading.await.unwrap().unwrap();
+    assert!(told.starts_with("HTTP/1.1 400 "), "{told}");
+    let output = gatepass.output();
+    assert_eq!(output.matches("a caller speaks TLS").count(), 1, "{output}");
+}
