@@ -3,6 +3,7 @@
 //! What is missing or wrong is what the configuration's own check says of the answers so far, so that
 //! there is one place that knows what each provider needs.
 
+mod comments;
 mod deployment;
 mod draft;
 mod questions;
@@ -100,7 +101,7 @@ pub(super) fn init(arguments: InitArguments) -> Result<u8, Failure> {
         .iter()
         .try_for_each(|file| make_directory_of(file))?;
     write(&output, &text, force)?;
-    print_out(&written(&output, &warnings))?;
+    tell(&written(&output, &warnings), arguments.deployment)?;
     // A person's session is asked for by login, and stays on this machine.
     let mut questions = questions.filter(|_| !draft.is_login());
     let mut test = arguments.test;
@@ -112,7 +113,7 @@ pub(super) fn init(arguments: InitArguments) -> Result<u8, Failure> {
     }
     // The file is there, and the rest is worth as much without a token.
     let code = match test {
-        true => tried(&output, &draft, &to_come),
+        true => tried(&output, &draft, &to_come, arguments.deployment),
         false => DONE,
     };
     let mut deployment = arguments.deployment;
@@ -124,8 +125,21 @@ pub(super) fn init(arguments: InitArguments) -> Result<u8, Failure> {
     if let Some(deployment) = deployment {
         print_out(&deployment.text(&draft))?;
     }
-    print_out(&next_steps(&output, &draft, &to_come))?;
+    tell(
+        &next_steps(&output, &draft, &to_come, deployment),
+        deployment,
+    )?;
     Ok(code)
+}
+
+/// Tells what there is to say beside what a deployment needs: where that is printed, standard output
+/// may lead into a file, which has to be good as it is.
+fn tell(text: &str, deployment: Option<Deployment>) -> Result<(), Failure> {
+    if deployment.is_none() {
+        return print_out(text);
+    }
+    let _ = io::stderr().write_all(text.as_bytes());
+    Ok(())
 }
 
 /// Asks until nothing is missing or wrong but files that may come later.
@@ -165,7 +179,8 @@ fn complete(draft: &mut Draft, questions: Option<&mut Questions>) -> Result<(), 
             draft.set("scope", scope);
         }
     }
-    for file in draft.files_to_come() {
+    let to_come = draft.files_to_come().into_iter();
+    for file in to_come.filter(|file| !draft.is_of_others(file)) {
         questions.secret_for(&file)?;
     }
     Ok(())
@@ -222,18 +237,31 @@ fn written(output: &Path, warnings: &[String]) -> String {
     text
 }
 
-fn next_steps(output: &Path, draft: &Draft, to_come: &[String]) -> String {
+fn next_steps(
+    output: &Path,
+    draft: &Draft,
+    to_come: &[String],
+    deployment: Option<Deployment>,
+) -> String {
     let config = config_flag(output);
     let mut steps: Vec<_> = to_come
         .iter()
-        .map(|file| format!("write the secret into {file}, for you alone to read (chmod 600)"))
+        .map(|file| match draft.is_of_others(file) {
+            true => format!("have {file} written by whoever renews the token"),
+            false => format!("write the secret into {file}, for you alone to read (chmod 600)"),
+        })
         .collect();
     steps.push(format!("gatepass check{config}"));
     if draft.is_login() {
         steps.push(format!("gatepass login{config}"));
     }
-    steps.push(format!("gatepass run{config}"));
-    steps.push(format!("curl http://127.0.0.1:8080{}", draft.path()));
+    match deployment {
+        Some(deployment) => steps.extend(deployment.steps(draft)),
+        None => steps.extend([
+            format!("gatepass run{config}"),
+            format!("curl http://127.0.0.1:8080{}", draft.path()),
+        ]),
+    }
     format!("\nNext:\n  {}\n", steps.join("\n  "))
 }
 
@@ -246,24 +274,28 @@ fn config_flag(output: &Path) -> String {
 }
 
 /// Asks for a token, tells what came, or what failed and how to go on, and returns the exit code.
-fn tried(output: &Path, draft: &Draft, to_come: &[String]) -> u8 {
-    let Err(failure) = ask_for_a_token(output, draft, to_come) else {
-        return DONE;
+fn tried(output: &Path, draft: &Draft, to_come: &[String], deployment: Option<Deployment>) -> u8 {
+    let failure = match ask_for_a_token(output, draft, to_come) {
+        Ok(told) => {
+            let _ = tell(&told, deployment);
+            return DONE;
+        }
+        Err(failure) => failure,
     };
     let is_without_token = matches!(failure, Failure::NoToken(..));
     let code = told(&draft.told_by_keys(failure));
     if is_without_token {
         let config = config_flag(output);
-        let _ = writeln!(
-            io::stdout(),
-            "No token has come. `gatepass token{config}` asks again, once that is mended."
+        let again = format!(
+            "No token has come. `gatepass token{config}` asks again, once that is mended.\n"
         );
+        let _ = tell(&again, deployment);
     }
     code
 }
 
-fn ask_for_a_token(output: &Path, draft: &Draft, to_come: &[String]) -> Result<(), Failure> {
-    if let Some(file) = to_come.first() {
+fn ask_for_a_token(output: &Path, draft: &Draft, to_come: &[String]) -> Result<String, Failure> {
+    if let Some(file) = to_come.iter().find(|file| !draft.is_of_others(file)) {
         let again = format!("gatepass token{}", config_flag(output));
         return Err(Failure::SecretToCome(file.clone(), again));
     }
@@ -279,10 +311,5 @@ fn ask_for_a_token(output: &Path, draft: &Draft, to_come: &[String]) -> Result<(
     };
     let got = token::get(&settings, credential, false)?;
     let told = token::summary(credential, &got, Palette::of_stdout());
-    let _ = write!(
-        io::stdout(),
-        "A token of {:?} has come:\n{told}",
-        draft.name()
-    );
-    Ok(())
+    Ok(format!("A token of {:?} has come:\n{told}", draft.name()))
 }

@@ -141,16 +141,6 @@ impl CredentialArguments {
     }
 }
 
-/// What a credential's key is, in a few words.
-pub(super) fn help_of(key: &str) -> String {
-    let command = CredentialArguments::augment_args(Command::new("credential"));
-    let mut arguments = command.get_arguments();
-    let found = arguments.find(|argument| argument.get_id() == key);
-    found
-        .and_then(Arg::get_help)
-        .map_or_else(String::new, ToString::to_string)
-}
-
 /// The file that says what flags say.
 pub(super) fn file(flags: &Flags) -> String {
     let mut text = String::from("# What the flags say. Variables (GATEPASS__…) go over it.\n");

@@ -21,13 +21,40 @@ impl Deployment {
             Self::Systemd => systemd(draft),
         }
     }
+
+    /// What is to be done with them.
+    pub(super) fn steps(self, draft: &Draft) -> Vec<String> {
+        match self {
+            Self::Kubernetes => vec![
+                "write what is printed into pod.yaml, with your images in it".into(),
+                create_secret(draft),
+                "kubectl apply -f pod.yaml".into(),
+            ],
+            Self::Systemd => {
+                let files = "write the two files that are printed to where their first lines say";
+                let mut steps = vec![files.into()];
+                steps.extend(install_secrets(draft));
+                steps.push(START.into());
+                steps
+            }
+        }
+    }
 }
 
-fn kubernetes(draft: &Draft) -> String {
+fn create_secret(draft: &Draft) -> String {
     let secrets = draft.secrets();
     let secrets: String = secrets
         .map(|(name, file)| format!(" --from-file={name}={file}"))
         .collect();
+    format!("kubectl create secret generic gatepass{secrets}")
+}
+
+fn install_secrets(draft: &Draft) -> impl Iterator<Item = String> {
+    let secrets = draft.secrets();
+    secrets.map(|(name, file)| format!("install -D -m 600 {file} /etc/gatepass/{name}"))
+}
+
+fn kubernetes(draft: &Draft) -> String {
     let config: String = draft
         .with_secrets_in("/run/secrets/gatepass")
         .file()
@@ -39,18 +66,18 @@ fn kubernetes(draft: &Draft) -> String {
         EXAMPLE_URL,
         &format!("http://127.0.0.1:8080{}", draft.path()),
     );
+    let create_secret = create_secret(draft);
     format!(
-        "\n# kubectl create secret generic gatepass{secrets}\n\
+        "\n# {create_secret}\n\
          apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: gatepass\ndata:\n  gatepass.toml: |\n\
          {config}{BETWEEN}{pod}"
     )
 }
 
 fn systemd(draft: &Draft) -> String {
-    let installed = draft
-        .secrets()
-        .map(|(name, file)| format!("# install -D -m 600 {file} /etc/gatepass/{name}\n"));
-    let installed: String = installed.collect();
+    let installed: String = install_secrets(draft)
+        .map(|command| format!("# {command}\n"))
+        .collect();
     let loaded = draft
         .secrets()
         .map(|(name, _)| LOAD.replace("client-secret", &name));
@@ -62,9 +89,11 @@ fn systemd(draft: &Draft) -> String {
     format!(
         "\n# ---- /etc/gatepass/gatepass.toml ----\n{config}\n\
          # ---- /etc/systemd/system/gatepass.service ----\n{installed}\
-         # systemctl daemon-reload && systemctl enable --now gatepass\n{unit}"
+         # {START}\n{unit}"
     )
 }
+
+const START: &str = "systemctl daemon-reload && systemctl enable --now gatepass";
 
 const SIDECAR: &str = include_str!("../../../deploy/kubernetes/sidecar.yaml");
 /// Between the configuration and the pod.

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use url::Url;
 
-use super::super::one_route::help_of;
 use super::super::toml::quoted;
 use super::Failure;
+use super::comments::comment_on;
 use crate::config::{
     CREDENTIAL_KEYS, FILE_TO_COME, Flags, Layers, ONLY_CREDENTIAL, OneRoute, Problem, Problems,
     Settings, is_surely_a_path, needs_a_shell,
@@ -191,6 +191,11 @@ impl Draft {
             .collect()
     }
 
+    /// Whether a file is written by somebody else.
+    pub(super) fn is_of_others(&self, file: &str) -> bool {
+        self.value("token_file") == Some(file)
+    }
+
     /// The files that are named.
     fn files(&self) -> impl Iterator<Item = &str> {
         self.secrets().map(|(_, file)| file)
@@ -268,7 +273,7 @@ impl Draft {
         let _ = writeln!(text, "{CREDENTIAL}[credentials.{}]", bare_or_quoted(name));
         for (key, value) in &self.route.credential {
             let line = format!("{key} = {}", quoted(value));
-            let _ = writeln!(text, "{line:<40} # {}", help_of(key));
+            let _ = writeln!(text, "{line:<40} # {}", comment_on(key));
         }
         if self.is_login() {
             text.push_str(STORE);
