@@ -139,6 +139,11 @@ pub fn presets() -> impl Iterator<Item = &'static str> {
     resolve::presets()
 }
 
+/// The words that a key of a credential takes, if it takes one of a few.
+pub fn words_of_credential(key: &str) -> Vec<&'static str> {
+    resolve::words(&format!("credentials.NAME.{key}"))
+}
+
 /// What is expected of the path of a file that may be written later.
 pub const FILE_TO_COME: &str = resolve::FILE_TO_COME;
 

@@ -7,7 +7,7 @@ use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, Args, Command};
 
 use super::toml::quoted;
-use crate::config::{Flags, ONLY_CREDENTIAL, OneRoute, presets};
+use crate::config::{Flags, ONLY_CREDENTIAL, OneRoute, words_of_credential};
 
 /// What tokens are got with. There is no flag for a secret itself: others on the machine can read a
 /// process's arguments.
@@ -16,11 +16,11 @@ use crate::config::{Flags, ONLY_CREDENTIAL, OneRoute, presets};
 #[command(next_help_heading = "One credential without a file")]
 pub(super) struct CredentialArguments {
     /// The provider, where gatepass knows it by name, such as envase or auth0
-    #[arg(long, value_name = "NAME", value_parser = PresetName, hide_possible_values = true)]
+    #[arg(long, value_name = "NAME", value_parser = Known("preset"), hide_possible_values = true)]
     preset: Option<String>,
 
     /// Of envase: development, staging or production
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = Known("environment"), hide_possible_values = true)]
     environment: Option<String>,
 
     /// The provider's host, for most presets
@@ -44,7 +44,7 @@ pub(super) struct CredentialArguments {
     issuer: Option<String>,
 
     /// The way to a token [default: client_credentials, or by preset]
-    #[arg(long, value_name = "GRANT")]
+    #[arg(long, value_name = "GRANT", value_parser = Known("grant_type"), hide_possible_values = true)]
     grant_type: Option<String>,
 
     /// The client's identifier
@@ -88,12 +88,12 @@ pub(super) struct CredentialArguments {
     token_file: Option<String>,
 }
 
-/// Any name: the configuration's own check says which is wrong, and what was meant. What completes a
-/// command line is told which there are.
+/// Any word for this key: the configuration's own check says which is wrong, and what was meant. What
+/// completes a command line is told which there are.
 #[derive(Debug, Clone, Copy)]
-struct PresetName;
+struct Known(&'static str);
 
-impl TypedValueParser for PresetName {
+impl TypedValueParser for Known {
     type Value = String;
 
     fn parse_ref(
@@ -106,7 +106,8 @@ impl TypedValueParser for PresetName {
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        Some(Box::new(presets().map(PossibleValue::new)))
+        let words = words_of_credential(self.0).into_iter();
+        Some(Box::new(words.map(PossibleValue::new)))
     }
 }
 

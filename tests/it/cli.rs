@@ -64,6 +64,8 @@ fn completions_know_the_commands() {
     for (before, word, completed) in [
         ("run", "--print", "--print-config\n"),
         ("--preset", "key", "keycloak\n"),
+        ("--grant-type", "client", "client_credentials\n"),
+        ("--environment", "prod", "production\n"),
     ] {
         let line = match before {
             "run" => format!("gatepass run {word}"),

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::resolve::words;
+use super::super::scalar::{Scalar, Span};
 use super::{Key, Kind};
 
 pub(super) fn schema(root: &Kind) -> String {
@@ -32,6 +33,7 @@ fn of(kind: &Kind, path: &str) -> Value {
             [] => json!({ "type": "string" }),
             words => json!({ "type": "string", "enum": words }),
         },
+        Kind::TextLike(Span::EXPECTED) => json!({ "type": "string", "pattern": SPAN }),
         Kind::Secret | Kind::TextLike(_) => json!({ "type": "string" }),
         Kind::Number(least, u64::MAX) => json!({ "type": "integer", "minimum": least }),
         Kind::Number(least, most) => {
@@ -74,9 +76,20 @@ fn of(kind: &Kind, path: &str) -> Value {
         }),
         Kind::List(inner) => json!({
             "type": "array",
-            "items": of(inner, &format!("{path}[]")),
+            "items": whole(of(inner, &format!("{path}[]")), inner),
         }),
     }
+}
+
+/// What stands in a list stands there as a whole: a variable or a profile adds no key to it. Of other
+/// tables each may have a part of the keys.
+fn whole(mut schema: Value, kind: &Kind) -> Value {
+    if let (Kind::Table(keys), Some(schema)) = (kind, schema.as_object_mut()) {
+        let required = keys.iter().filter(|key| key.default == "required");
+        let required: Vec<_> = required.map(|key| key.name).collect();
+        schema.insert("required".into(), json!(required));
+    }
+    schema
 }
 
 /// A key with what is said of it.
@@ -98,6 +111,9 @@ fn with_words(key: &Key, path: &str) -> Value {
     }
     schema
 }
+
+/// One number with a unit or more; which units there are `gatepass check` tells.
+const SPAN: &str = "^( *[0-9][0-9.]* *[a-zA-Zµ]+)+ *$";
 
 const PROFILES: &str = "Tables with the keys of the file itself, by the names of profiles. That of the \
                         profile that --profile or GATEPASS_PROFILE chooses goes over the rest.";

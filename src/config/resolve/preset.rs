@@ -69,6 +69,13 @@ pub(in super::super) fn names() -> impl Iterator<Item = &'static str> {
     PRESETS.into_iter().map(|preset| preset.name)
 }
 
+/// Which environments there are, of all that have some.
+pub(super) fn environments() -> impl Iterator<Item = &'static str> {
+    let needs = PRESETS.into_iter().flat_map(|preset| preset.needs);
+    let environments = needs.filter(|need| need.key == "environment");
+    environments.flat_map(|need| super::words::names(need.words))
+}
+
 /// Fills in what the credential's preset knows. `false` if its token endpoint cannot be known,
 /// which has been reported.
 pub(super) fn apply(raw: &mut Credential, path: &Path, report: &mut Report) -> bool {

@@ -14,6 +14,7 @@ pub(in super::super) fn words(path: &str) -> Vec<&'static str> {
         "routes[].forwarded" => names(&route::FORWARDED),
         "stores.NAME.topology" => names(&store::TOPOLOGIES),
         "credentials.NAME.preset" => preset::names().collect(),
+        "credentials.NAME.environment" => preset::environments().collect(),
         _ => match path.strip_prefix("credentials.NAME.") {
             Some(key) => credential::words(key),
             None => Vec::new(),
