@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use prometheus::Registry;
 use tokio::time::timeout;
+use url::Url;
 
 use super::progress::Progress;
 use super::token::named;
@@ -150,12 +151,16 @@ async fn in_browser(
         )),
         false => {
             let knows_devices = login.settings().flow == Flow::Code && login.knows_devices().await;
-            let other = match knows_devices {
-                true => "\nOn a machine without one, use `gatepass login --device`.\n",
+            let device = match knows_devices {
+                true => {
+                    "\nOn a machine without one, use `gatepass login --device`, if the provider lets \
+                     this client.\n"
+                }
                 false => "",
             };
+            let from_afar = from_afar(callback.address());
             say(&format!(
-                "Open this in a browser on this machine:\n\n  {url}\n{other}"
+                "Open this in a browser on this machine:\n\n  {url}\n{device}{from_afar}"
             ));
         }
     }
@@ -166,6 +171,19 @@ async fn in_browser(
         .map_err(|_| Failure::NobodyLoggedIn(name.to_owned(), patience))?;
     let fields = fields.map_err(failed)?;
     login.redeem(&authorization, &fields).await.map_err(failed)
+}
+
+/// How the browser of another machine finds its way back to this one, where somebody may sit there.
+fn from_afar(callback: &Url) -> String {
+    let (Some(host), Some(port), true) = (callback.host(), callback.port(), browser::is_by_ssh())
+    else {
+        return String::new();
+    };
+    // The name of this machine is known to whoever has come here by it.
+    format!(
+        "\nBy SSH: run `ssh -L {port}:{host}:{port} HOST` on your own machine, with this one for HOST, \
+         and open it there.\n"
+    )
 }
 
 /// RFC 8628.

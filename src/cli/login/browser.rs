@@ -23,13 +23,18 @@ pub(super) fn missing() -> Option<&'static str> {
     program().err()
 }
 
+/// Whether whoever sits at this terminal sits elsewhere.
+pub(super) fn is_by_ssh() -> bool {
+    is_set("SSH_CONNECTION") || is_set("SSH_TTY")
+}
+
 /// What opens addresses.
 fn program() -> Result<String, &'static str> {
     if let Some(named) = env::var("BROWSER").ok().filter(|named| !named.is_empty()) {
         return Ok(named);
     }
     let has_display = is_set("DISPLAY") || is_set("WAYLAND_DISPLAY");
-    if !has_display && (is_set("SSH_CONNECTION") || is_set("SSH_TTY")) {
+    if !has_display && is_by_ssh() {
         return Err("this is a session of SSH");
     }
     if cfg!(target_os = "macos") {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
+use url::Url;
 
-use super::place::Place;
+use super::place::{Place, parameter};
 use crate::support::{Gatepass, LoggingIn, Reply, get};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,4 +114,19 @@ async fn a_denied_device_is_told() {
     let (code, told) = place.log_in(&[]).ended();
     assert_eq!(code, Some(69));
     assert!(told.contains("consent was denied"), "{told}");
+}
+
+/// The browser of the machine that somebody sits at comes back to its own loopback.
+#[tokio::test(flavor = "multi_thread")]
+async fn by_ssh_the_way_back_is_told() {
+    let place = Place::new("authorization_code").await;
+    let environment = [("SSH_CONNECTION", "10.0.0.2 50000 10.0.0.1 22")];
+    let directory = place.directory.path();
+    let mut login = LoggingIn::begin_with(directory, &["--no-browser"], &environment);
+    let url: Url = login.line_with("http").parse().unwrap();
+    let back: Url = parameter(&url, "redirect_uri").parse().unwrap();
+    let port = back.port().unwrap();
+    let told = login.line_with("ssh -L");
+    let command = format!("ssh -L {port}:127.0.0.1:{port} HOST` on your own machine");
+    assert!(told.starts_with(&command), "{told}");
 }
