@@ -225,11 +225,16 @@ fn check_syntax(file: &Path, text: &str) -> Result<(), Problems> {
     let offset = error.span().map_or(0, |span| span.start);
     let (line, column) = line_and_column(text, offset);
     let found = format!("a syntax error: {}", error.message().replace('\n', "; "));
+    let expected = match found.contains("escape sequence") || found.contains("hex code") {
+        // As in the path of a file on Windows.
+        true => "valid TOML: a backslash is doubled, or the text stands in 'single quotes'",
+        false => "valid TOML",
+    };
     Err(Problems::one(Problem {
         line: Some(line),
         column: Some(column),
         excerpt: Some(excerpt(text, line, column)),
-        ..Problem::of_source(file.display().to_string(), found, "valid TOML")
+        ..Problem::of_source(file.display().to_string(), found, expected)
     }))
 }
 

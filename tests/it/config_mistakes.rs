@@ -333,6 +333,7 @@ fn syntax_errors_show_the_line() {
             "client_id = \"tms\"\nclient_id = \"tms\"",
         ),
         with("\"canary-secret\"", "\"\"\"\ncanary\\canary\"\"\""),
+        with("\"tms\"", r#""C:\Users\tms""#),
     ];
     let said: Vec<_> = slips.iter().map(|config| mistakes(config)).collect();
     insta::assert_snapshot!("syntax_errors", said.join("\n"));
