@@ -91,10 +91,31 @@ async fn redirects_to_the_upstream_lead_through_gatepass() {
             "http://elsewhere.example/x",
         ),
         (stripped, "", "http://u@UPSTREAM/x", "http://u@UPSTREAM/x"),
-        (stripped, "", "//UPSTREAM/x", "//UPSTREAM/x"),
+        (
+            stripped,
+            "",
+            "http://u@UPSTREAM/x?a b",
+            "http://u@UPSTREAM/x?a b",
+        ),
+        (stripped, "", "//UPSTREAM/x", "/api/x"),
+        (
+            stripped,
+            "",
+            "//elsewhere.example/x",
+            "//elsewhere.example/x",
+        ),
+        (stripped, "", "/Müller x", "/api/Müller x"),
+        (stripped, "", "http://UPSTREAM?q=a b", "/api?q=a b"),
+        (stripped, "", "http://UPSTREAM/<é>\"?\"", "/api/<é>\"?\""),
+        (stripped, "", "http://UPSTREAM /x", "http://UPSTREAM /x"),
+        (stripped, "", "//UPSTREAM\\@a/x", "//UPSTREAM\\@a/x"),
+        (stripped, "", "http://UPSTREAM//a/x", "/api//a/x"),
+        (stripped, "", "mailto:é", "mailto:é"),
         (stripped, "", "next", "next"),
         (plain, "", "http://UPSTREAM/api/x", "/api/x"),
         (plain, "", "http://UPSTREAM/x", "http://UPSTREAM/x"),
+        (plain, "", "http://UPSTREAM/api/ö ", "/api/ö"),
+        (plain, "", "http://UPSTREAM/ö", "http://UPSTREAM/ö"),
         (plain, "/base", "/base/api/x", "/api/x"),
         (
             "rewrite_location = false",
@@ -110,6 +131,22 @@ async fn redirects_to_the_upstream_lead_through_gatepass() {
         let (_, back) = exchange(&wire, &request, &answer).await;
         let expected = format!("\r\nlocation: {told}\r\n");
         assert!(back.contains(&expected), "{keys} {base} {location}: {back}");
+    }
+}
+
+/// What begins with two slashes names a host.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_path_of_the_upstreams_becomes_a_host() {
+    for (base, location) in [
+        ("", "http://UPSTREAM//elsewhere.example/x"),
+        ("/base", "/base//elsewhere.example/x"),
+    ] {
+        let wire = Wire::start_at("/", base, "").await;
+        let answer =
+            format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+        let (_, back) = exchange(&wire, GET, &answer).await;
+        let same_host = "\r\nlocation: /.//elsewhere.example/x\r\n";
+        assert!(back.contains(same_host), "{back}");
     }
 }
 

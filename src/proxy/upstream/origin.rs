@@ -193,17 +193,28 @@ impl Origin {
     }
 
     /// Whether an address with this scheme and authority is this upstream's.
+    ///
+    /// Behind a balancer that ends TLS a server does not know of it, and writes addresses with
+    /// `http://` and the host that it was called by. Those are taken for the upstream's, too: where
+    /// they lead goes over TLS then. The other way round an `http://` upstream that sends its callers
+    /// to `https://` would send them in a circle.
     pub(in crate::proxy) fn is_at(&self, scheme: &str, authority: &Authority) -> bool {
-        let (own_scheme, usual_port) = match self.tls {
-            Some(_) => ("https", 443),
-            None => ("http", 80),
+        let usual_port = match scheme {
+            scheme if scheme.eq_ignore_ascii_case("https") => 443,
+            scheme if scheme.eq_ignore_ascii_case("http") => 80,
+            _ => return false,
         };
-        scheme.eq_ignore_ascii_case(own_scheme)
+        let port = authority.port_u16().unwrap_or(usual_port);
+        let is_place = match (usual_port, &self.tls) {
+            (443, Some(_)) | (80, None) => port == self.port,
+            (80, Some(_)) => port == self.port || (port, self.port) == (80, 443),
+            _ => false,
+        };
+        is_place
             && authority
                 .host()
                 .trim_matches(['[', ']'])
                 .eq_ignore_ascii_case(&self.host)
-            && authority.port_u16().unwrap_or(usual_port) == self.port
             && !authority.as_str().contains('@')
     }
 
@@ -267,6 +278,31 @@ mod tests {
         }
         let origin = origin("http://[::1]:8080/base/").unwrap();
         assert_eq!((origin.host.as_str(), origin.base_path()), ("::1", "/base"));
+    }
+
+    #[test]
+    fn addresses_of_a_server_that_knows_nothing_of_its_tls_are_its_own() {
+        for (url, address, is_its_own) in [
+            ("https://api.example", "https://api.example", true),
+            ("https://api.example", "HTTPS://API.example:443", true),
+            ("https://api.example", "http://api.example", true),
+            ("https://api.example", "http://api.example:443", true),
+            ("https://api.example", "http://api.example:8080", false),
+            ("https://api.example", "http://api.example.other", false),
+            ("https://api.example", "http://me@api.example", false),
+            ("https://api.example", "ftp://api.example", false),
+            ("https://api.example:8443", "http://api.example:8443", true),
+            ("https://api.example:8443", "http://api.example", false),
+            ("http://api.example", "http://api.example:80", true),
+            ("http://api.example", "https://api.example", false),
+            ("http://api.example:443", "https://api.example", false),
+            ("http://[::1]", "http://[::1]:80", true),
+        ] {
+            let (scheme, authority) = address.split_once("://").unwrap();
+            let authority = authority.parse().unwrap();
+            let is_at = origin(url).unwrap().is_at(scheme, &authority);
+            assert_eq!(is_at, is_its_own, "{address} of {url}");
+        }
     }
 
     #[test]
