@@ -212,6 +212,15 @@ impl TokenState {
         }
     }
 
+    /// The same state, as if nothing had failed.
+    fn without_setback(&self) -> Self {
+        match self {
+            Self::Pending(_) => Self::Pending(None),
+            Self::Valid(token, _) => Self::Valid(token.clone(), None),
+            Self::Expired(_) => Self::Expired(None),
+        }
+    }
+
     /// Why there is no token; nothing when there is one. See [`Self::why_not_sent`].
     pub fn why_unusable(&self) -> Option<String> {
         match self {

@@ -104,6 +104,12 @@ impl Keeper {
     pub(super) fn give_up(&mut self) -> Ending {
         Ending(std::mem::replace(&mut self.work, Work::Over))
     }
+
+    /// The same for good. Requests that wait for a token of this one learn that there will be none.
+    pub(super) fn retire(mut self) -> Ending {
+        self.reader.retire();
+        self.give_up()
+    }
 }
 
 fn refresher(

@@ -371,8 +371,8 @@ impl Reloader {
 
     /// Ends the work of keepers that nobody needs any more, each when it may.
     fn retire(&self, keepers: BTreeMap<String, Keeper>) {
-        for mut keeper in keepers.into_values() {
-            self.end(keeper.give_up());
+        for keeper in keepers.into_values() {
+            self.end(keeper.retire());
         }
     }
 

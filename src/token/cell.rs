@@ -169,6 +169,13 @@ impl TokenReader {
         self.0.demand.first_token(end).await;
     }
 
+    /// Nobody fetches tokens for this cell any more: who waits for one is let go. Why there was none
+    /// is of the past; whoever asks again is served by what has come in its place.
+    pub fn retire(&self) {
+        self.0.state.rcu(|state| Arc::new(state.without_setback()));
+        self.0.demand.retire();
+    }
+
     /// Asks the refresher for a new token now.
     pub fn refresh_now(&self) {
         self.0.demand.force();

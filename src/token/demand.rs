@@ -117,6 +117,8 @@ pub enum Wish {
 struct Progress {
     generation: u64,
     attempts: u64,
+    /// There will be no other token.
+    is_over: bool,
 }
 
 /// What a request whose token was refused can expect.
@@ -170,9 +172,10 @@ impl Demand {
         if !wishes.attempting && wishes.refused_by(generation).is_none() {
             // A provider that fails has a pace of its own; a client that was revoked is the very
             // case in which every upstream refuses its tokens.
-            if wishes.failing || !wishes.budget.take(Instant::now()) {
+            if wishes.failing || now.is_over || !wishes.budget.take(Instant::now()) {
                 self.metrics.held_back.inc();
-                return match wishes.replacement == generation && !wishes.failing {
+                let is_new = wishes.replacement == generation;
+                return match is_new && !wishes.failing && !now.is_over {
                     true => Refusal::Unmended,
                     false => Refusal::HeldBack,
                 };
@@ -188,11 +191,17 @@ impl Demand {
         })
     }
 
-    /// Resolves when there has been a token, or at `end`.
+    /// Resolves when there has been a token or will be none, or at `end`.
     pub(super) async fn first_token(&self, end: Instant) {
         let mut progress = self.progress.subscribe();
-        let obtained = progress.wait_for(|progress| progress.generation > 0);
-        let _ = timeout_at(end, obtained).await;
+        let settled = progress.wait_for(|progress| progress.generation > 0 || progress.is_over);
+        let _ = timeout_at(end, settled).await;
+    }
+
+    /// Nobody fetches tokens any more: those who wait for one are let go.
+    pub(super) fn retire(&self) {
+        self.progress
+            .send_modify(|progress| progress.is_over = true);
     }
 
     /// An operator wants a new token.
@@ -283,11 +292,13 @@ pub struct Successor {
 }
 
 impl Successor {
-    /// Waits until it is there. `false` if the attempt to get it has failed, or takes too long.
+    /// Waits until it is there. `false` if the attempt to get it has failed, takes too long, or is
+    /// nobody's any more.
     pub async fn arrives_within(mut self, patience: Duration) -> bool {
         let (generation, attempts) = (self.generation, self.attempts);
-        let over =
-            |progress: &Progress| progress.generation > generation || progress.attempts > attempts;
+        let over = |progress: &Progress| {
+            progress.generation > generation || progress.attempts > attempts || progress.is_over
+        };
         match timeout(patience, self.progress.wait_for(over)).await {
             Ok(Ok(progress)) => progress.generation > generation,
             Ok(Err(_)) | Err(_) => false,

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
+use crate::support::client::PATIENCE;
 use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, simple_config};
 
 fn config(provider: &AuthorizationServer, upstream: &Upstream, limit: &str) -> String {
@@ -59,6 +60,38 @@ async fn not_longer_than_the_whole_request_may_take() {
     assert!(answer.body().contains("no_token"), "{}", answer.body());
     assert!(answer.headers().contains_key("retry-after"));
     assert_eq!(upstream.requests(), 0);
+}
+
+/// Its successor has a token at once, and the refusal that it was waited for after is of the past.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_credential_that_is_mended_meanwhile_is_asked_to_come_again() {
+    let provider = AuthorizationServer::start();
+    provider.otherwise(Reply::Json(401, r#"{"error":"invalid_client"}"#.into()));
+    let upstream = Upstream::start().await;
+    let config = config(&provider, &upstream, "1h");
+    let gatepass = Gatepass::start(&config);
+    gatepass.output_with("no token to send");
+    let proxy = gatepass.proxy();
+    let waiting: JoinSet<_> = (0..5)
+        .map(|_| async move { get(proxy, "/").await })
+        .collect();
+    let in_flight = r#"gatepass_requests_in_flight{route="root"}"#;
+    gatepass.wait_for_metric(in_flight, 5.0).await;
+
+    provider.otherwise(Reply::Token(3_600.0));
+    let mended = config.replace("client_id = \"tms\"", "client_id = \"another\"");
+    gatepass.reload(&mended).await;
+    let answers = timeout(PATIENCE, waiting.join_all()).await;
+    for answer in answers.expect("at once") {
+        assert_eq!(answer.status(), 503);
+        assert_eq!(answer.headers()["retry-after"], "1");
+        assert!(
+            !answer.body().contains("invalid_client"),
+            "{}",
+            answer.body()
+        );
+    }
+    assert_eq!(get(proxy, "/").await.status(), 200);
 }
 
 /// Who has had a token and has none any more is told at once: there is somebody to look after that.

@@ -191,6 +191,27 @@ async fn another_token_is_not_waited_for_until_no_time_is_left() {
     provider.wait_for_requests(2).await;
 }
 
+/// No token comes of what they wait for any more; the caller has the answer that there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_token_is_not_waited_for_once_its_credential_is_replaced() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    upstream.check_tokens(provider.introspection());
+    upstream.refuse(Refusal::OfBadTokens(CHALLENGE));
+    let config = simple_config(&provider, &upstream);
+    let gatepass = Gatepass::start(&config).ready().await;
+    provider.plan([Reply::Silence]);
+    provider.introspection().revoke_all();
+    let waiting = tokio::spawn(get(gatepass.proxy(), "/"));
+    provider.wait_for_requests(2).await;
+    let changed = config.replace("client_id = \"tms\"", "client_id = \"another\"");
+    gatepass.reload(&changed).await;
+    // The provider would have been waited for until ten seconds are over.
+    let answer = timeout(Duration::from_secs(3), waiting).await;
+    assert_eq!(answer.expect("at once").unwrap().status(), 401);
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn which_401s_count_is_configured() {
     for (written, challenge, fetched) in [

@@ -73,6 +73,27 @@ async fn a_failed_attempt_releases_those_who_wait() {
     assert!(matches!(refuse(&demand, 1), Refusal::Awaited(_)));
 }
 
+/// Their successor has a cell of its own, in which nobody who waits here would see its token.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_credential_that_is_replaced_is_let_go() {
+    let end = Instant::now() + Duration::from_secs(60);
+    let new = demand(4);
+    let waits = async { tokio::join!(new.first_token(end), async { new.retire() }) };
+    waits.await;
+    assert!(Instant::now() < end);
+
+    let demand = demand(4);
+    demand.attempted(1, false);
+    let Refusal::Awaited(successor) = refuse(&demand, 1) else {
+        panic!("it is within the budget");
+    };
+    demand.retire();
+    assert!(!successor.arrives_within(Duration::from_secs(60)).await);
+    assert!(Instant::now() < end);
+    demand.attempted(2, false);
+    assert!(matches!(refuse(&demand, 2), Refusal::HeldBack));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_wish_stands_until_it_is_granted() {
     let demand = demand(4);
