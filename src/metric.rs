@@ -1,5 +1,9 @@
 //! Metrics as every room makes them: one that has been made is registered, too.
 
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+
 use prometheus::core::Collector;
 use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, Result,
@@ -59,6 +63,61 @@ pub fn histograms(
 ) -> Result<HistogramVec> {
     let options = HistogramOpts::new(name, help).buckets(bounds.to_vec());
     registered(registry, HistogramVec::new(options, labels))
+}
+
+/// What is the case with something that may not be at work yet. It is kept, and once there are gauges
+/// for it, it stands there. Clones are the same.
+///
+/// A changed credential is tried while the one that it is to replace is at work. If both wrote to the
+/// gauges of their name, alerts would call one what is true of the other, for ever if the change is
+/// withdrawn.
+pub struct Facts<T>(Rc<RefCell<Kept<T>>>);
+
+struct Kept<T> {
+    facts: T,
+    show: Option<Show<T>>,
+}
+
+type Show<T> = Box<dyn Fn(&T)>;
+
+impl<T> Facts<T> {
+    /// Nobody sees them yet.
+    pub fn new(facts: T) -> Self {
+        Self(Rc::new(RefCell::new(Kept { facts, show: None })))
+    }
+
+    /// Something is otherwise from now on.
+    pub fn change(&self, change: impl FnOnce(&mut T)) {
+        let mut kept = self.0.borrow_mut();
+        change(&mut kept.facts);
+        if let Some(show) = &kept.show {
+            show(&kept.facts);
+        }
+    }
+
+    /// Has them shown by this, now and at each change.
+    pub fn show_by(&self, show: impl Fn(&T) + 'static) {
+        let mut kept = self.0.borrow_mut();
+        show(&kept.facts);
+        kept.show = Some(Box::new(show));
+    }
+
+    /// What they are shown by is another's from now on.
+    pub fn hide(&self) {
+        self.0.borrow_mut().show = None;
+    }
+}
+
+impl<T> Clone for Facts<T> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Facts<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.borrow().facts.fmt(f)
+    }
 }
 
 /// What has just been made.

@@ -37,7 +37,7 @@ use std::time::Duration;
 use http::HeaderName;
 use url::Url;
 
-use crate::store::{SharedSource, SharingSettings, Stores};
+use crate::store::{SharedSource, SharingSettings, StoreMetrics, Stores};
 use crate::token::RefusalSettings;
 use crate::token::schedule::Spread;
 use crate::token::source::TokenSource;
@@ -185,12 +185,15 @@ pub struct RequestSettings {
     pub body_format: BodyFormat,
 }
 
+/// The source of a credential's tokens, and what it shows if it shares or limits what it asks for.
+pub type Source = (Box<dyn TokenSource>, Option<StoreMetrics>);
+
 /// Makes the source of a credential's tokens; nothing is sent yet.
 ///
 /// # Errors
 ///
 /// The HTTP client could not be set up.
-pub fn source(settings: Settings, stores: &Stores) -> Result<Box<dyn TokenSource>, reqwest::Error> {
+pub fn source(settings: Settings, stores: &Stores) -> Result<Source, reqwest::Error> {
     let Settings {
         credential,
         origin,
@@ -202,11 +205,11 @@ pub fn source(settings: Settings, stores: &Stores) -> Result<Box<dyn TokenSource
     } = settings;
     let provider = match origin {
         Origin::Provider(provider) => *provider,
-        Origin::File(path) => return Ok(Box::new(TokenFile::new(path, answer, scheme))),
+        Origin::File(path) => return Ok((Box::new(TokenFile::new(path, answer, scheme)), None)),
     };
     if store.is_none() && per_hour.is_none() {
         let client = Client::new(credential, provider, answer, scheme, None)?;
-        return Ok(Box::new(client));
+        return Ok((Box::new(client), None));
     }
     let metrics = stores.metrics(&credential, per_hour);
     let entry = store.and_then(|store| {
@@ -219,6 +222,6 @@ pub fn source(settings: Settings, stores: &Stores) -> Result<Box<dyn TokenSource
     };
     let client = Client::new(credential.clone(), provider, answer, scheme, entry.clone())?;
     let client = Box::new(client);
-    let shared = SharedSource::new(client, credential, entry, settings, metrics);
-    Ok(Box::new(shared))
+    let shared = SharedSource::new(client, credential, entry, settings, metrics.clone());
+    Ok((Box::new(shared), Some(metrics)))
 }

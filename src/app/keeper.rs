@@ -8,8 +8,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::BuildError;
 use crate::oauth;
 use crate::readiness::{Readiness, StartupGuard};
-use crate::store::Stores;
-use crate::token::metrics::TokenMetrics;
+use crate::store::{StoreMetrics, Stores};
+use crate::token::metrics::{CredentialMetrics, TokenMetrics};
 use crate::token::refresher::Refresher;
 use crate::token::{TokenReader, TokenWriter, cell};
 
@@ -17,7 +17,14 @@ use crate::token::{TokenReader, TokenWriter, cell};
 pub(super) struct Keeper {
     settings: oauth::Settings,
     reader: TokenReader,
+    facts: Facts,
     work: Work,
+}
+
+/// What it has to show: while it is a candidate for the place of one that is at work, to nobody.
+struct Facts {
+    of_token: CredentialMetrics,
+    of_sharing: Option<StoreMetrics>,
 }
 
 /// What refreshers have in common.
@@ -47,12 +54,20 @@ impl Keeper {
         let name = &settings.credential;
         let refusals = common.metrics.refusals(name);
         let (writer, reader) = cell::channel(name, settings.refusals, refusals);
-        let refresher = refresher(&settings, common, writer, first_attempt)?;
+        let (refresher, facts) = refresher(&settings, common, writer, first_attempt)?;
         Ok(Self {
             settings,
             reader,
+            facts,
             work: Work::NotBegun(Box::new(refresher)),
         })
+    }
+
+    /// Has operators see how it fares: it is the one at work under its name.
+    pub(super) fn show(&self, common: &Common) {
+        let name = &self.settings.credential;
+        common.metrics.show(name, &self.facts.of_token);
+        common.stores.show(name, self.facts.of_sharing.as_ref());
     }
 
     /// Goes on with the token at hand where it has given up, as if it were the first time: what it knew
@@ -62,8 +77,10 @@ impl Keeper {
             let name = &self.settings.credential;
             let first_attempt = Readiness::default().startup(name);
             let writer = TokenWriter::of(&self.reader);
-            let refresher = refresher(&self.settings, common, writer, first_attempt)?;
+            let (refresher, facts) = refresher(&self.settings, common, writer, first_attempt)?;
             self.work = Work::NotBegun(Box::new(refresher));
+            std::mem::replace(&mut self.facts, facts).hide();
+            self.show(common);
             self.start();
         }
         Ok(())
@@ -108,7 +125,25 @@ impl Keeper {
     /// The same for good. Requests that wait for a token of this one learn that there will be none.
     pub(super) fn retire(mut self) -> Ending {
         self.reader.retire();
+        self.facts.hide();
         self.give_up()
+    }
+}
+
+impl Facts {
+    fn hide(&self) {
+        self.of_token.hide();
+        if let Some(of_sharing) = &self.of_sharing {
+            of_sharing.hide();
+        }
+    }
+}
+
+impl Common {
+    /// Takes away what would go on to speak of a credential that is gone.
+    pub(super) fn forget(&self, credential: &str) {
+        self.metrics.forget(credential);
+        self.stores.show(credential, None);
     }
 }
 
@@ -117,16 +152,23 @@ fn refresher(
     common: &Common,
     writer: TokenWriter,
     first_attempt: StartupGuard,
-) -> Result<Refresher, BuildError> {
-    Ok(Refresher::new(
-        oauth::source(settings.clone(), &common.stores)?,
+) -> Result<(Refresher, Facts), BuildError> {
+    let (source, of_sharing) = oauth::source(settings.clone(), &common.stores)?;
+    let of_token = common.metrics.for_credential(&settings.credential);
+    let refresher = Refresher::new(
+        source,
         writer,
-        common.metrics.for_credential(&settings.credential),
+        of_token.clone(),
         fastrand::Rng::new(),
         first_attempt,
         Rc::clone(&common.at_work),
         settings.spread,
-    ))
+    );
+    let facts = Facts {
+        of_token,
+        of_sharing,
+    };
+    Ok((refresher, facts))
 }
 
 /// Work that is to end.

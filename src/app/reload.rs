@@ -77,6 +77,8 @@ impl Reloader {
         let shown = settings.annotated.clone();
         let files = settings.files.clone();
         let first = parts.build(settings, &BTreeMap::new(), readiness)?;
+        let keepers = first.keepers.values();
+        keepers.for_each(|keeper| keeper.show(&parts.keepers));
         let credentials = Credentials::default();
         credentials.replace(readers(&first.keepers));
         Ok(Self {
@@ -337,7 +339,7 @@ impl Reloader {
             let goes_on = names.contains(&name) && !keepers.contains_key(&name);
             if !goes_on && let Some(keeper) = running.keepers.remove(&name) {
                 if !names.contains(&name) {
-                    self.parts.keepers.metrics.forget(&name);
+                    self.parts.keepers.forget(&name);
                 }
                 retired.insert(name, keeper);
             }
@@ -349,6 +351,8 @@ impl Reloader {
             credentials_gone = retired.len(),
             "the changed configuration is at work"
         );
+        let new = keepers.values();
+        new.for_each(|keeper| keeper.show(&self.parts.keepers));
         running.keepers.extend(keepers);
         running.revision = revision;
         self.credentials.replace(readers(&running.keepers));

@@ -112,7 +112,7 @@ pub(super) fn get(
     let registry = Registry::new();
     let metrics = StoresMetrics::register(&registry).map_err(|error| fault(&error))?;
     let stores = Stores::new(settings.stores.clone(), metrics);
-    let source = oauth::source(credential.clone(), &stores).map_err(|error| fault(&error))?;
+    let (source, _) = oauth::source(credential.clone(), &stores).map_err(|error| fault(&error))?;
     let from_store = || origins(&registry, "store") > 0.0;
     let fetching = async {
         let fetched = source.fetch(Occasion::Due).await?;

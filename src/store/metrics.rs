@@ -1,10 +1,10 @@
 //! What a store shows.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Registry};
 
 use super::backend::StoreError;
-use super::standing::Standings;
-use crate::metric;
+use super::standing::{Standing, Standings};
+use crate::metric::{self, Facts};
 
 /// The metrics of all credentials, from which each takes its own.
 #[derive(Debug, Clone)]
@@ -80,27 +80,54 @@ impl StoresMetrics {
         self.standings.clone()
     }
 
-    /// The metrics of one credential, all of them there from the start.
+    /// The metrics of one credential, all that count there from the start. What is the case is kept
+    /// until it is shown.
     pub fn for_credential(&self, credential: &str, budget: Option<u32>) -> StoreMetrics {
         let origin = |origin| self.tokens.with_label_values(&[credential, origin]);
         let held_back = |reason| self.held_back.with_label_values(&[credential, reason]);
         let error = |reason| self.errors.with_label_values(&[credential, reason]);
-        let metrics = StoreMetrics {
+        StoreMetrics {
             fetched: origin("provider"),
             taken_over: origin("store"),
             errors: StoreError::LABELS.map(|label| (label, error(label))),
-            failing: self.failing.with_label_values(&[credential]),
-            from_store: self.from_store.with_label_values(&[credential]),
-            lease: self.lease.with_label_values(&[credential]),
             spent: held_back("budget"),
             resting: held_back("failure"),
             awaiting_store: held_back("store"),
-            budget_left: self.budget_left.with_label_values(&[credential]),
-            credential: credential.to_owned(),
-            standings: self.standings.clone(),
-        };
-        metrics.budget_left(budget.map(i64::from));
-        metrics
+            facts: Facts::new(Present {
+                budget_left: budget.map(i64::from),
+                ..Present::default()
+            }),
+        }
+    }
+
+    /// Shows what is the case with a credential: it is the one at work under its name.
+    pub fn show(&self, credential: &str, metrics: &StoreMetrics) {
+        let labels = &[credential];
+        let failing = self.failing.with_label_values(labels);
+        let from_store = self.from_store.with_label_values(labels);
+        let lease = self.lease.with_label_values(labels);
+        let budget_left = self.budget_left.with_label_values(labels);
+        let (credential, standings) = (credential.to_owned(), self.standings.clone());
+        metrics.facts.show_by(move |facts| {
+            failing.set(facts.standing.trouble.is_some().into());
+            from_store.set((facts.standing.token_from == Some(STORE)).into());
+            lease.set(facts.lease.into());
+            budget_left.set(facts.budget_left.unwrap_or(-1));
+            standings.put(&credential, facts.standing.clone());
+        });
+    }
+
+    /// Takes away what would go on to speak of a credential that is gone, or shares nothing any more.
+    pub fn forget(&self, credential: &str) {
+        for gauges in [
+            &self.failing,
+            &self.from_store,
+            &self.lease,
+            &self.budget_left,
+        ] {
+            let _ = gauges.remove_label_values(&[credential]);
+        }
+        self.standings.forget(credential);
     }
 }
 
@@ -110,40 +137,40 @@ pub struct StoreMetrics {
     fetched: IntCounter,
     taken_over: IntCounter,
     errors: [(&'static str, IntCounter); StoreError::LABELS.len()],
-    failing: IntGauge,
-    from_store: IntGauge,
-    lease: IntGauge,
     pub(super) spent: IntCounter,
     pub(super) resting: IntCounter,
     pub(super) awaiting_store: IntCounter,
-    budget_left: IntGauge,
-    credential: String,
-    standings: Standings,
+    facts: Facts<Present>,
+}
+
+/// What is the case with one credential.
+#[derive(Debug, Default)]
+struct Present {
+    lease: bool,
+    budget_left: Option<i64>,
+    standing: Standing,
 }
 
 impl StoreMetrics {
     /// What this replica is called by others.
     pub(super) fn is_called(&self, replica: &str) {
-        self.standings.change(&self.credential, |standing| {
-            standing.replica = Some(replica.to_owned());
-        });
+        self.change(|standing| standing.replica = Some(replica.to_owned()));
     }
 
     /// This replica, by this name if it has one, has a token from the provider.
     pub(super) fn fetched(&self, replica: Option<&str>) {
         self.fetched.inc();
-        self.has_token("provider", replica);
+        self.has_token(PROVIDER, replica);
     }
 
     /// This replica has a token that another has got.
     pub(super) fn taken_over(&self, from: &str) {
         self.taken_over.inc();
-        self.has_token("store", Some(from));
+        self.has_token(STORE, Some(from));
     }
 
     fn has_token(&self, origin: &'static str, by: Option<&str>) {
-        self.from_store.set((origin == "store").into());
-        self.standings.change(&self.credential, |standing| {
+        self.change(|standing| {
             standing.token_from = Some(origin);
             standing.refreshed_by = by.map(ToOwned::to_owned);
         });
@@ -151,10 +178,7 @@ impl StoreMetrics {
 
     /// Whether the store is a help, and why not.
     pub(super) fn troubled(&self, trouble: Option<&StoreError>) {
-        self.failing.set(trouble.is_some().into());
-        self.standings.change(&self.credential, |standing| {
-            standing.trouble = trouble.map(ToString::to_string);
-        });
+        self.change(|standing| standing.trouble = trouble.map(ToString::to_string));
     }
 
     pub(super) fn failed(&self, error: &StoreError) {
@@ -166,10 +190,23 @@ impl StoreMetrics {
     }
 
     pub(super) fn holds_lease(&self, held: bool) {
-        self.lease.set(held.into());
+        self.facts.change(|facts| facts.lease = held);
     }
 
     pub(super) fn budget_left(&self, left: Option<i64>) {
-        self.budget_left.set(left.unwrap_or(-1));
+        self.facts.change(|facts| facts.budget_left = left);
+    }
+
+    /// Another is at work under its name from now on, or none.
+    pub fn hide(&self) {
+        self.facts.hide();
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Standing)) {
+        self.facts.change(|facts| change(&mut facts.standing));
     }
 }
+
+/// Where a token can be from.
+const PROVIDER: &str = "provider";
+const STORE: &str = "store";

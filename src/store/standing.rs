@@ -29,8 +29,12 @@ impl Standings {
         self.all().get(credential).cloned().unwrap_or_default()
     }
 
-    pub(super) fn change(&self, credential: &str, change: impl FnOnce(&mut Standing)) {
-        change(self.all().entry(credential.to_owned()).or_default());
+    pub(super) fn put(&self, credential: &str, standing: Standing) {
+        self.all().insert(credential.to_owned(), standing);
+    }
+
+    pub(super) fn forget(&self, credential: &str) {
+        self.all().remove(credential);
     }
 
     /// Held for a look. Whoever panics meanwhile leaves it whole.

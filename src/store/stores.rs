@@ -95,6 +95,14 @@ impl Stores {
         self.metrics.for_credential(credential, per_hour)
     }
 
+    /// Has operators see what one credential shows of its sharing, or that it shares nothing.
+    pub fn show(&self, credential: &str, metrics: Option<&StoreMetrics>) {
+        match metrics {
+            Some(metrics) => self.metrics.show(credential, metrics),
+            None => self.metrics.forget(credential),
+        }
+    }
+
     /// A credential's entry in one of them, if there is one of this name.
     pub fn entry(
         &self,

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Registry,
+    GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Registry,
 };
 use tokio::time::Instant;
 
@@ -12,7 +11,7 @@ use super::AccessToken;
 use super::clock::unix_seconds;
 use super::demand::RefusalMetrics;
 use super::source::FailureKind;
-use crate::metric;
+use crate::metric::{self, Facts};
 
 /// The metrics of all credentials, from which each takes its own.
 #[derive(Debug, Clone)]
@@ -151,23 +150,39 @@ impl TokenMetrics {
     }
 
     /// The metrics of one credential. Every outcome is there from the start, at 0, so that rates
-    /// and alerts work from the first event on.
+    /// and alerts work from the first event on. What is the case is kept until it is shown.
     pub fn for_credential(&self, credential: &str) -> CredentialMetrics {
         let outcome = |outcome| self.refreshes.with_label_values(&[credential, outcome]);
         CredentialMetrics {
             successes: outcome("success"),
             failures: FailureKind::ALL.map(|kind| (kind, outcome(kind.label()))),
             duration: self.duration.with_label_values(&[credential]),
-            expiry: self.expiry.with_label_values(&[credential]),
-            next_refresh: self.next_refresh.with_label_values(&[credential]),
-            last_success: self.last_success.with_label_values(&[credential]),
-            lifetime: self.lifetime.with_label_values(&[credential]),
-            generation: self.generation.with_label_values(&[credential]),
-            consecutive_failures: self.consecutive_failures.with_label_values(&[credential]),
-            usable: self.usable.with_label_values(&[credential]),
             restarts: self.restarts.with_label_values(&[credential]),
-            previous_secret: self.previous_secret.with_label_values(&[credential]),
+            facts: Facts::new(Present::default()),
         }
+    }
+
+    /// Shows what is the case with a credential: it is the one at work under its name.
+    pub fn show(&self, credential: &str, metrics: &CredentialMetrics) {
+        let labels = &[credential];
+        let expiry = self.expiry.with_label_values(labels);
+        let next_refresh = self.next_refresh.with_label_values(labels);
+        let last_success = self.last_success.with_label_values(labels);
+        let lifetime = self.lifetime.with_label_values(labels);
+        let generation = self.generation.with_label_values(labels);
+        let consecutive_failures = self.consecutive_failures.with_label_values(labels);
+        let usable = self.usable.with_label_values(labels);
+        let previous_secret = self.previous_secret.with_label_values(labels);
+        metrics.facts.show_by(move |facts| {
+            expiry.set(facts.expiry);
+            next_refresh.set(facts.next_refresh);
+            last_success.set(facts.last_success);
+            lifetime.set(facts.lifetime);
+            generation.set(facts.generation);
+            consecutive_failures.set(facts.consecutive_failures);
+            usable.set(facts.usable.into());
+            previous_secret.set(facts.previous_secret.into());
+        });
     }
 }
 
@@ -177,15 +192,21 @@ pub struct CredentialMetrics {
     successes: IntCounter,
     failures: [(FailureKind, IntCounter); FailureKind::ALL.len()],
     duration: Histogram,
-    expiry: Gauge,
-    next_refresh: Gauge,
-    last_success: Gauge,
-    lifetime: Gauge,
-    generation: IntGauge,
-    consecutive_failures: IntGauge,
-    usable: IntGauge,
     restarts: IntCounter,
-    previous_secret: IntGauge,
+    facts: Facts<Present>,
+}
+
+/// What is the case with one credential.
+#[derive(Debug, Default)]
+struct Present {
+    expiry: f64,
+    next_refresh: f64,
+    last_success: f64,
+    lifetime: f64,
+    generation: i64,
+    consecutive_failures: i64,
+    usable: bool,
+    previous_secret: bool,
 }
 
 impl CredentialMetrics {
@@ -195,15 +216,15 @@ impl CredentialMetrics {
 
     /// A token was obtained, with the previous secret or with the one that should be used.
     pub(super) fn obtained(&self, token: &AccessToken) {
-        self.previous_secret
-            .set(token.refused_secret().is_some().into());
-        self.lifetime.set(token.sent_for().as_secs_f64());
-        let generation = i64::try_from(token.generation());
-        self.generation.set(generation.unwrap_or(i64::MAX));
         self.successes.inc();
-        self.consecutive_failures.set(0);
-        self.usable.set(1);
-        self.last_success.set(unix_seconds(Instant::now()));
+        self.facts.change(|facts| {
+            facts.previous_secret = token.refused_secret().is_some();
+            facts.lifetime = token.sent_for().as_secs_f64();
+            facts.generation = i64::try_from(token.generation()).unwrap_or(i64::MAX);
+            facts.consecutive_failures = 0;
+            facts.usable = true;
+            facts.last_success = unix_seconds(Instant::now());
+        });
     }
 
     pub(super) fn failed(&self, kind: FailureKind, in_a_row: u32) {
@@ -212,23 +233,31 @@ impl CredentialMetrics {
                 counter.inc();
             }
         }
-        self.consecutive_failures.set(in_a_row.into());
+        self.facts
+            .change(|facts| facts.consecutive_failures = in_a_row.into());
     }
 
     /// Told in each round: the clock that these times are told in may have been set meanwhile.
     pub(super) fn planned(&self, next_attempt: Instant, retire_at: Option<Instant>) {
-        self.next_refresh.set(unix_seconds(next_attempt));
-        if let Some(retire_at) = retire_at {
-            self.expiry.set(unix_seconds(retire_at));
-        }
+        self.facts.change(|facts| {
+            facts.next_refresh = unix_seconds(next_attempt);
+            if let Some(retire_at) = retire_at {
+                facts.expiry = unix_seconds(retire_at);
+            }
+        });
     }
 
     pub(super) fn expired(&self) {
-        self.usable.set(0);
+        self.facts.change(|facts| facts.usable = false);
     }
 
     pub(super) fn restarted(&self) {
         self.restarts.inc();
+    }
+
+    /// Another is at work under its name from now on, or none.
+    pub fn hide(&self) {
+        self.facts.hide();
     }
 }
 

@@ -92,4 +92,5 @@ mod upstream_tls;
 mod verification;
 mod waiting;
 mod websocket;
+mod withdrawn;
 mod without_a_file;

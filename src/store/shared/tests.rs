@@ -135,6 +135,7 @@ impl Fleet {
 
     fn replica_within(&self, per_hour: Option<u32>) -> SharedSource {
         let metrics = self.metrics.for_credential("a", per_hour);
+        self.metrics.show("a", &metrics);
         let store: Rc<dyn Backend> = Rc::<Troubled>::clone(&self.store);
         let time_out = Duration::from_secs(1);
         let credential = || "a".to_owned();

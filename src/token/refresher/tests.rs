@@ -127,10 +127,12 @@ impl Stage {
             metrics.refusals("envase"),
         );
         let readiness = Readiness::default();
+        let shown = metrics.for_credential("envase");
+        metrics.show("envase", &shown);
         let refresher = Refresher::new(
             Box::new(script.clone()),
             writer,
-            metrics.for_credential("envase"),
+            shown,
             fastrand::Rng::with_seed(7),
             readiness.startup("first token"),
             Rc::default(),

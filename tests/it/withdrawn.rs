@@ -1,0 +1,73 @@
+//! A changed configuration that is taken back, or takes something away, leaves nothing behind that
+//! alerts go by.
+
+use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, simple_config};
+
+/// Of the credential at work, whatever is tried beside it.
+const GAUGES: [&str; 6] = [
+    r#"gatepass_token_usable{credential="envase"}"#,
+    r#"gatepass_token_consecutive_failures{credential="envase"}"#,
+    r#"gatepass_token_generation{credential="envase"}"#,
+    r#"gatepass_token_next_refresh_timestamp_seconds{credential="envase"}"#,
+    r#"gatepass_token_expiry_timestamp_seconds{credential="envase"}"#,
+    r#"gatepass_token_requests_left{credential="envase"}"#,
+];
+
+async fn gauges(gatepass: &Gatepass) -> Vec<f64> {
+    let mut values = Vec::new();
+    for gauge in GAUGES {
+        values.push(gatepass.metric(gauge).await);
+    }
+    values
+}
+
+/// Times are told by two clocks, which are read one after the other.
+fn are_same(some: &[f64], others: &[f64]) -> bool {
+    let mut pairs = some.iter().zip(others);
+    pairs.all(|(one, other)| (one - other).abs() < 0.5)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_waits_or_is_withdrawn_says_nothing_of_what_runs() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream)
+        .replace("client_id", "token_requests_per_hour = 10\nclient_id");
+    let gatepass = Gatepass::start(&config).ready().await;
+    let before = gauges(&gatepass).await;
+
+    provider.otherwise(Reply::HangUp);
+    let changed = config.replace("client_id = \"tms\"", "client_id = \"another\"");
+    let further = config
+        .replace("envase", "further")
+        .replace("path = \"/\"", "path = \"/further\"");
+    gatepass.write_config(&format!("{changed}\n{further}"));
+    gatepass.output_with("the changed configuration waits for its first token");
+    let meanwhile = gauges(&gatepass).await;
+    assert!(are_same(&meanwhile, &before), "{meanwhile:?} {before:?}");
+
+    gatepass.write_config(&config);
+    gatepass.wait_for_event("what runs stays as it is");
+    let after = gauges(&gatepass).await;
+    assert!(are_same(&after, &before), "{after:?} {before:?}");
+    let metrics = get(gatepass.admin(), "/metrics").await.into_body();
+    for gauge in ["token_usable", "token_requests_left"] {
+        let of_none = format!("gatepass_{gauge}{{credential=\"further\"}}");
+        assert!(!metrics.contains(&of_none), "{metrics}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_that_is_taken_away_is_not_spent_any_more() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream);
+    let limited = config.replace("client_id", "token_requests_per_hour = 1\nclient_id");
+    let gatepass = Gatepass::start(&limited).ready().await;
+    gatepass.order_refresh("envase").await;
+    let left = r#"gatepass_token_requests_left{credential="envase"}"#;
+    gatepass.wait_for_metric(left, 0.0).await;
+    gatepass.reload(&config).await;
+    let metrics = get(gatepass.admin(), "/metrics").await.into_body();
+    assert!(!metrics.contains(left), "{metrics}");
+}
