@@ -4,9 +4,10 @@ use std::cell::Cell;
 use std::future::pending;
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use jsonwebtoken::jwk::JwkSet;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 use url::Url;
@@ -224,28 +225,44 @@ impl Client {
         if let Some(kept) = kept {
             let request = token_request::refresh(provider, endpoint, &kept).await?;
             match self.call_in_session(&identity, &request).await {
-                Err(refusal) if self.is_over(&refusal) => self.session.forget(&kept).await,
+                Err(refusal) if self.is_over(&kept, &refusal) => {
+                    self.session.forget(&kept, &refusal.error).await;
+                }
                 outcome => return outcome.map_err(|refusal| refusal.error),
             }
         }
         let request = token_request::sign_in(provider, endpoint).await;
         let request = request.map_err(|error| match grant {
-            Grant::Login(_) => error.advise(format!("run `gatepass login {}`", self.credential)),
+            Grant::Login(_) => self.nobody_logged_in(error),
             _ => error,
         })?;
         let outcome = self.call_in_session(&identity, &request).await;
         outcome.map_err(|refusal| refusal.error)
     }
 
-    /// Whether it is time to sign in again. A client that is refused, as while its secret is replaced,
-    /// has not heard anything of its session.
-    fn is_over(&self, refusal: &Refusal) -> bool {
-        let refused = refusal.error.kind == FailureKind::Refused;
-        refusal.of_the_grant
-            || (refused
-                && !refusal.of_the_client
-                && self.provider.grant.can_sign_in_again()
-                && self.session.refused_for_long())
+    /// Whether it is time to give the refresh token up. A client that is refused, as while its secret is
+    /// replaced, has not heard anything of its session.
+    ///
+    /// Where another sign-in costs a request, the provider's word is enough. Where it takes a person, or
+    /// only a refresh token is left that was used before, a provider may be mistaken for a while: one
+    /// of its replicas may not know yet what another has handed out, and who shows a used refresh token
+    /// ends the session with providers that look for reuse.
+    fn is_over(&self, kept: &SecretString, refusal: &Refusal) -> bool {
+        let refused_for_long = |least| self.session.refused_for_long(kept, least);
+        if !self.provider.grant.can_sign_in_again() {
+            return refusal.of_the_grant && refused_for_long(LONGEST_MISTAKE);
+        }
+        // Not every provider has a word for a refresh token that is over.
+        let is_unclear = refusal.error.kind == FailureKind::Refused && !refusal.of_the_client;
+        refusal.of_the_grant || (is_unclear && refused_for_long(Duration::ZERO))
+    }
+
+    /// What the provider said at the end of a session tells more than that there is none.
+    fn nobody_logged_in(&self, mut error: FetchError) -> FetchError {
+        if let Some(said) = self.session.why_ended() {
+            error.message = format!("cannot ask for a token: the session is over: {said}");
+        }
+        error.advise(format!("run `gatepass login {}`", self.credential))
     }
 
     /// Sends a request and keeps the refresh token that comes back, whatever else is wrong with the
@@ -375,6 +392,10 @@ impl TokenSource for Client {
         self.provider.grant.keeps_session()
     }
 }
+
+/// For how long a provider may call a refresh token invalid that is good. Most tokens have as much left
+/// to live when they are refreshed.
+const LONGEST_MISTAKE: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests;

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::sharing::digest_of;
 use super::{EndpointSettings, ProviderSettings};
 use crate::store::{Entry, HeldSession, SavedSession, SessionFile, SessionFileError, StoreError};
+use crate::token::source::FetchError;
 
 /// What a credential has of a session with its provider.
 #[derive(Debug)]
@@ -24,8 +25,18 @@ pub(super) struct Session {
     current: RefCell<Option<HeldSession>>,
     /// The refresh token that was taken from the store last.
     taken: RefCell<Option<SecretString>>,
-    /// How often in a row the refresh token was refused for a reason that may pass.
-    refusals: Cell<u32>,
+    /// The refresh token that was refused last, and how often in a row.
+    refused: RefCell<Option<Refused>>,
+    /// What the provider said at the end of a session, until there is another.
+    ended: RefCell<Option<String>>,
+}
+
+/// A refresh token that was refused, and may be good all the same.
+#[derive(Debug)]
+struct Refused {
+    refresh_token: SecretString,
+    times: u32,
+    since: Instant,
 }
 
 /// What has the refresh token beside the memory of this process.
@@ -63,7 +74,8 @@ impl Session {
             loaded: Cell::new(false),
             current: RefCell::default(),
             taken: RefCell::default(),
-            refusals: Cell::new(0),
+            refused: RefCell::default(),
+            ended: RefCell::default(),
         }
     }
 
@@ -125,7 +137,7 @@ impl Session {
             refresh_token,
         };
         self.loaded.set(true);
-        self.refusals.set(0);
+        self.has_worked();
         let known = self.current.take();
         let held = known.filter(|known| known.session.is_same_as(&session));
         let held = held.unwrap_or_else(|| HeldSession {
@@ -222,13 +234,15 @@ impl Session {
     /// Gives up a refresh token that the provider takes no longer. What is in a file stays until
     /// there is another: it is refused again at the next start, no more. Of a store, others would
     /// take it.
-    pub(super) async fn forget(&self, refused: &SecretString) {
+    pub(super) async fn forget(&self, refused: &SecretString, refusal: &FetchError) {
+        let said = &refusal.message;
         info!(
             credential = self.credential,
-            "the provider takes the refresh token no longer: signing in again"
+            "the provider takes the refresh token no longer, and it is given up: {said}"
         );
+        self.ended.replace(Some(said.clone()));
         self.current.replace(None);
-        self.refusals.set(0);
+        self.refused.replace(None);
         if let Keeper::Store(entry) = &self.keeper
             && let Err(error) = entry.forget_session(refused).await
         {
@@ -238,15 +252,30 @@ impl Session {
 
     /// Notes that the provider has handed out a token: what it refused before, it did not mean.
     pub(super) fn has_worked(&self) {
-        self.refusals.set(0);
+        self.refused.replace(None);
+        self.ended.replace(None);
     }
 
-    /// Notes that the refresh token was refused, for a reason that may pass. `true` if that has
-    /// lasted: not every provider has a word for a refresh token that is over.
-    pub(super) fn refused_for_long(&self) -> bool {
-        let refusals = self.refusals.get() + 1;
-        self.refusals.set(refusals);
-        refusals >= PATIENCE
+    /// What the provider said at the end of the last session, if there is none since.
+    pub(super) fn why_ended(&self) -> Option<String> {
+        self.ended.borrow().clone()
+    }
+
+    /// Notes that this refresh token was refused, for a reason that may pass. `true` if that has
+    /// lasted, for so long at least. Another that has come meanwhile, from a replica or from a person
+    /// who has logged in, begins anew.
+    pub(super) fn refused_for_long(&self, refresh_token: &SecretString, least: Duration) -> bool {
+        let mut refused = self.refused.borrow_mut();
+        let before = refused.take();
+        let before = before.filter(|before| is_same(&before.refresh_token, refresh_token));
+        let now = Instant::now();
+        let (times, since) = before.map_or((1, now), |before| (before.times + 1, before.since));
+        *refused = Some(Refused {
+            refresh_token: refresh_token.clone(),
+            times,
+            since,
+        });
+        times >= PATIENCE && now - since >= least
     }
 }
 
@@ -282,7 +311,7 @@ const STORE_PAUSE: Duration = Duration::from_millis(250);
 /// How long it is left alone after the last of them, again and again.
 const NEXT_TRY: Duration = Duration::from_secs(2);
 
-/// How many refusals without a clear word are taken for a clear one.
+/// How many refusals are taken for one that lasts.
 const PATIENCE: u32 = 3;
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::time::sleep;
+use tokio::time::{advance, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
@@ -51,6 +51,45 @@ fn settings(port: u16, session_file: PathBuf) -> ProviderSettings {
     }
 }
 
+fn client(settings: ProviderSettings) -> Client {
+    let answer = AnswerSettings {
+        token: vec![TokenLocation::default()],
+        token_type: None,
+        default_lifetime: LIMIT,
+    };
+    Client::new("clerk".into(), settings, answer, String::new(), None).unwrap()
+}
+
+/// Another sign-in is another matter: a provider's word is enough for it.
+#[tokio::test(start_paused = true)]
+async fn what_nothing_can_begin_anew_is_given_up_when_it_was_refused_for_long() {
+    let invalid = Refusal {
+        of_the_grant: true,
+        ..Refusal::new(FetchError::new(FailureKind::Refused, "invalid_grant"))
+    };
+    let kept = "refresh-1".into();
+    let mut settings = settings(1, "session".into());
+    let only_way = client(settings.clone());
+    for _ in 0..10 {
+        assert!(!only_way.is_over(&kept, &invalid));
+        advance(LONGEST_MISTAKE / 10).await;
+    }
+    assert!(only_way.is_over(&kept, &invalid));
+    only_way.session.forget(&kept, &invalid.error).await;
+    let nobody = FetchError::new(FailureKind::Refused, "nobody has logged in");
+    let told = only_way.nobody_logged_in(nobody).message;
+    assert!(
+        told.ends_with("the session is over: invalid_grant"),
+        "{told}"
+    );
+
+    settings.grant = Grant::Password {
+        username: "clerk".into(),
+        password: Secret::Value("password".into()),
+    };
+    assert!(client(settings).is_over(&kept, &invalid));
+}
+
 #[tokio::test]
 async fn a_save_that_hangs_costs_no_token_however_long_the_provider_took() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -58,13 +97,7 @@ async fn a_save_that_hangs_costs_no_token_however_long_the_provider_took() {
     let provider = AbortOnDropHandle::new(tokio::spawn(provider(listener, LIMIT * 6 / 10)));
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("session");
-    let answer = AnswerSettings {
-        token: vec![TokenLocation::default()],
-        token_type: None,
-        default_lifetime: LIMIT,
-    };
-    let settings = settings(port, file.clone());
-    let client = Client::new("clerk".into(), settings, answer, String::new(), None).unwrap();
+    let client = client(settings(port, file.clone()));
     client.fetch(Occasion::Due).await.unwrap();
     assert!(
         std::fs::read_to_string(&file)

@@ -128,7 +128,7 @@ impl Replica {
     }
 }
 
-/// As a client does it.
+/// As a client does it whose refusals last.
 struct Refreshing {
     world: Rc<World>,
     session: Rc<Session>,
@@ -143,7 +143,8 @@ impl Refreshing {
             if next.is_some() {
                 return next;
             }
-            self.session.forget(&kept).await;
+            let refusal = FetchError::new(FailureKind::Refused, "answered 400 invalid_grant");
+            self.session.forget(&kept, &refusal).await;
         }
         self.has_password.then(|| self.world.exchange(None))?
     }
@@ -192,6 +193,26 @@ async fn a_store_that_starts_again_has_a_moment_to_do_so() {
     replica.refreshes().await.unwrap();
     assert!(replica.session.unkept().is_none());
     assert_eq!(began.elapsed(), STORE_PAUSE * 3);
+}
+
+/// Another that has come meanwhile has not been refused at all.
+#[tokio::test(start_paused = true)]
+async fn refusals_last_when_they_are_of_one_refresh_token_in_a_row() {
+    const LONG: Duration = Duration::from_secs(60);
+    let session = Session::new("a".into(), None, None);
+    let [one, other] = ["refresh-1", "refresh-2"].map(SecretString::from);
+    let refused = |of| session.refused_for_long(of, LONG);
+    let long = || tokio::time::advance(LONG);
+    assert!([(); 9].iter().all(|()| !refused(&one)), "often, at once");
+    long().await;
+    assert!(refused(&one));
+    assert!(!refused(&other));
+    long().await;
+    assert!(!refused(&other), "for long, twice");
+    assert!(refused(&other));
+    session.has_worked();
+    long().await;
+    assert!(!refused(&other), "not in a row");
 }
 
 /// All but that it follows the one in the store could be told.

@@ -38,6 +38,33 @@ async fn on_another_device() {
     assert_eq!(place.provider.count(), 3);
 }
 
+/// Nobody is there to log in again.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_mistake_of_the_provider_does_not_end_the_session() {
+    let place = Place::new("device_code").await;
+    place.provider.plan([begun(), place.tokens("none")]);
+    let (code, told) = place.log_in(&[]).ended();
+    assert_eq!(code, Some(0), "{told}");
+    let gatepass = Gatepass::start(&place.config()).ready().await;
+    let refusal = r#"{"error":"invalid_grant","error_description":"unheard of"}"#;
+    place.provider.plan([Reply::Json(400, refusal.into())]);
+    gatepass.order_refresh("clerk").await;
+    let told = gatepass.output_with("token refresh failed");
+    assert!(told.contains("unheard of"), "{told}");
+    drop(gatepass);
+
+    let gatepass = Gatepass::start(&place.config()).ready().await;
+    gatepass.order_refresh("clerk").await;
+    place.provider.wait_for_requests(4).await;
+    let shown = place.provider.requests();
+    for request in &shown[2..] {
+        let refresh_token = request.parameter("refresh_token").unwrap();
+        assert_eq!(refresh_token, "canary-refresh-1");
+    }
+    let fetched = r#"gatepass_token_origins_total{credential="clerk",origin="provider"}"#;
+    gatepass.wait_for_metric(fetched, 1.0).await;
+}
+
 /// A person types as long as the code is good, whatever happens to the provider meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_in_trouble_is_asked_later_and_does_not_end_the_login() {
