@@ -25,6 +25,7 @@ use super::{
     AnswerSettings, EndpointSettings, Grant, ProviderSettings, token_request, token_response,
 };
 use crate::store::Entry;
+use crate::token::schedule::{self, Promptness};
 use crate::token::source::{
     Changed, FailureKind, FetchError, FetchFuture, FetchedToken, Occasion, TokenSource,
 };
@@ -45,6 +46,8 @@ pub(super) struct Client {
     secrets: WatchedFiles,
     /// The last attempt failed, or all but failed, for a reason that another secret may mend.
     awaits_secrets: Cell<bool>,
+    /// How long it took to get the last tokens.
+    promptness: Cell<Promptness>,
     /// When the attempt that is under way is given up.
     end: Cell<Instant>,
 }
@@ -85,6 +88,7 @@ impl Client {
             accepted: Accepted::default(),
             secrets: WatchedFiles::new(rotation::secret_files(&provider)),
             awaits_secrets: Cell::new(false),
+            promptness: Cell::default(),
             end: Cell::new(Instant::now()),
             provider,
             answer,
@@ -310,6 +314,16 @@ impl Client {
         }
     }
 
+    /// Has the next token asked for so early that it is there in time, whatever the provider takes.
+    fn leave_room(&self, mut fetched: FetchedToken, took: Duration) -> FetchedToken {
+        let promptness = self.promptness.get().after(took);
+        self.promptness.set(promptness);
+        let takes = promptness.expected();
+        let latest = schedule::latest_where_asking_takes(takes, fetched.lifetime);
+        fetched.refresh_in = Some(fetched.refresh_in.map_or(latest, |wish| wish.min(latest)));
+        fetched
+    }
+
     async fn call(&self, request: &TokenRequest) -> Result<ReceivedToken, Refusal> {
         let peer = Peer::token_endpoint(&request.url);
         let answer = self.transport.post(&peer, request).await;
@@ -360,7 +374,9 @@ impl TokenSource for Client {
                 self.secrets.look().await;
                 self.attempt().await
             };
+            let began = Instant::now();
             let outcome = self.in_time(attempt).await;
+            let outcome = outcome.map(|fetched| self.leave_room(fetched, began.elapsed()));
             self.awaits_secrets.set(match &outcome {
                 Ok(fetched) => fetched.refused_secret.is_some(),
                 Err(error) => matches!(

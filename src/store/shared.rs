@@ -19,12 +19,12 @@ use super::StoreMetrics;
 use super::entry::{Change, Entry};
 use super::hourly::HourlyBudget;
 use super::record::{Claim, Claimant, StoredToken};
+use crate::token::Moment;
 use crate::token::budget::Budget;
+use crate::token::schedule::{self, Promptness};
 use crate::token::source::{
     Changed, FailureKind, FetchError, FetchFuture, FetchedToken, Occasion, TokenSource,
 };
-use crate::token::{Moment, schedule};
-use room::Promptness;
 use waiting::AtHand;
 
 /// How a credential's token requests are shared and limited.

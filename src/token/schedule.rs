@@ -23,6 +23,33 @@ pub fn refresh_after(lifetime: Duration, refresh_in: Option<Duration>, early: f6
     latest.saturating_sub(lifetime.mul_f64(early)).max(earliest)
 }
 
+/// When the next token has to be asked for at the latest, from the beginning of this one's life, if a
+/// token request `takes` so long. What is too late for that is cut by [`refresh_after`].
+pub fn latest_where_asking_takes(takes: Duration, lifetime: Duration) -> Duration {
+    retire_after(lifetime).saturating_sub(slower(takes))
+}
+
+/// Half as much again, for a token request that is slower than the others.
+pub(crate) fn slower(takes: Duration) -> Duration {
+    takes.saturating_mul(3) / 2
+}
+
+/// What a token request is expected to take, as far as the last ones tell: as long as the slowest,
+/// which is forgotten little by little.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Promptness(Option<Duration>);
+
+impl Promptness {
+    pub(crate) fn expected(self) -> Duration {
+        self.0.unwrap_or(UNKNOWN)
+    }
+
+    pub(crate) fn after(self, took: Duration) -> Self {
+        let before = self.0.unwrap_or(took);
+        Self(Some(took.max((before * 3 + took) / 4)))
+    }
+}
+
 /// How far replicas spread their refreshes over a token's life. The default is all that a long life
 /// allows, and a tenth of a short one.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -111,6 +138,9 @@ impl Pace {
     pub const LONGEST_WISH: Duration = Duration::from_secs(600);
 }
 
+/// Nobody has asked yet.
+const UNKNOWN: Duration = Duration::from_secs(1);
+
 /// What a refresh leaves for its own duration and for [`ROUNDING`] in lives that can afford it.
 const RESERVE: Duration = Duration::from_millis(1_500);
 
@@ -146,6 +176,35 @@ mod tests {
             );
             assert_eq!(retire_after(life), Duration::from_millis(retire));
         }
+    }
+
+    #[test]
+    fn a_slow_provider_is_asked_earlier() {
+        let refreshed = |life, takes| {
+            let life = Duration::from_secs(life);
+            let latest = latest_where_asking_takes(Duration::from_secs(takes), life);
+            refresh_after(life, Some(latest), 0.0).as_millis()
+        };
+        assert_eq!(refreshed(20, 1), 16_000, "four fifths");
+        assert_eq!(refreshed(20, 5), 11_500);
+        assert_eq!(refreshed(60, 9), 45_500);
+        assert_eq!(refreshed(20, 8), 10_000, "half of the life is the limit");
+    }
+
+    #[test]
+    fn the_slowest_request_is_forgotten_little_by_little() {
+        let ms = Duration::from_millis;
+        let mut promptness = Promptness::default();
+        assert_eq!(promptness.expected(), UNKNOWN);
+        let mut expected = Vec::new();
+        for took in [300, 3_000, 1_000, 1_000, 4_000] {
+            promptness = promptness.after(ms(took));
+            expected.push(promptness.expected());
+        }
+        assert_eq!(
+            expected,
+            [ms(300), ms(3_000), ms(2_500), ms(2_125), ms(4_000)]
+        );
     }
 
     #[test]
@@ -216,6 +275,21 @@ mod tests {
             prop_assert!(refresh < retire_after(life));
             prop_assert!(retire_after(life) <= life);
             prop_assert!(refresh >= life / 2);
+        }
+
+        #[test]
+        fn a_slow_provider_leaves_no_gap_or_is_asked_at_half_of_the_life(
+            life in any_lifetime(),
+            takes in any_lifetime(),
+            percent in 100u32..=150,
+            early in 0.0f64..=0.3,
+        ) {
+            let latest = latest_where_asking_takes(takes, life);
+            let refresh = refresh_after(life, Some(latest), early);
+            prop_assert!(refresh >= life / 2);
+            prop_assert!(refresh <= refresh_after(life, None, early));
+            let takes = takes.min(life) / 100 * percent;
+            prop_assert!(refresh == life / 2 || refresh + takes <= retire_after(life));
         }
 
         #[test]

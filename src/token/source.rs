@@ -63,7 +63,8 @@ pub struct FetchedToken {
     /// How long it is good for from the beginning of its life; never zero, and no longer than anybody
     /// could reckon with.
     pub lifetime: Duration,
-    /// When the provider wants it to be refreshed, from the beginning of its life, if it says so.
+    /// When it is to be refreshed at the latest, from the beginning of its life: because the provider
+    /// says so, or takes its time.
     pub refresh_in: Option<Duration>,
     /// How much of its life was over at the moment at which it was asked for: nothing, unless
     /// somebody else had got it before.

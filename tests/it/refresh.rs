@@ -35,6 +35,24 @@ async fn ten_rollovers_under_load_lose_no_request() {
     assert!(gatepass.metric(successes).await >= 11.0);
 }
 
+/// At four fifths of the life it would be too late: the token is sent for 7 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_takes_a_quarter_of_the_life_costs_no_request() {
+    let provider = AuthorizationServer::start();
+    provider.otherwise(Reply::Token(8.0));
+    provider.think_for(Duration::from_secs(2));
+    let upstream = Upstream::start().await;
+    upstream.check_tokens(provider.introspection());
+    let gatepass = Gatepass::start(&simple_config(&provider, &upstream))
+        .ready()
+        .await;
+    let load = Load::start(gatepass.proxy(), 1);
+    let successes = r#"gatepass_token_refreshes_total{credential="envase",outcome="success"}"#;
+    gatepass.wait_for_metric(successes, 3.0).await;
+    assert_eq!(load.stop().await, []);
+    assert_eq!(upstream.bad_tokens(), Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_requests_on_a_cold_start_cause_one_token_request() {
     let provider = AuthorizationServer::start();

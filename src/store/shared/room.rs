@@ -28,8 +28,7 @@ impl Room {
         timeout: Duration,
         store: Duration,
     ) -> Self {
-        // Half as much again for one that is slower than the others.
-        let slow = (takes * 3 / 2).min(timeout);
+        let slow = schedule::slower(takes).min(timeout);
         Self {
             lifetime,
             request: slow.max(lifetime / 20),
@@ -84,25 +83,6 @@ impl Room {
     }
 }
 
-/// What a token request is expected to take, as far as the last ones tell: as long as the slowest,
-/// which is forgotten little by little.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Promptness(Option<Duration>);
-
-impl Promptness {
-    pub(super) fn expected(self) -> Duration {
-        self.0.unwrap_or(UNKNOWN)
-    }
-
-    pub(super) fn after(self, took: Duration) -> Self {
-        let before = self.0.unwrap_or(took);
-        Self(Some(took.max((before * 3 + took) / 4)))
-    }
-}
-
-/// Nobody has asked yet.
-const UNKNOWN: Duration = Duration::from_secs(1);
-
 /// A store that is a little slow is no reason to ask without it.
 const LEAST_FOR_STORE: Duration = Duration::from_millis(250);
 
@@ -142,22 +122,6 @@ mod tests {
         assert_eq!(refreshed(20, 3), 14_250);
         assert_eq!(refreshed(30, 5), 21_250);
         assert_eq!(refreshed(10, 3), 5_000, "half of the life is the limit");
-    }
-
-    #[test]
-    fn the_slowest_request_is_forgotten_little_by_little() {
-        let ms = Duration::from_millis;
-        let mut promptness = Promptness::default();
-        assert_eq!(promptness.expected(), UNKNOWN);
-        let mut expected = Vec::new();
-        for took in [300, 3_000, 1_000, 1_000, 4_000] {
-            promptness = promptness.after(ms(took));
-            expected.push(promptness.expected());
-        }
-        assert_eq!(
-            expected,
-            [ms(300), ms(3_000), ms(2_500), ms(2_125), ms(4_000)]
-        );
     }
 
     proptest! {
