@@ -169,7 +169,10 @@ where
     Ok(Connected::Http1(sender))
 }
 
-async fn over_http2<T>(stream: T, counted: Rc<Counted>) -> Result<Connected, ConnectError>
+pub(super) async fn over_http2<T>(
+    stream: T,
+    counted: Rc<Counted>,
+) -> Result<Connected, ConnectError>
 where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
 {

@@ -180,13 +180,17 @@ enum End {
     /// retry." h2 ends those by that error, and no others: those below go on, or end with the
     /// connection.
     NotProcessed,
-    /// Closed or reset, as against something that is no HTTP.
+    /// Closed, reset, or found to lead nowhere, as against something that is no HTTP.
     Closed,
     Otherwise,
 }
 
 fn how_it_ended(error: &hyper::Error) -> End {
     if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        return End::Closed;
+    }
+    // A ping was not answered. That is an error of hyper's own, and no h2::Error below.
+    if error.is_timeout() {
         return End::Closed;
     }
     let Some(source) = error.source() else {
@@ -297,3 +301,37 @@ fn with_cause(error: &hyper::Error) -> String {
 
 /// How long a connection whose answer is over may take to become ready for the next request.
 const SETTLING: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use prometheus::IntGauge;
+    use smallvec::SmallVec;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::super::connect::{Connected, over_http2};
+    use super::super::held::Held;
+    use super::*;
+
+    /// An HTTP/2 connection whose other end says that it is there, and then nothing.
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn an_unanswered_ping_is_the_end_of_a_connection() {
+        let (near, mut far) = duplex(65_536);
+        tokio::task::spawn_local(async move {
+            // RFC 9113 §6.5: SETTINGS, with nothing in it.
+            far.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+            while far.read(&mut [0; 4096]).await.unwrap() > 0 {}
+        });
+        let held = Held::count(&Rc::default(), IntGauge::new("open", "Open.").unwrap());
+        let connected = over_http2(near, held.counted()).await.unwrap();
+        let Connected::Http2(mut http2) = connected else {
+            panic!("it is HTTP/2");
+        };
+        let request =
+            Request::get("http://localhost/").body(OutgoingBody::Kept(SmallVec::new().into_iter()));
+        let sent = http2.sender.try_send_request(request.unwrap());
+        let mut error = sent.await.unwrap_err();
+        assert!(error.take_message().is_none(), "it was on its way");
+        let error = error.into_error();
+        assert!(matches!(how_it_ended(&error), End::Closed), "{error:?}");
+    }
+}
