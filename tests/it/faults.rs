@@ -38,20 +38,21 @@ async fn an_answer_that_breaks_off_is_not_ended_cleanly() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_upstream_is_given_up_in_time() {
     let wire = Wire::start("timeouts.response_head = \"200ms\"").await;
-    let mut caller = wire
-        .call(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        .await;
-    let _silent = wire.accept().await;
-    let answer = read_until(&mut caller, "}").await;
-    assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
-    assert!(
-        answer.contains("did not begin to answer within 200ms"),
-        "{answer}"
-    );
-    assert!(
-        answer.contains("\"reason\":\"upstream_timeout\""),
-        "{answer}"
-    );
+    let with_body = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody";
+    for request in [GET, with_body] {
+        let mut caller = wire.call(request.as_bytes()).await;
+        let _silent = wire.accept().await;
+        let answer = read_until(&mut caller, "}").await;
+        assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+        assert!(
+            answer.contains("did not begin to answer within 200ms"),
+            "{answer}"
+        );
+        assert!(
+            answer.contains("\"reason\":\"upstream_timeout\""),
+            "{answer}"
+        );
+    }
 }
 
 /// A connection has one timer, which goes from request to request.

@@ -75,16 +75,21 @@ impl Connection {
             }
         };
         let mut answer = std::pin::pin!(answer);
+        let mut look_at = now + timeouts.response_head.min(timeouts.idle);
         let outcome = loop {
-            let (due, too_late) = deadline(now, progress, timeouts);
             let timer = self.carrier.timer();
-            timer.as_mut().reset(due);
+            timer.as_mut().reset(look_at);
             tokio::select! {
                 biased;
                 outcome = answer.as_mut() => break outcome,
-                () = timer => if due >= deadline(now, progress, timeouts).0 {
-                    self.retire();
-                    return Err(SendError::Failed(too_late));
+                () = timer => {
+                    let (due, too_late) = deadline(now, progress, timeouts);
+                    if due <= look_at {
+                        self.retire();
+                        return Err(SendError::Failed(too_late));
+                    }
+                    // Nobody is woken when all of the request has been sent, and another time counts.
+                    look_at = due.min(look_at + timeouts.response_head);
                 }
             }
         };
