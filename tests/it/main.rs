@@ -89,6 +89,7 @@ mod typical_mistakes;
 mod upstream_faults;
 mod upstream_metrics;
 mod upstream_tls;
+mod vanished_upstreams;
 mod verification;
 mod waiting;
 mod websocket;

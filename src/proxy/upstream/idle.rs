@@ -79,6 +79,12 @@ impl IdleConnections {
         }
     }
 
+    /// Closes those that have waited since before then.
+    pub(super) fn forget_since_before(&self, began: Instant) {
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.retain(|(_, since)| *since >= began);
+    }
+
     fn is_fresh(&self, kept: &Kept, since: Instant, now: Instant) -> bool {
         since + self.timeouts.keep_alive > now
             && kept.opened_at + self.timeouts.connection_age > now

@@ -1,6 +1,7 @@
 //! One request over one connection.
 
 use std::error::Error;
+use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -85,7 +86,7 @@ impl Connection {
                 () = timer => {
                     let (due, too_late) = deadline(now, progress, timeouts);
                     if due <= look_at {
-                        self.retire();
+                        self.condemn(now);
                         return Err(SendError::Failed(too_late));
                     }
                     // Nobody is woken when all of the request has been sent, and another time counts.
@@ -106,7 +107,7 @@ impl Connection {
             }),
             Err(mut error) => {
                 let unsent = error.take_message();
-                Err(self.failure(error.into_error(), unsent, progress))
+                Err(self.failure(error.into_error(), unsent, now, progress))
             }
         }
     }
@@ -119,10 +120,21 @@ impl Connection {
         }
     }
 
+    /// Lets none follow over the connections either that have waited since before this request began:
+    /// what has become of its own, as when a machine was started anew or somebody on the way has
+    /// forgotten it, has become of them, and each would cost a request.
+    fn condemn(&self, began: Instant) {
+        self.retire();
+        if self.was_open && matches!(self.carrier, Carrier::Alone(_)) {
+            self.upstream.idle.forget_since_before(began);
+        }
+    }
+
     fn failure(
         &self,
         error: hyper::Error,
         unsent: Option<Request<OutgoingBody>>,
+        began: Instant,
         progress: Option<&Progress>,
     ) -> SendError {
         if let Some(mut request) = unsent {
@@ -145,6 +157,10 @@ impl Connection {
             End::NotProcessed => {
                 self.retire();
                 SendError::Refused(UpstreamError::Broken(error))
+            }
+            End::Vanished => {
+                self.condemn(began);
+                SendError::Closed(UpstreamError::Broken(error))
             }
             End::Closed => {
                 self.retire();
@@ -185,7 +201,9 @@ enum End {
     /// retry." h2 ends those by that error, and no others: those below go on, or end with the
     /// connection.
     NotProcessed,
-    /// Closed, reset, or found to lead nowhere, as against something that is no HTTP.
+    /// Reset, or found to lead nowhere.
+    Vanished,
+    /// Closed, as against something that is no HTTP.
     Closed,
     Otherwise,
 }
@@ -196,13 +214,20 @@ fn how_it_ended(error: &hyper::Error) -> End {
     }
     // A ping was not answered. That is an error of hyper's own, and no h2::Error below.
     if error.is_timeout() {
-        return End::Closed;
+        return End::Vanished;
     }
     let Some(source) = error.source() else {
         return End::Otherwise;
     };
-    if source.is::<std::io::Error>() {
-        return End::Closed;
+    if let Some(error) = source.downcast_ref::<io::Error>() {
+        return match error.kind() {
+            // Not a broken pipe: that is a reset that follows a goodbye.
+            ErrorKind::ConnectionReset
+            | ErrorKind::TimedOut
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable => End::Vanished,
+            _ => End::Closed,
+        };
     }
     match source.downcast_ref::<h2::Error>() {
         Some(error) if error.reason() == Some(h2::Reason::REFUSED_STREAM) => End::NotProcessed,
@@ -337,6 +362,6 @@ mod tests {
         let mut error = sent.await.unwrap_err();
         assert!(error.take_message().is_none(), "it was on its way");
         let error = error.into_error();
-        assert!(matches!(how_it_ended(&error), End::Closed), "{error:?}");
+        assert!(matches!(how_it_ended(&error), End::Vanished), "{error:?}");
     }
 }

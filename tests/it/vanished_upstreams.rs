@@ -1,0 +1,137 @@
+//! Promise: kept connections whose other side has vanished cost no request that may be repeated, and of
+//! the others one, not one for each connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Barrier;
+
+use crate::support::authorization_server::reset;
+use crate::support::client::{get, request};
+use crate::support::{AuthorizationServer, Gatepass, Upstream, simple_config};
+
+const KEPT: usize = 4;
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+/// How the connections end that were there before.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// All, as if the upstream's machine had been started anew.
+    Reset,
+    /// All, as if somebody on the way had forgotten them.
+    Silence,
+    /// One of them, as any does whose time is over.
+    Leave,
+}
+
+/// Makes gatepass keep some connections, which then end so. What POST is answered after that, one
+/// after the other, and how many connections there were in all.
+async fn after(end: End) -> (Vec<u16>, usize) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let opened = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&opened);
+    tokio::spawn(async move {
+        let together = Arc::new(Barrier::new(KEPT));
+        let ended = Arc::<AtomicUsize>::default();
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let is_old = counted.fetch_add(1, Ordering::Relaxed) < KEPT;
+            let (together, ended) = (Arc::clone(&together), Arc::clone(&ended));
+            tokio::spawn(async move {
+                // gatepass may hang up when it likes.
+                let _ = match is_old {
+                    true => serve_old(stream, end, &together, &ended).await,
+                    false => serve(stream).await,
+                };
+            });
+        }
+    });
+    let (provider, other) = (AuthorizationServer::start(), Upstream::start().await);
+    let config = simple_config(&provider, &other).replace(&other.origin(), &origin);
+    let config = format!("{config}\ntimeouts.response_head = \"2s\"");
+    let gatepass = Gatepass::start(&config).ready().await;
+
+    let warm = (0..KEPT).map(|_| tokio::spawn(get(gatepass.proxy(), "/")));
+    for answer in warm.collect::<Vec<_>>() {
+        assert_eq!(answer.await.unwrap().status(), 200);
+    }
+    let mut told = Vec::new();
+    for _ in 0..=KEPT {
+        let post = Request::post("/").header("host", "localhost");
+        let post: Request<Full<Bytes>> = post.body(Full::from("body")).unwrap();
+        told.push(request(gatepass.proxy(), post).await.status().as_u16());
+    }
+    (told, opened.load(Ordering::Relaxed))
+}
+
+/// Answers once, when all others are there as well.
+async fn serve_old(
+    mut stream: TcpStream,
+    end: End,
+    together: &Barrier,
+    ended: &AtomicUsize,
+) -> std::io::Result<()> {
+    take(&mut stream).await?;
+    together.wait().await;
+    stream.write_all(ANSWER).await?;
+    take(&mut stream).await?;
+    match end {
+        End::Reset => reset(stream),
+        End::Silence => std::future::pending().await,
+        End::Leave if ended.fetch_add(1, Ordering::Relaxed) == 0 => Ok(()),
+        End::Leave => {
+            stream.write_all(ANSWER).await?;
+            serve(stream).await
+        }
+    }
+}
+
+async fn serve(mut stream: TcpStream) -> std::io::Result<()> {
+    loop {
+        take(&mut stream).await?;
+        stream.write_all(ANSWER).await?;
+    }
+}
+
+/// Reads a request to its end.
+async fn take(stream: &mut TcpStream) -> std::io::Result<()> {
+    let mut bytes = Vec::new();
+    let is_whole = |bytes: &[u8]| match bytes.starts_with(b"POST") {
+        true => bytes.ends_with(b"\r\n\r\nbody"),
+        false => bytes.ends_with(b"\r\n\r\n"),
+    };
+    while !is_whole(&bytes) {
+        if stream.read_buf(&mut bytes).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_reset_speaks_for_those_that_waited_as_long() {
+    let (told, opened) = after(End::Reset).await;
+    assert_eq!(told, [502, 200, 200, 200, 200]);
+    assert_eq!(opened, KEPT + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_silent_speaks_for_those_that_waited_as_long() {
+    let (told, opened) = after(End::Silence).await;
+    assert_eq!(told, [504, 200, 200, 200, 200]);
+    assert_eq!(opened, KEPT + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_whose_time_is_over_speaks_for_itself() {
+    let (told, opened) = after(End::Leave).await;
+    assert_eq!(told, [502, 200, 200, 200, 200]);
+    assert_eq!(opened, KEPT);
+}
