@@ -35,7 +35,7 @@ pub(super) enum OutgoingBody {
 }
 
 /// How far a body has come. It tells the wait for the answer whose turn it is: while the caller is
-/// still sending, an upstream that is silent is not late.
+/// still sending, an upstream that is silent is not late, and one that takes nothing more is.
 #[derive(Debug)]
 pub(super) struct Progress {
     moved_at: Cell<Instant>,
@@ -55,8 +55,10 @@ pub(super) struct Progress {
 /// What has become of a request's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sending {
-    /// More is to come.
+    /// More is to come, once the upstream takes it.
     UnderWay,
+    /// The upstream would take more, and waits for the caller.
+    Awaited,
     /// All of it has gone out.
     Done,
     /// The caller broke it off, or sent what is no HTTP.
@@ -122,7 +124,7 @@ impl Progress {
     pub(super) fn kept(&self) -> Option<Kept> {
         match self.state.get() {
             Sending::Done => self.kept.borrow().clone(),
-            Sending::UnderWay | Sending::Broken | Sending::TooLarge => None,
+            Sending::UnderWay | Sending::Awaited | Sending::Broken | Sending::TooLarge => None,
         }
     }
 
@@ -180,7 +182,12 @@ impl Body for OutgoingBody {
         if let Some(expectation) = expectation {
             ready!(expectation.poll_asked(cx));
         }
-        let mut frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        let Poll::Ready(mut frame) = Pin::new(&mut *body).poll_frame(cx) else {
+            if let Some(progress) = progress {
+                progress.state.set(Sending::Awaited);
+            }
+            return Poll::Pending;
+        };
         if let Some(progress) = progress {
             // Some servers merge trailers into the head: the token is not to come twice.
             if let Some(Ok(frame)) = &mut frame

@@ -258,7 +258,7 @@ impl Rejection {
                 Reason::UpstreamUnreachable,
                 format!("upstream {upstream} {error}"),
             ),
-            UpstreamError::HeadTimeout(_) => (
+            UpstreamError::HeadTimeout(_) | UpstreamError::NotTaken(_) => (
                 Reason::UpstreamTimeout,
                 format!("upstream {upstream} {error}"),
             ),

@@ -19,7 +19,7 @@ pub(super) struct Stopwatch<'a> {
     metrics: &'a RouteMetrics,
     progress: Option<&'a Progress>,
     record: Option<&'a Record>,
-    /// Whether the caller was still sending when the request ended before it was answered.
+    /// Whether the caller was waited for when the request ended before it was answered.
     was_sending: &'a Cell<bool>,
     turn: Cell<Turn>,
     since: Cell<Instant>,
@@ -92,7 +92,7 @@ impl Drop for Stopwatch<'_> {
         if self.turn.get() != Turn::Nobody {
             let progress = self.progress.filter(|_| self.turn.get() == Turn::Upstream);
             let state = progress.map(Progress::state);
-            self.was_sending.set(state == Some(Sending::UnderWay));
+            self.was_sending.set(state == Some(Sending::Awaited));
             self.pass(Turn::Nobody, Instant::now());
         }
         self.metrics.took(self.own.get(), self.upstream.get());

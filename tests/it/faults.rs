@@ -290,16 +290,61 @@ async fn faults_of_the_caller_are_told_as_such() {
     assert!(answer.contains("request_broken"), "{answer}");
 
     // The default for the head of an answer is a minute; the body has its own limit.
-    let mut caller = wire
-        .call(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhello")
-        .await;
-    let answer = read_until(&mut caller, "}").await;
-    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
-    assert!(answer.contains("did not move for 200ms"), "{answer}");
-    assert!(
-        answer.contains("\"reason\":\"request_stalled\""),
-        "{answer}"
-    );
+    for begun in ["", "hello"] {
+        let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n";
+        let mut caller = wire.call(format!("{head}{begun}").as_bytes()).await;
+        let answer = read_until(&mut caller, "}").await;
+        assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+        assert!(answer.contains("did not move for 200ms"), "{answer}");
+        assert!(
+            answer.contains("\"reason\":\"request_stalled\""),
+            "{answer}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_takes_no_more_of_a_body_is_at_fault() {
+    for (keys, reason, detail) in [
+        (
+            "timeouts.idle = \"500ms\"",
+            "upstream_timeout",
+            "took a part of the request and then nothing for 500ms",
+        ),
+        (
+            "timeouts.request = \"500ms\"",
+            "request_timeout",
+            "did not begin to answer within the 500ms that timeouts.request allows",
+        ),
+    ] {
+        let wire = Wire::start(keys).await;
+        let more_than_sockets_hold = vec![b'x'; 32 << 20];
+        let length = more_than_sockets_hold.len();
+        let head =
+            format!("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+        let caller = wire.call(head.as_bytes()).await;
+        let _takes_nothing = wire.accept().await;
+        let (mut reading, mut writing) = caller.into_split();
+        tokio::spawn(async move {
+            // It is refused in the middle.
+            let _ = writing.write_all(&more_than_sockets_hold).await;
+            std::future::pending::<()>().await;
+        });
+        let mut told = Vec::new();
+        while !told.ends_with(b"}") {
+            let read = timeout(PATIENCE, reading.read_buf(&mut told)).await;
+            assert_ne!(read.unwrap().unwrap(), 0);
+        }
+        let told = String::from_utf8(told).unwrap();
+        assert!(told.starts_with("HTTP/1.1 504 "), "{told}");
+        assert!(told.contains(&format!("\"reason\":\"{reason}\"")), "{told}");
+        assert!(told.contains(detail), "{told}");
+        let output = wire.gatepass.output();
+        assert!(
+            output.contains("\"WARN\"") && output.contains(detail),
+            "{output}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -86,8 +86,7 @@ impl Connection {
                 () = timer => {
                     let (due, too_late) = deadline(now, progress, timeouts);
                     if due <= look_at {
-                        self.condemn(now);
-                        return Err(SendError::Failed(too_late));
+                        return Err(self.late(too_late, now));
                     }
                     // Nobody is woken when all of the request has been sent, and another time counts.
                     look_at = due.min(look_at + timeouts.response_head);
@@ -130,6 +129,13 @@ impl Connection {
         }
     }
 
+    fn late(&self, error: UpstreamError, began: Instant) -> SendError {
+        if !matches!(error, UpstreamError::RequestStalled(_)) {
+            self.condemn(began);
+        }
+        SendError::Failed(error)
+    }
+
     fn failure(
         &self,
         error: hyper::Error,
@@ -151,7 +157,7 @@ impl Connection {
         match progress.map(Progress::state) {
             Some(Sending::Broken) => return SendError::Failed(UpstreamError::RequestBroken),
             Some(Sending::TooLarge) => return SendError::Failed(UpstreamError::RequestTooLarge),
-            Some(Sending::UnderWay | Sending::Done) | None => {}
+            Some(Sending::UnderWay | Sending::Awaited | Sending::Done) | None => {}
         }
         match how_it_ended(&error) {
             End::NotProcessed => {
@@ -172,7 +178,8 @@ impl Connection {
 }
 
 /// When the head of the answer is due as things are now, and what it means if it is not there. It
-/// is not due while the request is still being sent; that has a deadline of its own.
+/// is not due while the request is still being sent; that has a deadline of its own, and whoever is
+/// waited for has missed it.
 fn deadline(
     started: Instant,
     progress: Option<&Progress>,
@@ -180,9 +187,13 @@ fn deadline(
 ) -> (Instant, UpstreamError) {
     let moved_at = progress.map_or(started, |progress| progress.moved_at().max(started));
     match progress.map(Progress::state) {
-        Some(Sending::UnderWay) => (
+        Some(Sending::Awaited) => (
             moved_at + timeouts.idle,
             UpstreamError::RequestStalled(timeouts.idle),
+        ),
+        Some(Sending::UnderWay) => (
+            moved_at + timeouts.idle,
+            UpstreamError::NotTaken(timeouts.idle),
         ),
         _ => (
             moved_at + timeouts.response_head,
@@ -307,7 +318,10 @@ pub(in crate::proxy) enum UpstreamError {
     /// The answer did not begin in time.
     #[error("took the request and did not begin to answer within {0:?}")]
     HeadTimeout(Duration),
-    /// The caller stopped sending, or the upstream stopped taking.
+    /// The upstream stopped taking what the caller has to send.
+    #[error("took a part of the request and then nothing for {0:?}")]
+    NotTaken(Duration),
+    /// The caller stopped sending.
     #[error("did not go on: its body did not move for {0:?}")]
     RequestStalled(Duration),
     /// The caller broke off, or its body is not HTTP.
