@@ -1,5 +1,6 @@
 //! Connections to one upstream, kept by one worker for its own requests.
 
+mod acknowledged;
 mod announcing;
 mod connect;
 mod held;

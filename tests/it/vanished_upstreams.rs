@@ -135,3 +135,75 @@ async fn one_whose_time_is_over_speaks_for_itself() {
     assert_eq!(told, [502, 200, 200, 200, 200]);
     assert_eq!(opened, KEPT);
 }
+
+/// Nothing on this machine swallows packets. To the kernel an upstream that takes none is the same.
+#[cfg(target_os = "linux")]
+mod unacknowledged {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use socket2::{Domain, Socket, Type};
+    use tokio::time::{Instant, sleep, timeout};
+
+    use super::*;
+    use crate::support::client::PATIENCE;
+
+    /// Longer than what was sent may stay unacknowledged.
+    const PAUSE: Duration = Duration::from_secs(12);
+
+    /// A listener whose connections have little room.
+    fn narrow() -> TcpListener {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(1).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        socket.bind(&address.into()).unwrap();
+        socket.listen(16).unwrap();
+        TcpListener::from_std(socket.into()).unwrap()
+    }
+
+    async fn before(listener: &TcpListener) -> (Gatepass, AuthorizationServer) {
+        let origin = format!("http://{}", listener.local_addr().unwrap());
+        let (provider, other) = (AuthorizationServer::start(), Upstream::start().await);
+        let config = simple_config(&provider, &other).replace(&other.origin(), &origin);
+        (Gatepass::start(&config).ready().await, provider)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_request_that_may_be_repeated_is_soon_repeated() {
+        let listener = narrow();
+        let (gatepass, _provider) = before(&listener).await;
+        let started = Instant::now();
+        let long = Request::get("/")
+            .header("host", "localhost")
+            .header("x-long", "x".repeat(10_000));
+        let long = long.body(Full::default()).unwrap();
+        let answer = tokio::spawn(request(gatepass.proxy(), long));
+        let (_takes_nothing, _) = listener.accept().await.unwrap();
+        let fresh = timeout(PATIENCE, listener.accept()).await.unwrap();
+        tokio::spawn(serve(fresh.unwrap().0));
+        assert_eq!(answer.await.unwrap().status(), 200);
+        let took = started.elapsed();
+        assert!(took > Duration::from_secs(8), "{took:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_upload_may_pause_for_longer() {
+        const LENGTH: usize = 8 << 20;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (gatepass, _provider) = before(&listener).await;
+        let upload = Request::post("/").header("host", "localhost");
+        let upload = upload.body(Full::from(vec![b'x'; LENGTH])).unwrap();
+        let answer = tokio::spawn(request(gatepass.proxy(), upload));
+        let (mut upstream, _) = listener.accept().await.unwrap();
+        sleep(PAUSE).await;
+        let mut taken = 0;
+        while taken <= LENGTH {
+            let read = upstream.read(&mut [0; 65_536]).await.unwrap();
+            assert_ne!(read, 0, "it broke off after {taken}");
+            taken += read;
+        }
+        upstream.write_all(ANSWER).await.unwrap();
+        assert_eq!(answer.await.unwrap().status(), 200);
+    }
+}

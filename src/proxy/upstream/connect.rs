@@ -20,6 +20,7 @@ use tokio_rustls::TlsConnector;
 use tracing::debug;
 
 use super::Origin;
+use super::acknowledged::Acknowledged;
 use super::announcing::Announcing;
 use super::held::{Counted, Held};
 use super::last_words::LastWords;
@@ -115,6 +116,7 @@ impl Connector {
         };
         // Requests are written whole; waiting to fill a segment would only delay them.
         let _ = stream.set_nodelay(true);
+        let stream = Acknowledged::new(stream, held.allowance().clone());
         let stream = LastWords::of(Gathering::new(stream));
         let Some(tls) = &self.tls else {
             return timeout_at(deadline, self.speak(stream, held))
@@ -176,6 +178,7 @@ pub(super) async fn over_http2<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    counted.allowance.lift();
     let arrivals = Rc::<Notify>::default();
     let batch = Batch::new(Announcing::new(stream, Rc::clone(&arrivals)));
     let (sender, connection) = http2::Builder::new(Turns::of(&batch, counted))
@@ -295,6 +298,7 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// When a connection with requests on it is asked whether it is still there, and how long it may
-/// take to say so.
+/// take to say so. Not more often: servers of gRPC count pings in a silent stream, and after a few of
+/// them end the connection (ENHANCE_YOUR_CALM). One on which nothing is acknowledged is over sooner.
 const PING_AFTER: Duration = Duration::from_secs(20);
 const PING_PATIENCE: Duration = Duration::from_secs(20);

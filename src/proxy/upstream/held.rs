@@ -11,6 +11,8 @@ use prometheus::IntGauge;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
+use super::acknowledged::Allowance;
+
 /// What whoever sends over a connection has of it. Once it is dropped nothing is expected of the
 /// connection any more: an answer that is being read has it as well.
 pub(super) struct Held(Rc<Counted>);
@@ -22,6 +24,7 @@ pub(super) struct Counted {
     open: IntGauge,
     task: OnceCell<Waker>,
     patience: Cell<Duration>,
+    pub(super) allowance: Allowance,
 }
 
 impl Held {
@@ -34,7 +37,13 @@ impl Held {
             open,
             task: OnceCell::new(),
             patience: Cell::new(PARTING),
+            allowance: Allowance::new(),
         }))
+    }
+
+    /// How much may be sent over it before the kernel has to be patient.
+    pub(super) fn allowance(&self) -> &Allowance {
+        &self.0.allowance
     }
 
     /// How long it may stand still once it is let go, where a request may still be on its way: an upload

@@ -73,6 +73,7 @@ impl IdleConnections {
         if !is_wanted || kept.sender.is_closed() {
             return;
         }
+        kept.held.allowance().renew();
         waiting.push((kept, now));
         if !self.reaping.replace(true) {
             tokio::task::spawn_local(reap(Rc::downgrade(self)));
