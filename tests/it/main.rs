@@ -60,6 +60,7 @@ mod listeners;
 mod log_messages;
 mod log_pipe;
 mod login;
+mod old_upstreams;
 mod outage;
 mod panics;
 mod profiles;

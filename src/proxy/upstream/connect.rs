@@ -159,6 +159,11 @@ where
 {
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER)
+        // RFC 9112 §5.1, of whitespace between a field name and its colon: "A proxy MUST remove any
+        // such whitespace from a response message before forwarding the message downstream." Of
+        // folded lines §5.2 leaves it the choice of a 502; to look for them in each value costs
+        // every answer.
+        .allow_spaces_after_header_name_in_responses(true)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| ConnectError::Http(error.to_string()))?;

@@ -1,0 +1,87 @@
+//! Upstreams that are older than the RFCs that gatepass keeps to.
+
+use tokio::io::AsyncWriteExt;
+
+use crate::support::wire::{GET, Wire, read_until};
+
+/// What a caller gets for this answer of the upstream's, up to `wanted`. Whatever may come after it
+/// belongs to nobody: the next request goes over another connection.
+async fn told(answer: &str, wanted: &str) -> String {
+    let wire = Wire::start("").await;
+    let (mut caller, mut upstream) = wire.exchange(GET).await;
+    upstream.write_all(answer.as_bytes()).await.unwrap();
+    let told = read_until(&mut caller, wanted).await;
+    caller.write_all(GET.as_bytes()).await.unwrap();
+    let mut another = wire.accept().await;
+    read_until(&mut another, "\r\n\r\n").await;
+    let answer = b"HTTP/1.1 200 OK\r\nX-Next: 1\r\nContent-Length: 0\r\n\r\n";
+    another.write_all(answer).await.unwrap();
+    let next = read_until(&mut caller, "\r\n\r\n").await;
+    assert!(next.starts_with("HTTP/1.1 200 OK\r\nx-next: 1"), "{next}");
+    told
+}
+
+const HIDDEN: &str = "HTTP/1.1 200 OK\r\nX-Hidden: 1\r\nContent-Length: 0\r\n\r\n";
+
+/// RFC 9112 §5.1: "A proxy MUST remove any such whitespace from a response message before forwarding
+/// the message downstream."
+#[tokio::test(flavor = "multi_thread")]
+async fn a_space_before_a_colon_is_taken_off_and_the_field_is_heeded() {
+    for (fields, body, told_fields, told_body) in [
+        (
+            "X-One : 1\r\nContent-Length \t: 5",
+            "hello",
+            "x-one: 1\r\ncontent-length: 5",
+            "hello",
+        ),
+        (
+            "Transfer-Encoding : chunked",
+            "5\r\nhello\r\n0\r\n\r\n",
+            "transfer-encoding: chunked",
+            "5\r\nhello\r\n0\r\n\r\n",
+        ),
+        (
+            "Content-Length : 3\r\nTransfer-Encoding\t: chunked",
+            "5\r\nhello\r\n0\r\n\r\n",
+            "transfer-encoding: chunked",
+            "5\r\nhello\r\n0\r\n\r\n",
+        ),
+        (
+            "Connection : x-one\r\nX-One: 1\r\nContent-Length: 5",
+            "hello",
+            "content-length: 5",
+            "hello",
+        ),
+    ] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{body}{HIDDEN}");
+        let told = told(&answer, told_body).await;
+        let (head, body) = told.split_once("\r\n\r\n").unwrap();
+        let mut lines: Vec<_> = head.split("\r\n").skip(1).collect();
+        lines.retain(|line| !line.starts_with("date: "));
+        assert_eq!(lines.join("\r\n"), told_fields, "{fields:?}");
+        assert_eq!(body, told_body, "{fields:?}");
+    }
+}
+
+/// RFC 9112 §5.2: a proxy "MUST either discard the message and replace it with a 502 (Bad Gateway)
+/// response […] or replace each received obs-fold with one or more SP octets".
+#[tokio::test(flavor = "multi_thread")]
+async fn what_might_be_read_in_two_ways_is_passed_on_in_none() {
+    for fields in [
+        "X-One: 1\r\n 2\r\nContent-Length: 5",
+        "X-One:\r\n\tContent-Length: 9\r\nContent-Length: 5",
+        " X-One: 1\r\nContent-Length: 5",
+        " : 1\r\nContent-Length: 5",
+        "X One: 1\r\nContent-Length: 5",
+        "X-One \u{b}: 1\r\nContent-Length: 5",
+        "X-One\r\n: 1\r\nContent-Length: 5",
+        "Content-Length : 5\r\nContent-Length: 6",
+        "Transfer-Encoding : chunked\r\nTransfer-Encoding: identity",
+        "Transfer-Encoding : identity\r\nContent-Length: 5",
+    ] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\nhello{HIDDEN}");
+        let told = told(&answer, "}").await;
+        assert!(told.starts_with("HTTP/1.1 502 "), "{fields:?}: {told}");
+        assert!(!told.contains("hello"), "{fields:?}: {told}");
+    }
+}
