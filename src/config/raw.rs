@@ -236,7 +236,9 @@ tables! {
             "from the head of a request to the end of its answer (WebSocket apart); streams may \
             last, so there is none by default";
         keep_alive: Option<Span> = "`30s`",
-            "for an upstream connection that is not in use";
+            "for an upstream connection that is not in use; one of which the upstream says that \
+            it closes it earlier (`Keep-Alive: timeout=5`) is kept until a second, or a quarter \
+            of its time, before that";
         connection_age: Option<Span> = "`10m`",
             "for an upstream connection to take its last request, so that a name that leads \
             elsewhere is followed";

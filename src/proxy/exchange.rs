@@ -227,7 +227,11 @@ impl Journey<'_> {
             let failed = match outcome {
                 Ok(mut answer) => {
                     let response = &mut answer.response;
-                    forward::prepare_response(response, self.asks_to_switch, self.route)?;
+                    let keep_alive =
+                        forward::prepare_response(response, self.asks_to_switch, self.route)?;
+                    if let Some(announced) = keep_alive {
+                        answer.lease.heed(announced);
+                    }
                     return Ok((answer, way.generation));
                 }
                 Err(failed) => failed,

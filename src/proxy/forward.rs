@@ -1,5 +1,7 @@
 //! What changes in a message on its way through (RFC 9110 §7.6): as little as the RFC allows.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{CONNECTION, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING, VIA};
 use http::request::Parts;
@@ -7,7 +9,9 @@ use http::uri::PathAndQuery;
 use http::{Extensions, HeaderMap, HeaderValue, Response, StatusCode, Uri, Version};
 use hyper::body::Body;
 
-use super::hop_by_hop::{Coding, lists, remove_hop_by_hop, take_transfer_coding};
+use super::hop_by_hop::{
+    Coding, announced_keep_alive, lists, remove_hop_by_hop, take_transfer_coding,
+};
 use super::present::{Field, Present};
 use super::rejection::Rejection;
 use super::route::{Forwarded, Route};
@@ -126,12 +130,13 @@ fn via(received: Version) -> HeaderValue {
     })
 }
 
-/// Turns the head of an upstream's answer into the head of the answer that the caller gets.
+/// Turns the head of an upstream's answer into the head of the answer that the caller gets. Says how
+/// long the upstream keeps its connection when it is not used, if it tells.
 pub(super) fn prepare_response<B>(
     response: &mut Response<B>,
     asks_to_switch: bool,
     route: &Route,
-) -> Result<(), Rejection> {
+) -> Result<Option<Duration>, Rejection> {
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if switches && !(asks_to_switch && upgrade::is_agreed(response)) {
         return Err(Rejection::unasked_upgrade(route));
@@ -143,6 +148,7 @@ pub(super) fn prepare_response<B>(
     // As for requests: an upstream's HTTP/1.0 is no reason to give up the caller's connection.
     *response.version_mut() = Version::HTTP_11;
     let headers = response.headers_mut();
+    let keep_alive = announced_keep_alive(headers, present);
     remove_hop_by_hop(headers, present);
     if switches {
         upgrade::ask(headers);
@@ -156,7 +162,7 @@ pub(super) fn prepare_response<B>(
     for (name, value) in &route.settings.response_headers {
         headers.insert(name.clone(), value.clone());
     }
-    Ok(())
+    Ok(keep_alive)
 }
 
 /// The upstream's address of what the caller asked for. Path and query go on byte for byte; only

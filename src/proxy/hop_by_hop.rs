@@ -1,5 +1,7 @@
 //! What concerns one connection only and ends there (RFC 9110 §7.6.1).
 
+use std::time::Duration;
+
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue};
 
@@ -42,6 +44,19 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
         .filter(|option| is_name(option))
         .filter_map(|option| HeaderName::from_bytes(option).ok())
         .collect()
+}
+
+/// What draft-thomson-hybi-http-timeout-03 §2.1 tells of, which RFC 9110 leaves to others, and which
+/// Apache, Tomcat and Node send: "A host sets the value of the "timeout" parameter to the time that
+/// the host will allow an idle connection to remain open before it is closed."
+pub(super) fn announced_keep_alive(headers: &HeaderMap, present: Present) -> Option<Duration> {
+    let parameters = present.value(Field::KeepAlive, headers)?;
+    let timeout = members_of(parameters).find_map(|parameter| {
+        let (name, value) = parameter.split_at_checked("timeout=".len())?;
+        name.eq_ignore_ascii_case(b"timeout=").then_some(value)
+    })?;
+    let seconds = std::str::from_utf8(timeout).ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// Whether a word stands in a field that holds a list of them, in whatever case.
@@ -101,6 +116,8 @@ pub(super) fn take_transfer_coding(headers: &mut HeaderMap, present: Present) ->
 mod tests {
     use super::*;
 
+    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
     fn after_removal(fields: &[(&str, &str)]) -> Vec<String> {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
@@ -145,6 +162,30 @@ mod tests {
             ("accept", "*/*"),
         ];
         assert_eq!(after_removal(&fields), ["accept: */*"]);
+    }
+
+    #[test]
+    fn the_time_that_a_connection_is_kept_is_read_where_it_is_told() {
+        for (field, seconds) in [
+            ("timeout=5", Some(5)),
+            ("Timeout=5, max=100", Some(5)),
+            ("max=100,timeout=0", Some(0)),
+            ("timeout=99999999999", Some(99_999_999_999)),
+            ("timeout=99999999999999999999999", None),
+            ("timeout=", None),
+            ("timeout=-1", None),
+            ("timeout=\u{e9}", None),
+            ("max=100", None),
+            ("", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(KEEP_ALIVE, HeaderValue::from_str(field).unwrap());
+            let present = Present::of(&headers);
+            let announced = announced_keep_alive(&headers, present);
+            assert_eq!(announced, seconds.map(Duration::from_secs), "{field}");
+        }
+        let nothing = HeaderMap::new();
+        assert_eq!(announced_keep_alive(&nothing, Present::of(&nothing)), None);
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Upstreams that are older than the RFCs that gatepass keeps to.
 
+use std::time::Duration;
+
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::sleep;
 
 use crate::support::wire::{GET, Wire, read_until};
 
@@ -84,4 +88,34 @@ async fn what_might_be_read_in_two_ways_is_passed_on_in_none() {
         assert!(told.starts_with("HTTP/1.1 502 "), "{fields:?}: {told}");
         assert!(!told.contains("hello"), "{fields:?}: {told}");
     }
+}
+
+/// A connection that the upstream is about to close takes no request that could be lost with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_kept_no_longer_than_the_upstream_says_that_it_does() {
+    for (keep_alive, unused_for, is_kept) in [
+        ("timeout=100, max=7", Duration::ZERO, true),
+        ("max=7", Duration::ZERO, true),
+        ("timeout=0", Duration::ZERO, false),
+        // A quarter of a second before its end it is not used any more.
+        ("timeout=1", Duration::from_millis(751), false),
+    ] {
+        let wire = Wire::start("").await;
+        let (mut caller, mut upstream) = wire.exchange(GET).await;
+        answer(&mut upstream, keep_alive).await;
+        let told = read_until(&mut caller, "\r\n\r\n").await;
+        assert!(!told.contains("keep-alive"), "{told}");
+        sleep(unused_for).await;
+        caller.write_all(GET.as_bytes()).await.unwrap();
+        let mut next = match is_kept {
+            true => upstream,
+            false => wire.accept().await,
+        };
+        read_until(&mut next, "\r\n\r\n").await;
+    }
+}
+
+async fn answer(upstream: &mut TcpStream, keep_alive: &str) {
+    let head = format!("HTTP/1.1 200 OK\r\nKeep-Alive: {keep_alive}\r\nContent-Length: 0\r\n\r\n");
+    upstream.write_all(head.as_bytes()).await.unwrap();
 }

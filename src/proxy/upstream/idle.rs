@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use hyper::client::conn::http1::SendRequest;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -18,6 +19,8 @@ pub(super) struct Kept {
     /// For one request after the other: to put a timer off costs less than to make another.
     pub(super) timer: Pin<Box<Sleep>>,
     opened_at: Instant,
+    /// How long it may be unused by what the upstream says.
+    announced: Duration,
     pub(super) held: Held,
 }
 
@@ -31,8 +34,15 @@ impl Kept {
             sender,
             timer: Box::pin(sleep_until(opened_at)),
             opened_at,
+            announced: Duration::MAX,
             held,
         })
+    }
+
+    /// Heeds how long the upstream says that it keeps the connection. It closes it after that, and
+    /// what is on its way there by then is lost: so some of the time is left for the way.
+    pub(super) fn heed(&mut self, announced: Duration) {
+        self.announced = announced.saturating_sub(ON_THE_WAY.min(announced / 4));
     }
 }
 
@@ -86,9 +96,13 @@ impl IdleConnections {
         waiting.retain(|(_, since)| *since >= began);
     }
 
+    /// When one that has waited since then is closed.
+    fn due(&self, kept: &Kept, since: Instant) -> Instant {
+        since + self.timeouts.keep_alive.min(kept.announced)
+    }
+
     fn is_fresh(&self, kept: &Kept, since: Instant, now: Instant) -> bool {
-        since + self.timeouts.keep_alive > now
-            && kept.opened_at + self.timeouts.connection_age > now
+        self.due(kept, since) > now && kept.opened_at + self.timeouts.connection_age > now
     }
 }
 
@@ -97,9 +111,10 @@ async fn reap(connections: Weak<IdleConnections>) {
     loop {
         let Some(due) = connections.upgrade().and_then(|connections| {
             let waiting = connections.waiting.borrow();
-            let oldest = waiting.first().map(|(_, since)| *since);
-            connections.reaping.set(oldest.is_some());
-            oldest.map(|oldest| oldest + connections.timeouts.keep_alive)
+            let all = waiting.iter();
+            let due = all.map(|(kept, since)| connections.due(kept, *since)).min();
+            connections.reaping.set(due.is_some());
+            due
         }) else {
             return;
         };
@@ -114,3 +129,6 @@ async fn reap(connections: Weak<IdleConnections>) {
         });
     }
 }
+
+/// How long a request may take to an upstream that is about to close the connection.
+const ON_THE_WAY: Duration = Duration::from_secs(1);

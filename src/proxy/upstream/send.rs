@@ -256,6 +256,13 @@ pub(in crate::proxy) struct Lease {
 }
 
 impl Lease {
+    /// The upstream says that it closes the connection when it has not been used for so long.
+    pub(in crate::proxy) fn heed(&mut self, announced: Duration) {
+        if let Carrier::Alone(kept) = &mut self.carrier {
+            kept.heed(announced);
+        }
+    }
+
     /// Leaves the connection to later requests. The answer must have been read to its end.
     pub(in crate::proxy) fn give_back(self, now: Instant) {
         let Self {
