@@ -220,6 +220,9 @@ tables! {
         rewrite_location: Option<Flag> = "`true`",
             "a `Location` that leads to the upstream becomes the path by which gatepass leads \
             there";
+        max_response_headers: Option<Count> = "`100`",
+            "fields of an answer, of which a head over HTTP/1.1 may have 64 KiB; one with more is \
+            a 502. To take more than 100 costs every answer a little";
     }
 
     RouteTimeouts {

@@ -381,6 +381,7 @@ mod tests {
             response_headers: Vec::new(),
             remove_response_headers: Vec::new(),
             rewrite_location: true,
+            max_response_headers: None,
             name: "api".into(),
             prefix: PathPrefix::new("/").unwrap(),
             strip_path: false,

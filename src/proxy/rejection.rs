@@ -17,7 +17,7 @@ use super::access::AccessLog;
 use super::body::AnswerBody;
 use super::metrics::{InFlight, RouteMetrics};
 use super::record::Record;
-use super::route::{Route, RouteTable};
+use super::route::{Route, RouteTable, USUAL_HEADERS};
 use super::upstream::{ConnectError, UpstreamError};
 use crate::token::TokenState;
 pub(super) use reason::Reason;
@@ -262,6 +262,14 @@ impl Rejection {
                 Reason::UpstreamTimeout,
                 format!("upstream {upstream} {error}"),
             ),
+            UpstreamError::Broken(cause) if cause.is_parse_too_large() => {
+                let most = route.settings.max_response_headers;
+                let most = most.unwrap_or(USUAL_HEADERS);
+                let may_have = format!("it may have 64 KiB and {most} fields");
+                let detail =
+                    format!("upstream {upstream} {error}; {may_have} (max_response_headers)");
+                (Reason::UpstreamFailed, detail)
+            }
             UpstreamError::Broken(_) => {
                 let may_speak_tls = upstream.tls().is_none() && upstream.socket().is_none();
                 let advice = match may_speak_tls {

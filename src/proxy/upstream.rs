@@ -56,7 +56,11 @@ impl Upstream {
         let settings = &route.settings;
         let timeouts = settings.timeouts;
         Self {
-            connector: Connector::new(&settings.origin, timeouts.connect),
+            connector: Connector::new(
+                &settings.origin,
+                timeouts.connect,
+                settings.max_response_headers,
+            ),
             origin: settings.origin.clone(),
             timeouts,
             max_connections: settings.max_connections,

@@ -119,3 +119,27 @@ async fn answer(upstream: &mut TcpStream, keep_alive: &str) {
     let head = format!("HTTP/1.1 200 OK\r\nKeep-Alive: {keep_alive}\r\nContent-Length: 0\r\n\r\n");
     upstream.write_all(head.as_bytes()).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_has_as_many_fields_as_the_route_allows() {
+    let raised = "max_response_headers = 300";
+    for (keys, fields, most) in [
+        ("", 100, None),
+        ("", 101, Some(100)),
+        (raised, 300, None),
+        (raised, 301, Some(300)),
+        ("max_response_headers = 10", 11, Some(10)),
+    ] {
+        let wire = Wire::start(keys).await;
+        let (mut caller, mut upstream) = wire.exchange(GET).await;
+        let others: String = (1..fields).map(|n| format!("X-{n}: {n}\r\n")).collect();
+        let head = format!("HTTP/1.1 200 OK\r\n{others}Content-Length: 0\r\n\r\n");
+        upstream.write_all(head.as_bytes()).await.unwrap();
+        let (status, wanted) = match most {
+            None => ("200", format!("x-{0}: {0}\r\n", fields - 1)),
+            Some(most) => ("502", format!("it may have 64 KiB and {most} fields")),
+        };
+        let told = read_until(&mut caller, &wanted).await;
+        assert!(told.starts_with(&format!("HTTP/1.1 {status} ")), "{told}");
+    }
+}

@@ -39,6 +39,7 @@ pub(super) struct Connector {
     tls: Option<Tls>,
     speaks_http2: bool,
     limit: Duration,
+    max_headers: Option<usize>,
 }
 
 enum Place {
@@ -62,8 +63,8 @@ pub(super) struct Http2 {
 }
 
 impl Connector {
-    /// `limit` is how long it may take in all.
-    pub(super) fn new(origin: &Origin, limit: Duration) -> Self {
+    /// `limit` is how long it may take in all, `max_headers` how many fields an answer may have.
+    pub(super) fn new(origin: &Origin, limit: Duration, max_headers: Option<usize>) -> Self {
         Self {
             place: match &origin.socket {
                 Some(path) => Place::Unix(path.clone()),
@@ -72,6 +73,7 @@ impl Connector {
             tls: origin.tls.clone(),
             speaks_http2: origin.speaks_http2(),
             limit,
+            max_headers,
         }
     }
 
@@ -137,7 +139,7 @@ impl Connector {
             Some(HTTP2) => timeout_at(deadline, over_http2(stream, held.counted()))
                 .await
                 .map_err(in_time("the start of HTTP"))?,
-            _ => over_http1(stream, held.counted()).await,
+            _ => over_http1(stream, held.counted(), self.max_headers).await,
         }
     }
 
@@ -148,16 +150,24 @@ impl Connector {
     {
         match self.speaks_http2 {
             true => over_http2(stream, held.counted()).await,
-            false => over_http1(stream, held.counted()).await,
+            false => over_http1(stream, held.counted(), self.max_headers).await,
         }
     }
 }
 
-async fn over_http1<T>(stream: T, counted: Rc<Counted>) -> Result<Connected, ConnectError>
+async fn over_http1<T>(
+    stream: T,
+    counted: Rc<Counted>,
+    max_headers: Option<usize>,
+) -> Result<Connected, ConnectError>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (sender, connection) = http1::Builder::new()
+    let mut builder = http1::Builder::new();
+    if let Some(most) = max_headers {
+        builder.max_headers(most);
+    }
+    let (sender, connection) = builder
         .max_buf_size(BUFFER)
         // RFC 9112 §5.1, of whitespace between a field name and its colon: "A proxy MUST remove any
         // such whitespace from a response message before forwarding the message downstream." Of
