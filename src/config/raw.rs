@@ -219,7 +219,7 @@ tables! {
             "`true` sends the caller's `Host` instead of the upstream's";
         rewrite_location: Option<Flag> = "`true`",
             "a `Location` that leads to the upstream becomes the path by which gatepass leads \
-            there";
+            there; the `Path`, `Domain` and `Secure` of cookies pass as they come";
         max_response_headers: Option<Count> = "`100`",
             "fields of an answer, of which a head over HTTP/1.1 may have 64 KiB; one with more is \
             a 502. To take more than 100 costs every answer a little";
@@ -232,7 +232,8 @@ tables! {
         connect: Option<Span> = "`5s`",
             "for name look-up, TCP and TLS together";
         response_head: Option<Span> = "`60s`",
-            "from the end of the request to the head of the answer";
+            "from the end of the request to the head of the answer; long polling needs more than \
+            the upstream waits";
         idle: Option<Span> = "`5m`",
             "between two pieces of a body, in either direction";
         request: Option<Span> = "none",

@@ -122,7 +122,8 @@ tables! {
             "the type of the token that is wanted";
         token_file: Option<String> = "none",
             "instead of a provider: a file that somebody else writes tokens to, read again when \
-            it changes";
+            it changes; where the upstream answers 401 for more reasons than the token, as those \
+            with NTLM or Negotiate do, set `refresh_on_401` to `invalid_token`";
         scope: Option<OneOrMany> = "none",
             "a string with spaces or a list";
         scope_separator: Option<String> = "a space",
