@@ -127,7 +127,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// As much as there is room for where nobody has read anything yet.
 const LITTLE: usize = 16 * 1024;
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use socket2::SockRef;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
