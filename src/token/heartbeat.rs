@@ -4,7 +4,10 @@
 //! So the time asleep is looked up once a second and taken off every token's life. A clock that is
 //! set says less: a virtual machine that was paused and a clock that was wrong look the same. If a
 //! token would be over by it, another is fetched; until that comes the one at hand stays.
+//!
+//! Connections grow old as well. Whoever keeps some counts the times asleep.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -12,6 +15,16 @@ use tracing::info;
 
 use super::clock;
 use super::{Credentials, TokenReader, TokenState};
+
+/// How often the machine was asleep since the process has begun.
+pub fn times_asleep() -> u32 {
+    TIMES_ASLEEP.load(Ordering::Relaxed)
+}
+
+/// One more.
+pub(crate) fn count_sleep() {
+    TIMES_ASLEEP.fetch_add(1, Ordering::Relaxed);
+}
 
 /// Watches the clocks until it is dropped.
 pub async fn watch(credentials: Credentials) {
@@ -33,6 +46,7 @@ fn tell(credentials: &[TokenReader], asleep: Duration, unseen: Unseen) {
             "the machine was asleep: tokens are that much older"
         );
         credentials.iter().for_each(|of| of.count_sleep(asleep));
+        count_sleep();
     }
     if unseen.set_forward >= NOTABLE {
         let over = |credential: &&TokenReader| match &**credential.load() {
@@ -88,6 +102,8 @@ impl Reading {
         }
     }
 }
+
+static TIMES_ASLEEP: AtomicU32 = AtomicU32::new(0);
 
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -171,7 +187,9 @@ mod tests {
                 asleep(seconds),
             );
         };
+        let connections_were_kept_at = times_asleep();
         tell_of(600, 650);
+        assert!(times_asleep() > connections_were_kept_at);
         assert_eq!(left(), 2_999);
         assert_eq!(writer.demanded().await, Wish::LookAgain);
         tell_of(600, 650);

@@ -155,7 +155,7 @@ impl Connector {
     }
 }
 
-async fn over_http1<T>(
+pub(super) async fn over_http1<T>(
     stream: T,
     counted: Rc<Counted>,
     max_headers: Option<usize>,

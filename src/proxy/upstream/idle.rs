@@ -11,6 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::held::Held;
 use crate::proxy::body::OutgoingBody;
 use crate::proxy::route::Timeouts;
+use crate::token::heartbeat::times_asleep;
 
 /// A connection that carries one request at a time. Boxed wherever it goes, for it goes from hand to
 /// hand with each request.
@@ -21,6 +22,8 @@ pub(super) struct Kept {
     opened_at: Instant,
     /// How long it may be unused by what the upstream says.
     announced: Duration,
+    /// How often the machine was asleep by then.
+    times_asleep: u32,
     pub(super) held: Held,
 }
 
@@ -35,6 +38,7 @@ impl Kept {
             timer: Box::pin(sleep_until(opened_at)),
             opened_at,
             announced: Duration::MAX,
+            times_asleep: times_asleep(),
             held,
         })
     }
@@ -101,8 +105,11 @@ impl IdleConnections {
         since + self.timeouts.keep_alive.min(kept.announced)
     }
 
+    /// Time asleep is not counted here, and upstreams count it.
     fn is_fresh(&self, kept: &Kept, since: Instant, now: Instant) -> bool {
-        self.due(kept, since) > now && kept.opened_at + self.timeouts.connection_age > now
+        kept.times_asleep == times_asleep()
+            && self.due(kept, since) > now
+            && kept.opened_at + self.timeouts.connection_age > now
     }
 }
 
@@ -132,3 +139,31 @@ async fn reap(connections: Weak<IdleConnections>) {
 
 /// How long a request may take to an upstream that is about to close the connection.
 const ON_THE_WAY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use prometheus::IntGauge;
+    use tokio::io::duplex;
+
+    use super::super::connect::{Connected, over_http1};
+    use super::*;
+    use crate::token::heartbeat::count_sleep;
+
+    /// What this machine counts of its time says nothing of the other's.
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn one_that_was_there_before_a_sleep_is_not_used_after_it() {
+        let (near, _far) = duplex(64);
+        let held = Held::count(&Rc::default(), IntGauge::new("open", "Open.").unwrap());
+        let connected = over_http1(near, held.counted(), None).await.unwrap();
+        let Connected::Http1(mut sender) = connected else {
+            panic!("it is HTTP/1.1");
+        };
+        sender.ready().await.unwrap();
+        let now = Instant::now();
+        let connections = IdleConnections::new(1, Timeouts::default());
+        let kept = Kept::new(sender, now, held);
+        connections.waiting.borrow_mut().push((kept, now));
+        count_sleep();
+        assert!(connections.take(now).is_none());
+    }
+}

@@ -11,6 +11,7 @@ use super::connect::Http2;
 use super::held::Held;
 use crate::proxy::body::OutgoingBody;
 use crate::proxy::route::Timeouts;
+use crate::token::heartbeat::times_asleep;
 
 /// Those that are open. A request goes to the first that has room, so that there are few.
 pub(super) struct SharedConnections {
@@ -22,6 +23,8 @@ pub(super) struct SharedConnections {
 struct Shared {
     http2: Http2,
     opened_at: Instant,
+    /// How often the machine was asleep by then.
+    times_asleep: u32,
     used_at: Cell<Instant>,
     under_way: Cell<usize>,
     /// Takes no further request.
@@ -75,6 +78,7 @@ impl SharedConnections {
         self.open.borrow_mut().push(Rc::new(Shared {
             http2,
             opened_at: now,
+            times_asleep: times_asleep(),
             used_at: Cell::new(now),
             under_way: Cell::new(0),
             is_retired: Cell::new(false),
@@ -90,6 +94,7 @@ impl Shared {
     fn takes_requests(&self, timeouts: &Timeouts, now: Instant) -> bool {
         !self.is_retired.get()
             && !self.http2.sender.is_closed()
+            && self.times_asleep == times_asleep()
             && self.opened_at + timeouts.connection_age > now
     }
 
@@ -127,5 +132,31 @@ async fn reap(connections: Weak<SharedConnections>) {
         .and_then(|shared| shared.close_unused())
     {
         sleep_until(due).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::IntGauge;
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::super::connect::{Connected, over_http2};
+    use super::*;
+    use crate::token::heartbeat::count_sleep;
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn one_that_was_there_before_a_sleep_is_not_used_after_it() {
+        let (near, mut far) = duplex(65_536);
+        // RFC 9113 §6.5: SETTINGS, with nothing in it.
+        far.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        let held = Held::count(&Rc::default(), IntGauge::new("open", "Open.").unwrap());
+        let connected = over_http2(near, held.counted()).await.unwrap();
+        let Connected::Http2(http2) = connected else {
+            panic!("it is HTTP/2");
+        };
+        let connections = Rc::new(SharedConnections::new(Timeouts::default()));
+        connections.add(http2, held);
+        count_sleep();
+        assert!(connections.take(Instant::now()).is_none());
     }
 }
