@@ -173,8 +173,8 @@ impl Client {
         })
     }
 
-    /// With the secrets as they are; while the provider refuses these, with those before them. Then
-    /// what it said of the newer ones comes with the token.
+    /// With the secrets as they are; while the provider refuses these, or they are not there, with those
+    /// before them. Then why that was so comes with the token.
     async fn obtain(&self, endpoint: &Url) -> Result<(ReceivedToken, Option<String>), FetchError> {
         let current = rotation::with_values(&self.provider).await;
         let mut refusal = match self.ask(&current, endpoint).await {
@@ -182,7 +182,9 @@ impl Client {
                 self.accepted.remember(current);
                 return Ok((received, None));
             }
-            Err(error) if error.kind != FailureKind::Refused => return Err(error),
+            Err(error) if error.kind != FailureKind::Refused && !error.unasked => {
+                return Err(error);
+            }
             Err(refusal) => refusal,
         };
         for before in self.accepted.before(&current).await {

@@ -3,7 +3,8 @@
 //! A rotation has an order that nobody keeps: the new secret is in its file before the provider knows
 //! it, or replicas of the provider learn of it one after the other. So while the provider refuses the
 //! secrets as they are now, those are tried that it took last, and the one that the configuration
-//! calls the previous one.
+//! calls the previous one. So are they while a file is missing or empty: it may be taken away before
+//! another is put in its place, or written in two steps.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -98,6 +99,7 @@ fn is_same(one: &ProviderSettings, other: &ProviderSettings) -> bool {
         .zip(secrets_mut(&mut other));
     pairs.into_iter().all(|pair| match pair {
         (Secret::Value(one), Secret::Value(other)) => one.expose_secret() == other.expose_secret(),
+        (Secret::File(..), Secret::Value(_)) => false,
         // What cannot be read is no reason to ask again.
         _ => true,
     })

@@ -83,6 +83,44 @@ async fn while_the_provider_does_not_know_the_new_one_the_old_one_is_used() {
     assert_eq!(upstream.bad_tokens(), Vec::<String>::new());
 }
 
+/// Whoever replaces it may take it away first, or write it in two steps.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_its_file_is_missing_or_empty_the_one_that_was_taken_last_is_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("secret");
+    fs::write(&file, "canary-1").unwrap();
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let gatepass = Gatepass::start(&config(&provider, &upstream, &file, ""))
+        .ready()
+        .await;
+    let remove = || fs::remove_file(&file).unwrap();
+    let empty = || fs::write(&file, "").unwrap();
+    let spoilt: [(&dyn Fn(), _, _); 2] = [
+        (&remove, "canary-1", "canary-2"),
+        (&empty, "canary-2", "canary-3"),
+    ];
+    for (spoil, last, next) in spoilt {
+        spoil();
+        gatepass.order_refresh("envase").await;
+        gatepass.wait_for_metric(IN_USE, 1.0).await;
+        let ready = get(gatepass.admin(), "/readyz").await;
+        assert_eq!(ready.status(), 200);
+        let path = file.display().to_string();
+        assert!(ready.body().contains(&path), "{}", ready.body());
+        replace(&file, next);
+        gatepass.wait_for_metric(IN_USE, 0.0).await;
+        assert_eq!(
+            secrets(&provider)[1..]
+                .iter()
+                .rev()
+                .take(2)
+                .collect::<Vec<_>>(),
+            [next, last]
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_taken_no_longer_is_tried_once_and_not_again() {
     let directory = tempfile::tempdir().unwrap();
