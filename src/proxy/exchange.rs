@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::{HeaderMap, Request, StatusCode};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::body::{OutgoingBody, Progress};
@@ -284,17 +284,16 @@ impl Journey<'_> {
             match Box::pin(self.upstream.connect(self.http2, metrics)).await {
                 Ok(connection) => break connection,
                 Err(error) => {
-                    let may_be_passing = matches!(
-                        &error,
-                        UpstreamError::Connect(error) if error.may_be_passing()
-                    );
-                    match retries.checked_sub(1).filter(|_| may_be_passing) {
-                        Some(left) => {
-                            metrics.retried(Retry::Connect);
-                            *retries = left;
-                        }
-                        None => return Err(Rejection::upstream(self.route, &error)),
-                    }
+                    let pause = match &error {
+                        UpstreamError::Connect(error) => error.may_pass_after(),
+                        _ => None,
+                    };
+                    let (Some(left), Some(pause)) = (retries.checked_sub(1), pause) else {
+                        return Err(Rejection::upstream(self.route, &error));
+                    };
+                    metrics.retried(Retry::Connect);
+                    *retries = left;
+                    Box::pin(sleep(pause)).await;
                 }
             }
         };

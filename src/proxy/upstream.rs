@@ -3,6 +3,8 @@
 mod acknowledged;
 mod announcing;
 mod connect;
+mod connect_error;
+mod doubts;
 mod held;
 mod http2;
 mod idle;
@@ -22,8 +24,8 @@ use tokio::time::Instant;
 
 use super::metrics::RouteMetrics;
 use super::route::{Route, Timeouts};
-pub(super) use connect::ConnectError;
 use connect::{Connected, Connector};
+pub(super) use connect_error::ConnectError;
 use held::Held;
 use idle::{IdleConnections, Kept};
 pub use origin::{InvalidUpstream, Origin};

@@ -1,5 +1,9 @@
 //! What the metrics say of the connections to upstreams.
 
+use std::net::SocketAddr;
+
+use socket2::{Domain, Socket, Type};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::authorization_server::reset;
@@ -86,12 +90,42 @@ async fn a_connection_that_nobody_waits_for_any_more_is_counted() {
     let config = simple_config(&provider, &upstream).replace(&upstream.origin(), &origin);
     let gatepass = Gatepass::start(&config).ready().await;
     let mut caller = TcpStream::connect(gatepass.proxy()).await.unwrap();
-    tokio::io::AsyncWriteExt::write_all(&mut caller, GET.as_bytes())
-        .await
-        .unwrap();
+    caller.write_all(GET.as_bytes()).await.unwrap();
     gatepass.wait_for_metric(&connections("open"), 1.0).await;
     reset(caller).unwrap();
     let given_up = "gatepass_upstream_connection_failures_total{cause=\"given_up\",route=\"root\"}";
     gatepass.wait_for_metric(given_up, 1.0).await;
     gatepass.wait_for_metric(&connections("open"), 0.0).await;
+}
+
+/// Nothing of a request has been sent as long as there is no connection, so its method does not matter.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_comes_back_in_a_moment_is_waited_for() {
+    let (provider, other) = (AuthorizationServer::start(), Upstream::start().await);
+    for method in ["GET", "POST"] {
+        // It refuses connections until it listens.
+        let place = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        place.bind(&any.into()).unwrap();
+        place.set_nonblocking(true).unwrap();
+        let address = place.local_addr().unwrap().as_socket().unwrap();
+        let origin = format!("http://{address}");
+        let config = simple_config(&provider, &other).replace(&other.origin(), &origin);
+        let gatepass = Gatepass::start(&format!("{config}\nretries = 10"))
+            .ready()
+            .await;
+        let call = format!("{method} / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+        let mut caller = TcpStream::connect(gatepass.proxy()).await.unwrap();
+        caller.write_all(call.as_bytes()).await.unwrap();
+        let failures =
+            r#"gatepass_upstream_connection_failures_total{cause="connect",route="root"}"#;
+        while gatepass.metric(failures).await == 0.0 {}
+        place.listen(1).unwrap();
+        let listener = TcpListener::from_std(place.into()).unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_until(&mut stream, "\r\n\r\n").await;
+        let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        read_until(&mut caller, "204").await;
+    }
 }

@@ -1,6 +1,7 @@
-//! Promise: a name that vanishes costs nothing while connections last and tokens are good; one that
-//! comes back with another address is found without a restart; and a provider is reached at its second
-//! address if its first is silent.
+//! Promises: a name that vanishes costs nothing while connections last and tokens are good; one that
+//! comes back with another address is found without a restart; a provider is reached at its second
+//! address if its first is silent; and of several addresses of an upstream, one that is of no use costs no
+//! request that may be repeated.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 
 use crate::server::Server;
 use crate::support::{AuthorizationServer, Gatepass, get};
@@ -110,4 +112,31 @@ pub fn names_from(directory: &TempDir) -> String {
         file("hosts").display(),
         file("nsswitch").display()
     )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_several_addresses_takes_connections_and_closes_them() {
+    let provider = AuthorizationServer::start();
+    for (good, bad) in [("127.0.0.2", "127.0.0.3"), ("127.0.0.3", "127.0.0.2")] {
+        let directory = tempfile::tempdir().unwrap();
+        let hosts = directory.path().join("hosts");
+        fs::write(&hosts, "127.0.0.2 upstream.test\n127.0.0.3 upstream.test\n").unwrap();
+        let server = Server::start(&format!("{good}:0"));
+        let port = server.address.port();
+        let closing = TcpListener::bind(format!("{bad}:{port}")).await.unwrap();
+        tokio::spawn(async move { while closing.accept().await.is_ok() {} });
+        let config = format!(
+            "[credentials.a]\ntoken_endpoint = \"{}\"\nclient_id = \"a\"\n\
+             client_secret = \"canary\"\n[[routes]]\npath = \"/\"\ncredential = \"a\"\n\
+             upstream = \"http://upstream.test:{port}\"\ntimeouts.keep_alive = \"1ms\"\n",
+            provider.token_endpoint()
+        );
+        let mounts = format!("mount --bind {} /etc/hosts", hosts.display());
+        let gatepass = Gatepass::start_with_mounts(&mounts, &config).ready().await;
+        for _ in 0..20 {
+            assert_eq!(get(gatepass.proxy(), "/").await.status(), 200, "not {bad}");
+        }
+        let retries = r#"gatepass_upstream_retries_total{reason="closed",route="root"}"#;
+        assert!(gatepass.metric(retries).await <= 1.0, "{bad} is remembered");
+    }
 }

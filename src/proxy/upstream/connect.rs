@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
@@ -22,6 +22,8 @@ use tracing::debug;
 use super::Origin;
 use super::acknowledged::Acknowledged;
 use super::announcing::Announcing;
+use super::connect_error::{ConnectError, Step};
+use super::doubts::Doubts;
 use super::held::{Counted, Held};
 use super::last_words::LastWords;
 use super::origin::Tls;
@@ -30,8 +32,7 @@ use super::resolve::Resolver;
 use super::turns::Turns;
 use crate::gathering::{Batch, Gathering};
 use crate::proxy::body::OutgoingBody;
-use crate::proxy::metrics::Cause;
-use crate::tls::{self, HTTP2};
+use crate::tls::HTTP2;
 
 /// How connections to one upstream are made.
 pub(super) struct Connector {
@@ -40,6 +41,7 @@ pub(super) struct Connector {
     speaks_http2: bool,
     limit: Duration,
     max_headers: Option<usize>,
+    doubts: Doubts,
 }
 
 enum Place {
@@ -68,12 +70,13 @@ impl Connector {
         Self {
             place: match &origin.socket {
                 Some(path) => Place::Unix(path.clone()),
-                None => Place::Tcp(Resolver::new(origin)),
+                None => Place::Tcp(Resolver::new(origin, limit)),
             },
             tls: origin.tls.clone(),
             speaks_http2: origin.speaks_http2(),
             limit,
             max_headers,
+            doubts: Doubts::default(),
         }
     }
 
@@ -89,41 +92,70 @@ impl Connector {
         http2: bool,
         held: &Held,
     ) -> Result<Connected, ConnectError> {
-        let deadline = Instant::now() + self.limit;
         let limit = self.limit;
-        let in_time = |step| move |_| ConnectError::TooLate { step, limit };
-
-        let stream = match &self.place {
+        let deadline = Instant::now() + limit;
+        let resolver = match &self.place {
             Place::Unix(path) => {
                 let connected = timeout_at(deadline, UnixStream::connect(path))
                     .await
-                    .map_err(in_time("the connection"))?;
+                    .map_err(|_| ConnectError::too_late(Step::Unix, limit))?;
                 let stream = connected.map_err(|error| ConnectError::Unix(error.to_string()))?;
                 return timeout_at(
                     deadline,
                     self.speak(LastWords::of(Gathering::new(stream)), held),
                 )
                 .await
-                .map_err(in_time("the start of HTTP"))?;
+                .map_err(|_| ConnectError::too_late(Step::Http, limit))?;
             }
-            Place::Tcp(resolver) => {
-                let addresses = timeout_at(deadline, resolver.addresses())
-                    .await
-                    .map_err(in_time("the name look-up"))??;
-                timeout_at(deadline, race::connect(&addresses))
-                    .await
-                    .map_err(in_time("the TCP connection"))?
-                    .map_err(ConnectError::Tcp)?
-            }
+            Place::Tcp(resolver) => resolver,
         };
+        let addresses = timeout_at(deadline, resolver.addresses())
+            .await
+            .map_err(|_| ConnectError::too_late(Step::Name, limit))??;
+        let (stream, address) = timeout_at(deadline, race::connect(&addresses.list, &self.doubts))
+            .await
+            .map_err(|_| ConnectError::too_late(Step::Tcp, limit).at(&addresses.all()))?
+            .map_err(|failures| ConnectError::Tcp(addresses.told(&failures)))?;
+        held.leads_to(address);
         // Requests are written whole; waiting to fill a segment would only delay them.
         let _ = stream.set_nodelay(true);
+        let another = self.doubts.leave_another(&addresses.list, address);
+        let (deadline, limit) = match another {
+            // So that time is left for it.
+            true => (deadline.min(Instant::now() + limit / 2), limit / 2),
+            false => (deadline, limit),
+        };
+        let begun = self.begin(stream, http2, held, deadline, limit).await;
+        begun.map_err(|error| {
+            self.doubts.note(address);
+            let error = error.at(&addresses.told(&address.to_string()));
+            match another {
+                true => ConnectError::ThisAddress(Box::new(error)),
+                false => error,
+            }
+        })
+    }
+
+    /// Says that a connection to an address was of no use.
+    pub(super) fn doubt(&self, address: SocketAddr) {
+        self.doubts.note(address);
+    }
+
+    /// All that comes after TCP.
+    async fn begin(
+        &self,
+        stream: TcpStream,
+        http2: bool,
+        held: &Held,
+        deadline: Instant,
+        limit: Duration,
+    ) -> Result<Connected, ConnectError> {
         let stream = Acknowledged::new(stream, held.allowance().clone());
         let stream = LastWords::of(Gathering::new(stream));
         let Some(tls) = &self.tls else {
             return timeout_at(deadline, self.speak(stream, held))
                 .await
-                .map_err(in_time("the start of HTTP"))?;
+                .map_err(|_| ConnectError::too_late(Step::Http, limit))?;
         };
         let config = match http2 {
             true => &tls.either,
@@ -132,13 +164,13 @@ impl Connector {
         let connector = TlsConnector::from(Arc::clone(config));
         let stream = timeout_at(deadline, connector.connect(tls.server_name.clone(), stream))
             .await
-            .map_err(in_time("the TLS handshake"))?
+            .map_err(|_| ConnectError::too_late(Step::Tls, limit))?
             .map_err(|error| ConnectError::tls(&error))?;
         let chosen = stream.get_ref().1.alpn_protocol();
         match chosen {
             Some(HTTP2) => timeout_at(deadline, over_http2(stream, held.counted()))
                 .await
-                .map_err(in_time("the start of HTTP"))?,
+                .map_err(|_| ConnectError::too_late(Step::Http, limit))?,
             _ => over_http1(stream, held.counted(), self.max_headers).await,
         }
     }
@@ -245,60 +277,6 @@ where
     Ok(Connected::Http2(http2))
 }
 
-/// Which step failed.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(in crate::proxy) enum ConnectError {
-    #[error("its name cannot be resolved ({0}); check upstream and the DNS")]
-    Name(String),
-    #[error("no connection ({0}); check upstream, and whether it is up")]
-    Tcp(String),
-    #[error("no connection ({0}); check the path, who may use the socket, and whether it is up")]
-    Unix(String),
-    #[error("{step} was not done after {limit:?}")]
-    TooLate { step: &'static str, limit: Duration },
-    #[error("the TLS handshake failed ({error}); {}", advice(error))]
-    Tls { error: String, broken_off: bool },
-    #[error("the connection could not be used ({0})")]
-    Http(String),
-    #[error("{0} connections are in use, which is all that max_connections allows")]
-    TooMany(usize),
-}
-
-impl ConnectError {
-    fn tls(error: &io::Error) -> Self {
-        Self::Tls {
-            // A certificate that is refused is refused again.
-            broken_off: error.kind() != io::ErrorKind::InvalidData,
-            error: error.to_string(),
-        }
-    }
-
-    pub(super) fn cause(&self) -> Cause {
-        match self {
-            Self::Name(_) => Cause::Dns,
-            Self::Tcp(_) | Self::Unix(_) => Cause::Connect,
-            Self::TooLate { .. } => Cause::Timeout,
-            Self::Tls { .. } => Cause::Tls,
-            Self::Http(_) => Cause::Http,
-            Self::TooMany(_) => Cause::Limit,
-        }
-    }
-
-    /// Whether the next attempt may well succeed: one of several servers has gone, and another
-    /// takes its place.
-    pub(in crate::proxy) fn may_be_passing(&self) -> bool {
-        match self {
-            Self::Tcp(_) | Self::Http(_) => true,
-            Self::Tls { broken_off, .. } => *broken_off,
-            Self::Name(_) | Self::Unix(_) | Self::TooLate { .. } | Self::TooMany(_) => false,
-        }
-    }
-}
-
-fn advice(error: &str) -> &'static str {
-    tls::advice(error, true).unwrap_or("check upstream, and what it asks of its clients")
-}
-
 /// The most that one connection buffers in each direction, and so the largest head of an answer.
 /// hyper's own maximum is faster for bulk, and needs 78 MiB for 64 bulk streams where this needs
 /// 29 MiB.
@@ -317,3 +295,63 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// them end the connection (ENHANCE_YOUR_CALM). One on which nothing is acknowledged is over sooner.
 const PING_AFTER: Duration = Duration::from_secs(20);
 const PING_PATIENCE: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use prometheus::IntGauge;
+
+    use super::*;
+    use crate::proxy::metrics::Cause;
+    use crate::tls::{Trust, client_config};
+
+    #[tokio::test(flavor = "local")]
+    async fn what_one_address_does_not_mend_another_may() {
+        let tls = client_config(&Trust::Nobody, None).unwrap();
+        let origin = |url: &str| Origin::new(&url.parse().unwrap(), &tls, None).unwrap();
+        let cleartext = origin("http://upstream.test").over_http2();
+        for (origin, step, cause) in [
+            (
+                origin("https://upstream.test"),
+                "the TLS handshake",
+                Cause::Tls,
+            ),
+            (cleartext, "the start of HTTP", Cause::Http),
+        ] {
+            // The kernel takes connections that nobody speaks on.
+            let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+            let silent = (silent.local_addr().unwrap(), silent);
+            let closing = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let closing_address = closing.local_addr().unwrap();
+            let _closing =
+                tokio::task::spawn_local(async move { while closing.accept().await.is_ok() {} });
+            let connector = Connector {
+                place: Place::Tcp(Resolver::leading_to(&[silent.0, closing_address])),
+                ..Connector::new(&origin, Duration::from_millis(500), None)
+            };
+            let connections = Rc::default();
+            let attempt = async || {
+                let held = Held::count(&connections, IntGauge::new("open", "Open.").unwrap());
+                let error = connector.connect(false, &held).await.err().unwrap();
+                (error.to_string(), error.cause(), error.may_pass_after())
+            };
+            let (error, late, again) = attempt().await;
+            let half = format!("{step} ({}) was not done after 250ms", silent.0);
+            assert!(error.starts_with(&half), "{error}");
+            assert_eq!(late, Cause::Timeout, "{error}");
+            assert_eq!(again, Some(Duration::ZERO), "there is another");
+
+            let (error, closed, again) = attempt().await;
+            assert!(error.contains(&closing_address.to_string()), "{error}");
+            assert_eq!(closed, cause, "{error}");
+            assert!(again.is_some_and(|pause| !pause.is_zero()), "{error}");
+
+            // All are in doubt, so it is as if there was one.
+            let (error, _, again) = attempt().await;
+            let whole = format!("{step} ({}) was not done after 500ms", silent.0);
+            assert!(error.starts_with(&whole), "{error}");
+            assert_eq!(again, None, "{error}");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, OnceCell};
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -23,6 +24,7 @@ pub(super) struct Counted {
     connections: Rc<Cell<usize>>,
     open: IntGauge,
     task: OnceCell<Waker>,
+    address: OnceCell<SocketAddr>,
     patience: Cell<Duration>,
     pub(super) allowance: Allowance,
 }
@@ -36,6 +38,7 @@ impl Held {
             connections: Rc::clone(connections),
             open,
             task: OnceCell::new(),
+            address: OnceCell::new(),
             patience: Cell::new(PARTING),
             allowance: Allowance::new(),
         }))
@@ -50,6 +53,16 @@ impl Held {
     /// may go on after its answer, as long as it moves.
     pub(super) fn allow(&self, patience: Duration) {
         self.0.patience.set(patience);
+    }
+
+    /// Notes which of an upstream's addresses it goes to.
+    pub(super) fn leads_to(&self, address: SocketAddr) {
+        let _ = self.0.address.set(address);
+    }
+
+    /// The address that it goes to; nothing if that is a Unix socket.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.0.address.get().copied()
     }
 
     /// What the connection's task has of it.

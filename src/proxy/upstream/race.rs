@@ -8,18 +8,27 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// Connects to the first that answers. The next one is tried when one has failed, or has not
-/// answered for a moment; whoever comes too late is let go.
+use super::doubts::Doubts;
+
+/// Connects to the first that answers, and says which it is. The next one is tried when one has
+/// failed, or has not answered for a moment; whoever comes too late is let go.
 ///
 /// # Errors
 ///
 /// What each of them failed with, in words.
-pub(super) async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, String> {
+pub(super) async fn connect(
+    addresses: &[SocketAddr],
+    doubts: &Doubts,
+) -> Result<(TcpStream, SocketAddr), String> {
     if let [only] = addresses {
-        let connected = TcpStream::connect(only).await;
-        return connected.map_err(|error| failure(*only, &error));
+        return match TcpStream::connect(only).await {
+            Ok(stream) => Ok((stream, *only)),
+            Err(error) => Err(failure(*only, &error)),
+        };
     }
-    let mut left = in_turns(addresses).into_iter();
+    let mut turns = in_turns(addresses);
+    doubts.put_last(&mut turns);
+    let mut left = turns.into_iter();
     let mut attempts = JoinSet::new();
     let mut failures = Vec::new();
     loop {
@@ -34,7 +43,7 @@ pub(super) async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Strin
         };
         tokio::select! {
             ended = attempts.join_next() => match ended {
-                Some(Ok((_, Ok(stream)))) => return Ok(stream),
+                Some(Ok((address, Ok(stream)))) => return Ok((stream, address)),
                 Some(Ok((address, Err(error)))) => failures.push(failure(address, &error)),
                 // A task that only connects does not panic.
                 Some(Err(_)) => {}
@@ -93,8 +102,9 @@ mod tests {
             let gone = TcpListener::bind("127.0.0.1:0").unwrap();
             gone.local_addr().unwrap()
         };
-        let stream = connect(&[dead, alive]).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), alive);
+        let doubts = Doubts::default();
+        let (stream, address) = connect(&[dead, alive], &doubts).await.unwrap();
+        assert_eq!((stream.peer_addr().unwrap(), address), (alive, alive));
         // Its queue is full, so the kernel answers nobody.
         let silent =
             socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
@@ -103,16 +113,29 @@ mod tests {
         let silent_address = silent.local_addr().unwrap().as_socket().unwrap();
         let _filling = TcpStream::connect(silent_address).await.unwrap();
         let started = tokio::time::Instant::now();
-        let stream = connect(&[silent_address, alive]).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), alive);
+        let (_, address) = connect(&[silent_address, alive], &doubts).await.unwrap();
+        assert_eq!(address, alive);
         assert!(started.elapsed() < Duration::from_secs(1));
     }
 
     #[tokio::test(flavor = "local")]
+    async fn one_that_was_of_no_use_is_left_for_the_last() {
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [first, second] = listeners.each_ref().map(|one| one.local_addr().unwrap());
+        let doubts = Doubts::default();
+        for (in_doubt, chosen) in [(None, first), (Some(first), second), (Some(second), first)] {
+            if let Some(address) = in_doubt {
+                doubts.note(address);
+            }
+            let (_, address) = connect(&[first, second], &doubts).await.unwrap();
+            assert_eq!(address, chosen, "{in_doubt:?}");
+        }
+    }
+
+    #[tokio::test(flavor = "local")]
     async fn all_failures_are_told() {
-        let error = connect(&addresses(&["127.0.0.1:1", "127.0.0.2:1"]))
-            .await
-            .unwrap_err();
+        let dead = addresses(&["127.0.0.1:1", "127.0.0.2:1"]);
+        let error = connect(&dead, &Doubts::default()).await.unwrap_err();
         assert!(
             error.contains("127.0.0.1:1: ") && error.contains("127.0.0.2:1: "),
             "{error}"

@@ -1,98 +1,335 @@
 //! Looking up an upstream's name: anew whenever connections are made, once at a time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::net::lookup_host;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use tracing::warn;
 
 use super::Origin;
-use super::connect::ConnectError;
-
-/// The addresses, or what the look-up failed with.
-type Found = Result<Rc<[SocketAddr]>, String>;
+use super::connect_error::ConnectError;
 
 /// The name of one upstream.
 ///
 /// A look-up blocks a thread and cannot be called off. If every connection had its own, callers
 /// who gave up during an outage of the DNS would leave thousands of them in the queue; so whoever
 /// comes while one is under way waits for that.
+///
+/// The system's resolver waits some 5 s before it asks again or asks another server, so one packet
+/// that is lost, or the first server that is down, would cost each caller all the time there is. So
+/// what a name had last is remembered.
 pub(super) struct Resolver {
     host: String,
     port: u16,
-    under_way: RefCell<Option<watch::Receiver<Option<Found>>>>,
+    patience: Duration,
+    latest: RefCell<Option<LookUp>>,
+    last_good: RefCell<Option<Known>>,
+    warned_at: Cell<Option<Instant>>,
+}
+
+#[derive(Clone)]
+struct LookUp {
+    began: Instant,
+    outcome: watch::Receiver<Option<Outcome>>,
+}
+
+/// What came of a look-up, and when.
+#[derive(Clone)]
+struct Outcome {
+    found: Result<Rc<[SocketAddr]>, Failure>,
+    at: Instant,
+}
+
+#[derive(Clone)]
+struct Failure {
+    error: String,
+    /// Whether it says nothing of the name itself.
+    may_be_passing: bool,
+}
+
+#[derive(Clone)]
+struct Known {
+    addresses: Rc<[SocketAddr]>,
+    since: Instant,
+}
+
+/// Where a name leads.
+pub(super) struct Addresses {
+    pub(super) list: Rc<[SocketAddr]>,
+    /// Why they are not those that it has now, if they may be others.
+    outdated: Option<String>,
 }
 
 impl Resolver {
-    pub(super) fn new(origin: &Origin) -> Self {
+    /// `limit` is how long a connection may take in all.
+    pub(super) fn new(origin: &Origin, limit: Duration) -> Self {
         Self {
             host: origin.host.clone(),
             port: origin.port,
-            under_way: RefCell::default(),
+            patience: PATIENCE.min(limit / 4),
+            latest: RefCell::default(),
+            last_good: RefCell::default(),
+            warned_at: Cell::default(),
         }
     }
 
-    /// The addresses that the name has now.
-    pub(super) async fn addresses(&self) -> Result<Rc<[SocketAddr]>, ConnectError> {
-        let mut result = self.join_or_start();
-        let found = match result.wait_for(Option::is_some).await {
-            Ok(found) => found.clone(),
-            Err(_) => None,
+    /// The addresses that the name has now; those that it had, if that cannot be said or not soon.
+    ///
+    /// A name that is said to have none has none: somebody else may have its last ones by now.
+    pub(super) async fn addresses(&self) -> Result<Addresses, ConnectError> {
+        let mut look_up = self.join_or_start();
+        let began = look_up.began;
+        let Some(known) = self.known() else {
+            return look_up.found().await.map_err(Failure::into_error);
         };
-        let nothing = || Err("the look-up ended without a result".to_owned());
-        found.unwrap_or_else(nothing).map_err(ConnectError::Name)
+        let why = match timeout_at(began + self.patience, look_up.found()).await {
+            Ok(Ok(addresses)) => return Ok(addresses),
+            Ok(Err(failure)) if !failure.may_be_passing => return Err(failure.into_error()),
+            Ok(Err(failure)) => format!("its name cannot be resolved now: {}", failure.error),
+            Err(_) => "the DNS is slow to say which it has now".to_owned(),
+        };
+        Ok(self.outdated(known, &why))
     }
 
-    fn join_or_start(&self) -> watch::Receiver<Option<Found>> {
-        let mut under_way = self.under_way.borrow_mut();
-        if let Some(result) = under_way.as_ref()
-            && result.has_changed().is_ok()
-            && result.borrow().is_none()
-        {
-            return result.clone();
+    fn outdated(&self, known: Known, why: &str) -> Addresses {
+        let now = Instant::now();
+        let age = (now - known.since).as_secs();
+        let is_told = |at| now < at + REMEMBERED;
+        if !self.warned_at.get().is_some_and(is_told) {
+            self.warned_at.set(Some(now));
+            warn!(
+                host = self.host,
+                age_seconds = age,
+                why,
+                "connections go to the last addresses of an upstream: the DNS does not say which it has now"
+            );
         }
-        let (send, result) = watch::channel(None);
+        Addresses {
+            list: known.addresses,
+            outdated: Some(format!("addresses of {age}s ago, as {why}")),
+        }
+    }
+
+    fn known(&self) -> Option<Known> {
+        let known = self.last_good.borrow();
+        let is_young = |known: &&Known| Instant::now() < known.since + REMEMBERED;
+        known.as_ref().filter(is_young).cloned()
+    }
+
+    fn join_or_start(&self) -> LookUp {
+        let mut latest = self.latest.borrow_mut();
+        if let Some(look_up) = latest.as_ref() {
+            let outcome = look_up.outcome.borrow();
+            match &*outcome {
+                None if look_up.outcome.has_changed().is_ok() => return look_up.clone(),
+                Some(outcome) if self.serves(look_up.began, outcome) => return look_up.clone(),
+                Some(Outcome {
+                    found: Ok(addresses),
+                    at,
+                }) => {
+                    self.last_good.replace(Some(Known {
+                        addresses: Rc::clone(addresses),
+                        since: *at,
+                    }));
+                }
+                Some(Outcome {
+                    found: Err(failure),
+                    ..
+                }) if !failure.may_be_passing => {
+                    self.last_good.take();
+                }
+                Some(_) | None => {}
+            }
+        }
+        let (send, outcome) = watch::channel(None);
         let (host, port) = (self.host.clone(), self.port);
         // A task of its own, so that it goes on when the caller for whom it began gives up.
         tokio::task::spawn_local(async move {
-            send.send_replace(Some(look_up(&host, port).await));
+            let found = look_up(&host, port).await;
+            let at = Instant::now();
+            send.send_replace(Some(Outcome { found, at }));
         });
-        *under_way = Some(result.clone());
-        result
+        let look_up = LookUp {
+            began: Instant::now(),
+            outcome,
+        };
+        latest.insert(look_up).clone()
+    }
+
+    /// Whether what a look-up found is for those who come after it as well. One that took long has
+    /// outlived the patience of those who began it, and the next would take as long.
+    fn serves(&self, began: Instant, outcome: &Outcome) -> bool {
+        outcome.found.is_ok()
+            && outcome.at >= began + self.patience
+            && Instant::now() < outcome.at + FRESH
     }
 }
 
-async fn look_up(host: &str, port: u16) -> Found {
-    let addresses: Rc<[SocketAddr]> = lookup_host((host, port))
-        .await
-        .map_err(|error| error.to_string())?
+impl LookUp {
+    async fn found(&mut self) -> Result<Addresses, Failure> {
+        let outcome = self.outcome.wait_for(Option::is_some).await;
+        let outcome = outcome.ok().and_then(|outcome| outcome.clone());
+        let no_result = || Failure::passing("the look-up ended without a result".into());
+        let list = outcome.ok_or_else(no_result)?.found?;
+        Ok(Addresses {
+            list,
+            outdated: None,
+        })
+    }
+}
+
+impl Failure {
+    fn passing(error: String) -> Self {
+        Self {
+            error,
+            may_be_passing: true,
+        }
+    }
+
+    fn into_error(self) -> ConnectError {
+        ConnectError::Name(self.error)
+    }
+}
+
+impl Addresses {
+    /// All of them, for people.
+    pub(super) fn all(&self) -> String {
+        let shown: Vec<_> = self
+            .list
+            .iter()
+            .take(SHOWN)
+            .map(SocketAddr::to_string)
+            .collect();
+        let shown = shown.join(", ");
+        self.told(&match self.list.len().saturating_sub(SHOWN) {
+            0 => shown,
+            others => format!("{shown} and {others} others"),
+        })
+    }
+
+    /// What one of them failed with, or several, with all that may explain it.
+    pub(super) fn told(&self, failure: &str) -> String {
+        match &self.outdated {
+            Some(why) => format!("{failure}; {why}"),
+            None => failure.to_owned(),
+        }
+    }
+}
+
+async fn look_up(host: &str, port: u16) -> Result<Rc<[SocketAddr]>, Failure> {
+    let found = lookup_host((host, port)).await;
+    let addresses: Rc<[SocketAddr]> = found
+        .map_err(|error| failure(&error.to_string()))?
         .collect();
     if addresses.is_empty() {
-        return Err("it has no address".into());
+        return Err(failure("it has no address"));
     }
     Ok(addresses)
 }
 
+/// The system's resolver says in words alone whether the name does not exist (EAI_NONAME) or nobody
+/// could be asked (EAI_AGAIN).
+fn failure(error: &str) -> Failure {
+    Failure {
+        may_be_passing: PASSING.iter().any(|words| error.contains(words)),
+        error: error.to_owned(),
+    }
+}
+
+/// EAI_AGAIN in the words of glibc and of musl.
+const PASSING: [&str; 2] = ["Temporary failure in name resolution", "Try again"];
+
+/// How long a look-up may take before connections go to the addresses that are known.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the result of a slow look-up is as good as new.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// How long addresses may serve after they were found: as long as a connection that was made then, by
+/// the default of `timeouts.connection_age`.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// How many addresses a message names.
+const SHOWN: usize = 4;
+
+#[cfg(test)]
+impl Resolver {
+    /// One that has just been told these.
+    pub(super) fn leading_to(addresses: &[SocketAddr]) -> Self {
+        let tls = crate::tls::client_config(&crate::tls::Trust::Nobody, None).unwrap();
+        let origin = Origin::new(&"http://upstream.test".parse().unwrap(), &tls, None).unwrap();
+        let resolver = Self::new(&origin, Duration::ZERO);
+        let at = Instant::now();
+        let found = Ok(Rc::from(addresses));
+        let (_, outcome) = watch::channel(Some(Outcome { found, at }));
+        resolver.latest.replace(Some(LookUp { began: at, outcome }));
+        resolver
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use tokio::time::sleep;
+
     use super::*;
     use crate::tls::{Trust, client_config};
 
+    const MOMENT: Duration = Duration::from_millis(1);
+
     fn resolver(url: &str) -> Resolver {
         let tls = client_config(&Trust::Nobody, None).unwrap();
-        Resolver::new(&Origin::new(&url.parse().unwrap(), &tls, None).unwrap())
+        let origin = Origin::new(&url.parse().unwrap(), &tls, None).unwrap();
+        Resolver::new(&origin, Duration::from_secs(5))
+    }
+
+    /// A look-up that is under way, and whose result is sent by hand.
+    fn begin(resolver: &Resolver) -> watch::Sender<Option<Outcome>> {
+        let (send, outcome) = watch::channel(None);
+        let began = Instant::now();
+        // What the last one found is put aside as the next one begins.
+        resolver.join_or_start();
+        resolver.latest.replace(Some(LookUp { began, outcome }));
+        send
+    }
+
+    fn end(look_up: &watch::Sender<Option<Outcome>>, found: Result<&str, &str>) {
+        let found = found
+            .map(|address| Rc::from([format!("{address}:80").parse().unwrap()]))
+            .map_err(failure);
+        let at = Instant::now();
+        look_up.send_replace(Some(Outcome { found, at }));
+    }
+
+    async fn found(resolver: &Resolver) -> String {
+        match resolver.addresses().await {
+            Ok(addresses) => addresses.all(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// What whoever begins a look-up has of it, if this comes of it after a while.
+    async fn found_by(resolver: &Resolver, after: Duration, outcome: Result<&str, &str>) -> String {
+        let look_up = begin(resolver);
+        let answer = async {
+            sleep(after).await;
+            end(&look_up, outcome);
+        };
+        tokio::join!(found(resolver), answer).0
     }
 
     #[tokio::test(flavor = "local")]
     async fn those_who_come_together_share_one_look_up() {
         let resolver = resolver("http://localhost:80");
-        let first = resolver.join_or_start();
-        let second = resolver.join_or_start();
+        let first = resolver.join_or_start().outcome;
+        let second = resolver.join_or_start().outcome;
         assert!(first.same_channel(&second));
-        let addresses = resolver.addresses().await.unwrap();
+        let addresses = resolver.addresses().await.unwrap().list;
         assert!(addresses.iter().all(|address| address.ip().is_loopback()));
-        let later = resolver.join_or_start();
+        let later = resolver.join_or_start().outcome;
         assert!(
             !later.same_channel(&first),
             "anew when the last one is over"
@@ -101,12 +338,77 @@ mod tests {
 
     #[tokio::test(flavor = "local")]
     async fn a_name_that_does_not_exist_is_an_error() {
-        let error = resolver("http://no-such-host.invalid").addresses().await;
+        let resolver = resolver("http://no-such-host.invalid");
+        let error = resolver.addresses().await.err().unwrap();
+        assert!(error.to_string().contains("cannot be resolved"));
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn an_outage_of_the_dns_leaves_the_last_addresses_for_a_while() {
+        let resolver = resolver("http://127.0.0.1");
+        let at_once = Duration::ZERO;
+        let first = found_by(&resolver, at_once, Ok("10.0.0.1")).await;
+        assert_eq!(first, "10.0.0.1:80");
+        sleep(REMEMBERED - 10 * MOMENT).await;
+        for error in ["Temporary failure in name resolution", "Try again"] {
+            let kept = format!(
+                "10.0.0.1:80; addresses of 599s ago, as its name cannot be resolved now: {error}"
+            );
+            assert_eq!(found_by(&resolver, at_once, Err(error)).await, kept);
+        }
+        sleep(10 * MOMENT).await;
+        let error = found_by(&resolver, at_once, Err("Try again")).await;
+        assert!(error.starts_with("its name cannot"), "{error}");
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn what_the_dns_says_now_wins() {
+        let resolver = resolver("http://127.0.0.1");
+        for address in ["10.0.0.1", "10.0.0.2"] {
+            let last_moment = PATIENCE - MOMENT;
+            let found = found_by(&resolver, last_moment, Ok(address)).await;
+            assert_eq!(found, format!("{address}:80"));
+        }
+        // Somebody else may have the address of a name that is gone.
+        let gone = Err("Name or service not known");
+        let error = found_by(&resolver, Duration::ZERO, gone).await;
+        assert!(error.contains("not known"), "{error}");
+        let error = found_by(&resolver, Duration::ZERO, Err("Try again")).await;
         assert!(
-            error
-                .unwrap_err()
-                .to_string()
-                .contains("cannot be resolved")
+            error.contains("Try again") && !error.contains("10.0.0"),
+            "{error}"
         );
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn a_slow_look_up_holds_nobody_up_who_knows_an_address() {
+        let resolver = resolver("http://127.0.0.1");
+        found_by(&resolver, Duration::ZERO, Ok("10.0.0.1")).await;
+        let look_up = begin(&resolver);
+        let start = Instant::now();
+        let slow = "10.0.0.1:80; addresses of 1s ago, as the DNS is slow to say which it has now";
+        assert_eq!(found(&resolver).await, slow);
+        assert_eq!(start.elapsed().as_secs(), PATIENCE.as_secs());
+        // Who comes later has nothing to wait for.
+        let start = Instant::now();
+        assert_eq!(found(&resolver).await, slow);
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        end(&look_up, Ok("10.0.0.2"));
+        assert_eq!(found(&resolver).await, "10.0.0.2:80");
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn a_look_up_that_nobody_could_wait_for_serves_the_next() {
+        let resolver = resolver("http://127.0.0.1");
+        let look_up = begin(&resolver);
+        let impatient = timeout_at(Instant::now() + 5 * PATIENCE, resolver.addresses());
+        assert!(impatient.await.is_err());
+        end(&look_up, Ok("10.0.0.1"));
+        sleep(FRESH - MOMENT).await;
+        assert_eq!(found(&resolver).await, "10.0.0.1:80");
+        sleep(MOMENT).await;
+        assert_eq!(found(&resolver).await, "127.0.0.1:80", "anew");
+        let known = resolver.known().unwrap();
+        assert_eq!(known.addresses[0].to_string(), "10.0.0.1:80");
     }
 }

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, timeout};
 use tokio_util::either::Either;
 
-use super::connect::ConnectError;
+use super::connect_error::ConnectError;
 use super::idle::Kept;
 use super::shared::Place;
 use super::{Upstream, http2};
@@ -136,6 +136,17 @@ impl Connection {
         SendError::Failed(error)
     }
 
+    /// Lets the next connection go elsewhere if this one is new, and was closed before it had answered
+    /// anything. Over HTTP/2 it has said how many requests it takes.
+    fn doubt(&self) {
+        if let Carrier::Alone(kept) = &self.carrier
+            && !self.was_open
+            && let Some(address) = kept.held.address()
+        {
+            self.upstream.connector.doubt(address);
+        }
+    }
+
     fn failure(
         &self,
         error: hyper::Error,
@@ -145,6 +156,7 @@ impl Connection {
     ) -> SendError {
         if let Some(mut request) = unsent {
             self.retire();
+            self.doubt();
             if matches!(self.carrier, Carrier::Shared(_)) {
                 http2::undress(&mut request);
             }
@@ -166,10 +178,12 @@ impl Connection {
             }
             End::Vanished => {
                 self.condemn(began);
+                self.doubt();
                 SendError::Closed(UpstreamError::Broken(error))
             }
             End::Closed => {
                 self.retire();
+                self.doubt();
                 SendError::Closed(UpstreamError::Broken(error))
             }
             End::Otherwise => SendError::Failed(UpstreamError::Broken(error)),
