@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use socket2::{Domain, Socket, Type};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 use crate::support::authorization_server::reset;
+use crate::support::client::PATIENCE;
 use crate::support::wire::{GET, Wire, read_until};
 use crate::support::{AuthorizationServer, Gatepass, Upstream, get, simple_config};
 
@@ -122,7 +124,8 @@ async fn an_upstream_that_comes_back_in_a_moment_is_waited_for() {
         while gatepass.metric(failures).await == 0.0 {}
         place.listen(1).unwrap();
         let listener = TcpListener::from_std(place.into()).unwrap();
-        let (mut stream, _) = listener.accept().await.unwrap();
+        let accepted = timeout(PATIENCE, listener.accept()).await;
+        let (mut stream, _) = accepted.expect("another attempt").unwrap();
         read_until(&mut stream, "\r\n\r\n").await;
         let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
         stream.write_all(answer).await.unwrap();
