@@ -41,9 +41,12 @@ impl SessionFile {
         let file = self.clone();
         let load = move || {
             // A process that was killed while it saved has left its refresh token behind.
-            private_file::remove_leftovers(&file.path);
-            file.make_private()?;
-            file.load_blocking()
+            private_file::remove_leftovers(&file.target()?);
+            let session = file.load_blocking()?;
+            if session.is_some() {
+                file.make_private();
+            }
+            Ok(session)
         };
         self.off_thread("read", load).await
     }
@@ -74,9 +77,11 @@ impl SessionFile {
     pub fn check_blocking(&self) -> Result<(), SessionFileError> {
         let loaded = self.load_blocking();
         loaded.map_err(|error| self.fault("read", error))?;
-        let directory = fs::read_dir(private_file::directory(&self.path));
-        let there = directory.map(drop);
-        there.map_err(|error| self.fault("written", error))
+        let directory = |target: PathBuf| fs::read_dir(private_file::directory(&target));
+        let there = self.target().and_then(directory);
+        there
+            .map(drop)
+            .map_err(|error| self.fault("written", error))
     }
 
     async fn off_thread<T: Send + 'static>(
@@ -89,34 +94,58 @@ impl SessionFile {
     }
 
     /// Others than its owner may read it: Kubernetes does that to volumes when it mounts them.
-    fn make_private(&self) -> io::Result<()> {
-        let metadata = match fs::metadata(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            metadata => metadata?,
+    /// Where it cannot be undone (the file is another's, or its file system knows no modes) the session
+    /// is good all the same.
+    fn make_private(&self) {
+        let Ok(metadata) = fs::metadata(&self.path) else {
+            return;
         };
         let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o077 == 0 {
-            return Ok(());
+            return;
         }
-        warn!(
-            file = %self.path.display(),
-            mode = format!("{mode:03o}"),
-            "others than its owner could read the session file; it is made private"
-        );
-        fs::set_permissions(&self.path, Permissions::from_mode(0o600))
+        let (file, mode) = (self.path.display(), format!("{mode:03o}"));
+        match fs::set_permissions(&self.path, Permissions::from_mode(0o600)) {
+            Ok(()) => warn!(
+                %file,
+                mode,
+                "others than its owner could read the session file; it is made private"
+            ),
+            Err(error) => warn!(
+                %file,
+                mode,
+                %error,
+                "others than its owner can read the session file, and it cannot be made private"
+            ),
+        }
+    }
+
+    /// Where it is, if its path is a link.
+    fn target(&self) -> io::Result<PathBuf> {
+        private_file::behind_links(&self.path)
     }
 
     fn load_blocking(&self) -> io::Result<Option<SavedSession>> {
-        let file = match File::open(&self.path) {
+        let metadata = match fs::metadata(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
+            metadata => metadata?,
         };
+        // Asked before it is opened: whoever opens a pipe waits for somebody to write.
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is no ordinary file"));
+        }
         let mut text = Vec::new();
+        let file = File::open(&self.path)?;
         file.take(LARGEST_SESSION).read_to_end(&mut text)?;
+        // Made by `touch`, so that a container has a file to mount.
+        if text.is_empty() {
+            return Ok(None);
+        }
         // serde's own message may quote what it read.
         serde_json::from_slice(&text).map(Some).map_err(|_| {
             io::Error::other(
-                "it holds something else than a session of gatepass; name another file",
+                "it holds something else than a session of gatepass, or only a part of one; move it away, \
+                 or name another file",
             )
         })
     }
@@ -141,7 +170,7 @@ impl SessionFile {
     }
 
     fn save_blocking(&self, session: &SavedSession) -> io::Result<()> {
-        private_file::replace(&self.path, &serde_json::to_vec(session)?)
+        private_file::replace(&self.target()?, &serde_json::to_vec(session)?)
     }
 
     fn fault(&self, what: &'static str, error: io::Error) -> SessionFileError {
@@ -167,12 +196,29 @@ const LARGEST_SESSION: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+    use std::sync::mpsc::{Sender, channel};
+
     use secrecy::ExposeSecret;
     use tokio::time::timeout;
 
     use super::*;
 
     const SHORT: Duration = Duration::from_millis(20);
+
+    impl SessionFile {
+        /// Has its disk hang until what is returned is dropped.
+        pub(crate) async fn hang(&self) -> Sender<()> {
+            let (disk_is_back, hangs) = channel::<()>();
+            let load = move || {
+                let _ = hangs.recv();
+                Ok(())
+            };
+            let given_up = timeout(SHORT, self.off_thread("read", load)).await;
+            given_up.unwrap_err();
+            disk_is_back
+        }
+    }
 
     fn session(token: &str) -> SavedSession {
         SavedSession {
@@ -219,7 +265,7 @@ mod tests {
     #[tokio::test]
     async fn an_older_save_does_not_win_over_a_newer_one() {
         let (_directory, file) = file();
-        let (disk_is_back, hangs) = std::sync::mpsc::channel::<()>();
+        let (disk_is_back, hangs) = channel::<()>();
         file.next().replace(session("older"));
         let older = file.clone();
         let save = move || {
@@ -261,12 +307,50 @@ mod tests {
     async fn what_is_no_session_is_refused_without_quoting_it() {
         let (_directory, file) = file();
         let large = vec![b' '; 128 * 1024];
-        for content in [&b"canary"[..], b"{}", b"\"canary\"", b"", b"\xff", &large] {
+        for content in [&b"canary"[..], b"{}", b"\"canary\"", b" ", b"\xff", &large] {
             fs::write(&file.path, content).unwrap();
             fs::set_permissions(&file.path, Permissions::from_mode(0o600)).unwrap();
             let error = file.load().await.unwrap_err().to_string();
             assert!(error.contains("something else than a session"), "{error}");
+            assert!(error.contains("move it away"), "{error}");
             assert!(!error.contains("canary"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_empty_file_is_no_session_yet() {
+        let (_directory, file) = file();
+        fs::write(&file.path, "").unwrap();
+        file.check_blocking().unwrap();
+        assert!(file.load().await.unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_no_ordinary_file_is_not_even_opened() {
+        for path in ["/dev/zero", "/"] {
+            let file = SessionFile::new(path.into());
+            let error = file.check_blocking().unwrap_err().to_string();
+            assert!(error.contains("it is no ordinary file"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn of_a_link_the_target_is_what_is_replaced() {
+        let (directory, file) = file();
+        let target = directory.path().join("volume/session");
+        symlink("volume/session", &file.path).unwrap();
+        let error = file.check_blocking().unwrap_err().to_string();
+        assert!(error.contains("cannot be written: No such file"), "{error}");
+        fs::create_dir(directory.path().join("volume")).unwrap();
+        file.check_blocking().unwrap();
+        for token in ["first", "second"] {
+            file.save(session(token)).await.unwrap();
+            fs::write(private_file::beside(&target, "0123"), "canary").unwrap();
+            let loaded = file.load().await.unwrap().unwrap();
+            assert_eq!(loaded.refresh_token.expose_secret(), token);
+            assert!(file.path.is_symlink());
+            let volume = fs::read_dir(private_file::directory(&target)).unwrap();
+            assert_eq!(volume.count(), 1, "nothing is left beside it");
         }
     }
 

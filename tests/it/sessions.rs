@@ -2,6 +2,7 @@
 //! and given up when the provider takes them no longer.
 
 mod changed;
+mod odd_files;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -105,7 +105,7 @@ async fn a_save_that_hangs_costs_no_token_however_long_the_provider_took() {
             .contains("refresh-1")
     );
 
-    let _hanging = client.session.hang(file).await;
+    let _hanging = client.session.hang().await;
     let begun = Instant::now();
     for number in [2, 3] {
         let fetched = client.fetch(Occasion::Due).await.unwrap();

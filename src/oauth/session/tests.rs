@@ -1,9 +1,8 @@
 //! Replicas of one user, a provider that takes each refresh token once, and a store that fails now and
 //! then.
 
-use std::fs::{OpenOptions, remove_file};
 use std::pin::Pin;
-use std::process::Command;
+use std::sync::mpsc::Sender;
 
 use prometheus::Registry;
 
@@ -267,27 +266,11 @@ async fn what_could_not_be_stored_is_tried_again_between_two_attempts() {
 }
 
 impl Session {
-    /// Has the disk hang that the session is on, by a file that waits for somebody who never comes
-    /// (fifo(7)).
-    pub(in crate::oauth) async fn hang(&self, path: PathBuf) -> Hanging {
+    /// Has the disk hang that the session is on, until what is returned is dropped.
+    pub(in crate::oauth) async fn hang(&self) -> Sender<()> {
         let Keeper::File(file) = &self.keeper else {
             panic!("it is in no file");
         };
-        remove_file(&path).unwrap();
-        let made = Command::new("mkfifo").arg(&path).status().unwrap();
-        assert!(made.success());
-        let hanging = Hanging(path);
-        let load = timeout(Duration::from_millis(100), file.load());
-        load.await.unwrap_err();
-        hanging
-    }
-}
-
-/// Ends with the test: its runtime waits for all threads.
-pub(in crate::oauth) struct Hanging(PathBuf);
-
-impl Drop for Hanging {
-    fn drop(&mut self) {
-        let _ = OpenOptions::new().read(true).write(true).open(&self.0);
+        file.hang().await
     }
 }
