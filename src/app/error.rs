@@ -2,6 +2,8 @@
 
 use std::{fmt, io};
 
+use rustix::io::Errno;
+
 use crate::runtime::WorkerPanicked;
 use crate::server::Address;
 use crate::wording::Trouble;
@@ -135,6 +137,9 @@ fn listen_advice(listener: &str, error: &io::Error) -> String {
         }
         io::ErrorKind::NotFound => {
             format!("make the directory, or choose another address with {flag}")
+        }
+        _ if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
+            "raise the limit of open files (ulimit -n, LimitNOFILE)".into()
         }
         _ => format!("choose another address with {flag}"),
     }

@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use rustix::io::Errno;
 
 use super::exit_codes::{NOT_EXECUTABLE, NOT_FOUND};
 use super::{CONFIG, OUR_FAULT, UNAVAILABLE, USAGE};
-use crate::app::BuildError;
+use crate::app::{BuildError, RunError};
 use crate::config::Problems;
 use crate::server::Address;
 use crate::token::source::FetchError;
@@ -263,7 +265,7 @@ impl fmt::Display for Failure {
             Self::NoCommand(name, error) => Trouble::new(
                 format!("the command {name:?} cannot be started"),
                 error,
-                "see that it is there, and may be run",
+                command_advice(name, error),
             ),
             Self::Unprinted(error) => Trouble::new(
                 "what was asked for could not be printed",
@@ -333,6 +335,18 @@ fn fetched(what: String, error: &FetchError) -> Trouble {
     )
 }
 
+/// What to do about a command that is not started. The system says of a script whose interpreter is not
+/// there that the script is not.
+fn command_advice(name: &str, error: &io::Error) -> &'static str {
+    if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) {
+        "begin a script with #! and its interpreter (#!/bin/sh), or take the program that is for this machine"
+    } else if error.kind() == io::ErrorKind::NotFound && Path::new(name).is_file() {
+        "the file is there: see that the interpreter which its first line names (#!…) is there as well, or its loader"
+    } else {
+        "see that it is there, and may be run"
+    }
+}
+
 fn name_one_of(known: &[String]) -> String {
     match known {
         [] => "write a [credentials.NAME] table, or have `gatepass init` do it".into(),
@@ -349,6 +363,15 @@ impl From<Problems> for Failure {
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
         Self::Build(error)
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Worker(error) => Self::System(error),
+            other => Self::Fault(other.to_string()),
+        }
     }
 }
 

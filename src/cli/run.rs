@@ -6,7 +6,7 @@ use tracing::{error, warn};
 
 use super::terminal::print_out;
 use super::{DONE, Failure, OUR_FAULT, RunArguments, admin_client, one_route};
-use crate::app::{self, BuildError, Ended};
+use crate::app::{self, BuildError, Ended, RunError};
 use crate::config::{self, Layers, Settings};
 use crate::server::Address;
 use crate::signal::Signals;
@@ -64,6 +64,7 @@ pub(super) fn serve(
         Ok(match bound.run(signals).await {
             Ok(Ended::Drained) => DONE,
             Ok(Ended::AtOnce(signal)) => signal.exit_code(),
+            Err(error @ RunError::Worker(_)) => return Err(error.into()),
             // Said in the log: it waits for no reader, and the process must end to be restarted.
             Err(error) => {
                 error!("{error}");

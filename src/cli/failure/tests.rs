@@ -57,6 +57,11 @@ fn examples() -> Vec<Failure> {
         listen("proxy", NotFound),
         listen("proxy", Other),
         Failure::Build(BuildError::Activation(refused())),
+        Failure::Build(BuildError::Listen {
+            listener: "proxy",
+            address: address(),
+            error: Errno::MFILE.into(),
+        }),
         Failure::Build(BuildError::Exposed(address())),
         Failure::Build(BuildError::Credential {
             route: "orders".into(),
@@ -108,6 +113,9 @@ fn examples() -> Vec<Failure> {
         Failure::NotReadyInTime(address(), minute, Silence::Stranger(String::new())),
         Failure::NoTokensInTime(minute, "credential \"tms\" has no token yet".into()),
         Failure::NoCommand("./run".into(), NotFound.into()),
+        Failure::NoCommand("./Cargo.toml".into(), NotFound.into()),
+        Failure::NoCommand("./run".into(), Errno::NOEXEC.into()),
+        Failure::from(RunError::Worker(refused())),
         Failure::Unprinted(io::ErrorKind::StorageFull.into()),
         Failure::System(refused()),
         Failure::Fault("there is no credential in what was written".into()),
