@@ -1,20 +1,21 @@
 //! `gatepass exec`: a command with a gatepass of its own, for as long as it runs.
 
+mod children;
 mod signals;
 
 use std::env;
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use clap::Args;
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
+use rustix::process::{Signal, kill_process};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tracing::Level;
 
+use self::children::Children;
 use super::progress::Progress;
 use super::{Failure, SourceArguments, duration};
 use crate::app::{self, Bound};
@@ -65,6 +66,7 @@ pub(super) fn exec(arguments: ExecArguments) -> Result<u8, Failure> {
     let limit = DescriptorLimit::in_force();
     runtime::control(async {
         let mut signals = signals::caught()?;
+        let children = Children::watched()?;
         let bound = app::build(settings, layers, &log)?;
         let mut command = Command::new(program);
         command.args(rest);
@@ -85,13 +87,14 @@ pub(super) fn exec(arguments: ExecArguments) -> Result<u8, Failure> {
                 started.map_err(|error| Failure::NoCommand(name(), error))
             };
             let patience = arguments.timeout;
-            let ended = once_there_are_tokens(&readiness, patience, start, &mut signals).await;
+            let ended =
+                once_there_are_tokens(&readiness, patience, start, children, &mut signals).await;
             order.notify_one();
             tokio::task::spawn_local(signals::second(signals, to_end_at_once));
             ended
         };
         let (ended, stopped) = tokio::join!(whole, bound.run(Signals::passed_on(at_once)));
-        stopped.map_err(|error| Failure::Fault(error.to_string()))?;
+        stopped?;
         ended
     })?
 }
@@ -159,11 +162,12 @@ async fn once_there_are_tokens(
     readiness: &Readiness,
     patience: Duration,
     start: impl FnOnce() -> Result<Child, Failure>,
+    children: Children,
     signals: &mut mpsc::Receiver<Signal>,
 ) -> Result<u8, Failure> {
     match tokens(readiness, patience, signals).await? {
         Some(signal) => Ok(signals::exit_code(signal)),
-        None => until_its_end(start()?, signals).await,
+        None => until_its_end(&start()?, children, signals).await,
     }
 }
 
@@ -200,18 +204,19 @@ async fn tokens(
 
 /// Passes signals on to the command until it ends, and returns its exit code.
 async fn until_its_end(
-    mut child: Child,
+    child: &Child,
+    mut children: Children,
     signals: &mut mpsc::Receiver<Signal>,
 ) -> Result<u8, Failure> {
-    let pid = child
-        .id()
-        .and_then(|id| i32::try_from(id).ok())
-        .and_then(Pid::from_raw);
+    let pid = children::pid(child);
     loop {
         tokio::select! {
             // What comes after its end is not for it any more.
             biased;
-            ended = child.wait() => return Ok(exit_code(ended?)),
+            ended = children.end_of(child) => {
+                let unknown = |error| Failure::Fault(format!("how the command ended is not known: {error}"));
+                return ended.map(exit_code).map_err(unknown);
+            }
             Some(signal) = signals.recv() => {
                 if !signals::has_come_by_keys(signal) {
                     // One that has just ended gets no more.

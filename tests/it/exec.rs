@@ -1,5 +1,6 @@
 //! `gatepass exec -- COMMAND`
 
+mod children;
 mod signals;
 
 use tokio::time::timeout;

@@ -1,6 +1,6 @@
 //! The signals that come to gatepass while it is there for a command.
 
-use std::io;
+use std::{fs, io};
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Signal, getpgrp};
@@ -10,7 +10,9 @@ use tokio::sync::mpsc;
 
 use crate::signal::StopSignal;
 
-/// Those that a command may be sent, from now on: none ends gatepass by itself any more.
+/// Those that a command may be sent, from now on: none ends gatepass by itself any more. What ignores
+/// them for the command (`nohup`, or the `&` of a shell's script) goes on doing so: one that is caught
+/// here is not ignored there any more.
 pub(super) fn caught() -> io::Result<mpsc::Receiver<Signal>> {
     let (sender, receiver) = mpsc::channel(16);
     let kinds = [
@@ -21,7 +23,11 @@ pub(super) fn caught() -> io::Result<mpsc::Receiver<Signal>> {
         (SignalKind::interrupt(), Signal::INT),
         (SignalKind::quit(), Signal::QUIT),
     ];
+    let ignored = ignored();
     for (kind, same) in kinds {
+        if is_of_a_terminal(same) && is_in(ignored, same) {
+            continue;
+        }
         let mut stream = signal(kind)?;
         let sender = sender.clone();
         tokio::task::spawn_local(async move {
@@ -31,6 +37,26 @@ pub(super) fn caught() -> io::Result<mpsc::Receiver<Signal>> {
         });
     }
     Ok(receiver)
+}
+
+/// Those that a terminal sends, and that a command without one is not to be ended by.
+fn is_of_a_terminal(signal: Signal) -> bool {
+    matches!(signal, Signal::HUP | Signal::INT | Signal::QUIT)
+}
+
+/// The signals that this process ignores, a bit for each (`SigIgn`, proc_pid_status(5)). Elsewhere than
+/// on Linux that is not to be learnt without `unsafe`.
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or_default()
+}
+
+/// The lowest bit is signal 1.
+fn is_in(mask: u64, signal: Signal) -> bool {
+    let bit = u32::try_from(signal.as_raw() - 1).ok();
+    bit.is_some_and(|bit| mask.unbounded_shr(bit) & 1 == 1)
 }
 
 /// Whether a terminal's keys have probably sent it, so that the command has it already.

@@ -202,3 +202,24 @@ async fn a_key_that_gives_up_leaves_the_terminal_as_it_was() {
     assert!(!started, "{seen}");
     assert!(seen.ends_with("\r\x1b[K"), "the line is gone: {seen:?}");
 }
+
+/// `nohup` and the `&` of a script are there for the command, which gatepass must not undo.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_ignored_at_the_start_stays_ignored() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let directory = configured(&simple_config(&provider, &upstream));
+    let script =
+        "for signal in HUP INT QUIT; do kill -$signal $PPID; kill -$signal $$; done; exit 7";
+    let shell = tokio::process::Command::new("sh")
+        .args([
+            "-c",
+            "trap '' HUP INT QUIT; exec \"$0\" exec -- sh -c \"$1\"",
+        ])
+        .args([env!("CARGO_BIN_EXE_gatepass"), script])
+        .current_dir(directory.path())
+        .kill_on_drop(true)
+        .output();
+    let ended = timeout(PATIENCE, shell).await.unwrap().unwrap();
+    assert_eq!(ended.status.code(), Some(7), "{ended:?}");
+}
