@@ -1,10 +1,10 @@
 //! Where settings are written: a file, the environment, flags; each layer over the one before.
 
 use std::collections::BTreeMap;
-use std::env;
+use std::env::{self, VarError};
 use std::ffi::OsString;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use figment::providers::{Format, Toml};
@@ -74,7 +74,10 @@ impl Layers {
         otherwise: &str,
     ) -> Result<Self, Problems> {
         if flags.route.is_none() {
-            let chosen = env::var(VARIABLE).ok().filter(|name| !name.is_empty());
+            let chosen = match env::var(VARIABLE) {
+                Err(VarError::NotUnicode(_)) => return Err(Problems::one(not_text(VARIABLE))),
+                chosen => chosen.ok().filter(|name| !name.is_empty()),
+            };
             flags.profile = flags.profile.or(chosen);
         }
         let file = match file {
@@ -85,10 +88,7 @@ impl Layers {
         Ok(Self {
             file,
             text: None,
-            environment: variables()
-                .filter(|(name, _)| name.starts_with(PREFIX))
-                .map(|(name, value)| (name, value.to_string_lossy().into_owned()))
-                .collect(),
+            environment: environment()?,
             others: variables()
                 .map(|(name, _)| name)
                 .filter(|name| !name.starts_with(PREFIX) && name.starts_with(NAME))
@@ -126,10 +126,9 @@ impl Layers {
 
     /// The profiles of the file that none was chosen of.
     pub fn other_profiles(&self) -> Vec<String> {
-        let text = self
-            .file
-            .as_ref()
-            .and_then(|file| fs::read_to_string(file).ok());
+        // A pipe has been read once, and has no more to say.
+        let file = self.file.as_ref().filter(|file| file.is_file());
+        let text = file.and_then(|file| text_of(file).ok());
         match (&self.flags.profile, text) {
             (None, Some(text)) => profiles::names(&text),
             _ => Vec::new(),
@@ -162,7 +161,7 @@ impl Layers {
         let mut figment = Figment::new();
         let mut places = Places::default();
         if let Some(file) = &self.file {
-            let text = fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
+            let text = text_of(file).map_err(|error| unreadable(file, &error))?;
             check_syntax(file, &text)?;
             places = Places::of(&text);
             let profile = self.flags.profile.as_deref();
@@ -179,6 +178,25 @@ impl Layers {
             .merge(&self.flags);
         Ok((figment, places))
     }
+}
+
+/// Those that set keys. What is not text is refused: sent as something like it, a secret would be another.
+fn environment() -> Result<Vec<(String, String)>, Problems> {
+    let (mut environment, mut problems) = (Vec::new(), Vec::new());
+    for (name, value) in variables().filter(|(name, _)| name.starts_with(PREFIX)) {
+        match value.into_string() {
+            Ok(value) => environment.push((name, value)),
+            Err(_) => problems.push(not_text(&name)),
+        }
+    }
+    match problems.as_slice() {
+        [] => Ok(environment),
+        _ => Err(Problems::new(problems)),
+    }
+}
+
+fn not_text(name: &str) -> Problem {
+    Problem::of_source(name, NOT_UTF_8, "text in UTF-8")
 }
 
 /// Those of this process. One whose name is not UTF-8 cannot be one of ours.
@@ -199,6 +217,17 @@ fn default_file(otherwise: &str) -> Result<PathBuf, Problems> {
     })
 }
 
+/// What a file holds, up to what a configuration can be: some files have no end.
+fn text_of(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let mut file = File::open(file)?.take(LARGEST_FILE + 1);
+    file.read_to_string(&mut text)?;
+    match file.limit() {
+        0 => Err(io::Error::other("it is larger than 16 MiB")),
+        _ => Ok(text),
+    }
+}
+
 fn unreadable(file: &Path, error: &io::Error) -> Problems {
     let unexpanded = file.to_str().and_then(unexpanded);
     let found = match (error.kind(), unexpanded) {
@@ -206,7 +235,7 @@ fn unreadable(file: &Path, error: &io::Error) -> Problems {
             format!("no such file: its path begins with {beginning}, which only shells replace")
         }
         (io::ErrorKind::NotFound, None) => "no such file".into(),
-        (io::ErrorKind::InvalidData, _) => "bytes that are not UTF-8".into(),
+        (io::ErrorKind::InvalidData, _) => NOT_UTF_8.into(),
         _ => format!("a file that cannot be read: {error}"),
     };
     Problems::one(Problem::of_source(
@@ -288,6 +317,12 @@ fn insert(table: &mut Dict, path: &[String], value: Value) {
 pub(super) fn variable(keys: &[&str]) -> String {
     format!("{PREFIX}{}", keys.join(SEPARATOR).to_uppercase())
 }
+
+/// What is said of the source of such bytes. They are not shown: they may be a secret.
+pub(super) const NOT_UTF_8: &str = "bytes that are not UTF-8";
+
+/// A thousand routes have a quarter of a megabyte.
+const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 
 /// Where a configuration is looked for when none is named.
 const DEFAULT_FILES: [&str; 2] = ["gatepass.toml", "/etc/gatepass/gatepass.toml"];

@@ -298,3 +298,32 @@ fn check_show(credential: &str) -> String {
     let (_, shown) = finished.stdout.split_once("[credentials.a]\n").unwrap();
     shown.to_owned()
 }
+
+/// As `--config <(…)` of a shell.
+#[test]
+fn a_configuration_may_come_by_a_pipe() {
+    let config =
+        "[[routes]]\npath = \"/\"\nupstream = \"https://api.example\"\ncredential = \"none\"\n";
+    let directory = tempfile::tempdir().unwrap();
+    // A pipe that is opened twice is waited for without end.
+    let script = "mkfifo pipe; printf %s \"$1\" >pipe & exec timeout 20 \"$0\" check --config pipe";
+    let checked = std::process::Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_gatepass"), config])
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+}
+
+#[test]
+fn a_configuration_without_an_end_is_none() {
+    let finished = run(&["check", "--config", "/dev/zero"], &[]);
+    assert_eq!(finished.code, Some(78));
+    insta::assert_snapshot!(finished.stderr, @r"
+    gatepass: 1 problem has to be mended in the configuration before anything can run.
+
+    /dev/zero
+        found     a file that cannot be read: it is larger than 16 MiB
+        expected  a readable file in TOML
+    ");
+}

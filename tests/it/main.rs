@@ -91,6 +91,7 @@ mod upstream_faults;
 mod upstream_metrics;
 mod upstream_tls;
 mod vanished_upstreams;
+mod variables_of_bytes;
 mod verification;
 mod waiting;
 mod websocket;

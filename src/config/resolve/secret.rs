@@ -1,13 +1,14 @@
 //! Values that may be secret, wherever they are kept. None of them is ever shown.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::env;
+use std::env::{self, VarError};
 use std::path::{Component, PathBuf};
 
 use http::HeaderName;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::super::decode::{Path, Report};
+use super::super::layers::NOT_UTF_8;
 use super::super::scalar::SecretSource;
 use crate::oauth::{self, Secret};
 
@@ -183,6 +184,8 @@ pub(super) fn headers(
         .collect()
 }
 
+const HOLDS_SECRET: &str = "the name of an environment variable that holds the secret";
+
 /// What the path of a file that may be written later has to look like.
 pub(in super::super) const FILE_TO_COME: &str =
     "the path of a file, with ./ before it if it will be in this directory";
@@ -292,7 +295,12 @@ pub(in super::super) fn is_surely_a_path(file: &str) -> bool {
 fn from_variable(name: &str, path: &Path, plainly: &str, report: &mut Report) -> Option<Secret> {
     match env::var(name) {
         Ok(value) if !value.is_empty() => return Some(Secret::Value(value.into())),
-        _ => {}
+        Err(VarError::NotUnicode(_)) => {
+            let found = format!("{name}, which holds {NOT_UTF_8}");
+            report.add(path, found, HOLDS_SECRET);
+            return None;
+        }
+        Ok(_) | Err(VarError::NotPresent) => {}
     }
     // Secrets of capitals and digits are common; names without an underscore are not.
     let usual = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
@@ -300,7 +308,7 @@ fn from_variable(name: &str, path: &Path, plainly: &str, report: &mut Report) ->
         report.add(
             path,
             format!("{name}, which is not set or empty"),
-            "the name of an environment variable that holds the secret",
+            HOLDS_SECRET,
         );
     } else {
         report.add(
