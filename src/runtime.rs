@@ -12,8 +12,9 @@ use std::thread;
 use std::time::Duration;
 
 use hyper::rt::Executor;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -176,6 +177,22 @@ pub fn keep_memory_private() -> io::Result<()> {
         let current = Some(0);
         Ok(setrlimit(Resource::Core, Rlimit { current, maximum })?)
     }
+}
+
+/// Has a file that is as large as this process may make it (`ulimit -f`) refuse what is written on, as
+/// a disk does that is full.
+///
+/// POSIX, `write()`: a process that "attempts to write a file that exceeds […] the file size limit of the
+/// process" is sent SIGXFSZ, which ends it. With a handler the write fails with `EFBIG` and no more.
+///
+/// # Errors
+///
+/// The operating system refuses what a handler needs.
+pub fn survive_full_files() -> io::Result<()> {
+    // The handler stays when its runtime is gone.
+    let runtime = Builder::new_current_thread().enable_io().build()?;
+    let _inside = runtime.enter();
+    signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop)
 }
 
 /// Starts a thread for what waits for the operating system and must not be waited for.

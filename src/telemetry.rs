@@ -20,6 +20,8 @@ pub use events::{Event, Events};
 use lines::Lines;
 use repeats::Repeats;
 
+use crate::runtime;
+
 /// The target of the lines of the access log.
 pub const ACCESS: &str = concat!(env!("CARGO_CRATE_NAME"), "::access");
 
@@ -83,8 +85,10 @@ impl Drop for Log {
 ///
 /// # Errors
 ///
-/// Logging was started before, or the operating system has no thread left.
+/// Logging was started before, or the operating system has no thread or descriptor left.
 pub fn start(settings: Settings) -> io::Result<Log> {
+    // Somebody may have led it into one.
+    runtime::survive_full_files()?;
     let out = Lines::to(io::stderr())?;
     let terminal = io::stderr().is_terminal();
     let json = match settings.format {
