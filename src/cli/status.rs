@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::admin_client::{AdminArguments, get};
 use super::failure::Silence;
-use super::terminal::{Palette, columns_of_stdout};
+use super::terminal::{Palette, columns_of_stdout, printed};
 use super::{DONE, Failure};
 use crate::server::Address;
 use crate::wording::harmless;
@@ -45,7 +45,7 @@ pub(super) fn status(arguments: StatusArguments) -> Result<u8, Failure> {
         let clear = if clears { CLEAR } else { "" };
         let written = write!(io::stdout(), "{clear}{text}");
         if !arguments.watch || written.is_err() {
-            return Ok(DONE);
+            return printed(written).map(|()| DONE);
         }
         sleep(PERIOD);
     }

@@ -51,9 +51,14 @@ pub(super) fn columns_of_stdout() -> Option<usize> {
     Some(size.ws_col.into()).filter(|columns| *columns > 0)
 }
 
-/// Prints what was asked for. Whoever reads no further has enough.
+/// Prints what was asked for.
 pub(super) fn print_out(text: &str) -> Result<(), Failure> {
-    match io::stdout().write_all(text.as_bytes()) {
+    printed(io::stdout().write_all(text.as_bytes()))
+}
+
+/// Whether what was asked for has been printed. Whoever reads no further has enough.
+pub(super) fn printed(written: io::Result<()>) -> Result<(), Failure> {
+    match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         printed => printed.map_err(Failure::Unprinted),
     }

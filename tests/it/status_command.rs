@@ -1,9 +1,13 @@
 //! `gatepass status`
 
+use std::process::Stdio;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
-use crate::support::gatepass::{Finished, run};
+use crate::support::client::PATIENCE;
+use crate::support::gatepass::{Finished, command, run};
 use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, simple_config};
 
 pub async fn status(gatepass: &Gatepass, arguments: &[&'static str]) -> Finished {
@@ -126,6 +130,30 @@ async fn what_is_no_admin_listener_is_not_believed() {
     for command in [&["status"][..], &["status", "--json"]] {
         let said = told_by_a_stranger(command, &json).await;
         assert!(said.contains(NO_ADMIN_LISTENER), "{said}");
+    }
+}
+
+/// As any other command that prints.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_printed_is_no_success() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let gatepass = Gatepass::start(&simple_config(&provider, &upstream));
+    let admin = gatepass.admin().to_string();
+    for further in [&[][..], &["--json"], &["--watch"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        let mut status = tokio::process::Command::from(command());
+        status
+            .args(["status", "--admin-listen", &admin])
+            .args(further)
+            .stdout(full.unwrap())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let status = status.spawn().unwrap().wait_with_output();
+        let ended = timeout(PATIENCE, status).await.unwrap().unwrap();
+        assert_eq!(ended.status.code(), Some(69), "{ended:?}");
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(said.contains("could not be printed"), "{said}");
     }
 }
 
