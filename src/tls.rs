@@ -155,6 +155,8 @@ pub fn advice(error: &str, may_be_plain: bool) -> Option<&'static str> {
         Some("check the host name")
     } else if error.contains("Expired") || error.contains("expired") {
         Some("its certificate has run out, or this machine's clock is wrong")
+    } else if error.contains("NotValidYet") || error.contains("not valid yet") {
+        Some("its certificate is for later, or this machine's clock is wrong")
     } else if error.contains("CaUsedAsEndEntity") {
         Some(
             "it shows an authority's certificate as its own; give it one that the authority signed, or \
@@ -241,7 +243,11 @@ pub enum TlsError {
 
 impl TlsError {
     fn unusable(error: rustls::Error) -> Self {
-        Self::Platform(error.to_string())
+        Self::Platform(match error {
+            // Its own words are those of the platform's reader behind "unexpected error: ".
+            rustls::Error::General(what) => what,
+            other => other.to_string(),
+        })
     }
 }
 
@@ -274,6 +280,25 @@ mod tests {
         let error = "received corrupt message of type InvalidContentType";
         let told = [true, false].map(|may_be_plain| advice(error, may_be_plain));
         insta::assert_debug_snapshot!(told);
+    }
+
+    #[test]
+    fn a_certificate_of_the_future_may_be_a_clock_of_the_past() {
+        let early = rustls::Error::from(rustls::CertificateError::NotValidYetContext {
+            time: rustls::pki_types::UnixTime::since_unix_epoch(std::time::Duration::ZERO),
+            not_before: rustls::pki_types::UnixTime::now(),
+        });
+        for error in [early.to_string(), format!("{early:?}")] {
+            let told = advice(&error, false).unwrap();
+            assert!(told.contains("clock"), "{error}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_machine_without_authorities_is_told_in_plain_words() {
+        let none = "no CA certificates were loaded from the system";
+        let error = TlsError::unusable(rustls::Error::General(none.into()));
+        insta::assert_snapshot!(error, @"the machine's certificate authorities cannot be used: no CA certificates were loaded from the system; install its ca-certificates package or name a PEM file with tls.ca_file");
     }
 
     fn error_for(content: &[u8]) -> String {
