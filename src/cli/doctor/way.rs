@@ -100,8 +100,6 @@ async fn look_up(server: &Server<'_>) -> Result<(Vec<SocketAddr>, String), Fault
         ..
     } = server;
     let proxy = unheeded_proxy(key);
-    let advice =
-        format!("look for a slip in {key}, and whether this machine's DNS knows the name{proxy}");
     let found = timeout(*limit, lookup_host((*host, *port))).await;
     let found = found
         .map_err(|_| {
@@ -110,14 +108,20 @@ async fn look_up(server: &Server<'_>) -> Result<(Vec<SocketAddr>, String), Fault
                 format!("see whether its servers are up and reachable (/etc/resolv.conf){proxy}"),
             )
         })?
-        .map_err(|error| Fault::new(format!("{host} cannot be resolved ({error})"), &advice))?;
+        .map_err(|error| {
+            let said = format!("{host} cannot be resolved ({error})");
+            Fault::new(said, name_advice(error.kind(), key) + &proxy)
+        })?;
     let addresses: Vec<_> = found.collect();
     let shown: Vec<_> = addresses
         .iter()
         .map(|address| address.ip().to_string())
         .collect();
     match shown.as_slice() {
-        [] => Err(Fault::new(format!("{host} has no address"), advice)),
+        [] => {
+            let advice = name_advice(ErrorKind::NotFound, key);
+            Err(Fault::new(format!("{host} has no address"), advice))
+        }
         [only] if only == host => Ok((addresses, format!("{host} is an address"))),
         _ => {
             let said = format!("{host} is {}", shown.join(", "));
@@ -174,6 +178,18 @@ fn unheeded_proxy(key: &str) -> String {
         }
         "upstream" => format!("; {name} is set and not looked at: routes go direct"),
         _ => String::new(),
+    }
+}
+
+/// What to do about a name. glibc calls busy what /etc/nsswitch.conf leaves it no way to.
+fn name_advice(failed: ErrorKind, key: &str) -> String {
+    match failed {
+        ErrorKind::ResourceBusy => {
+            "see that the line hosts: of /etc/nsswitch.conf names files and \
+                                    dns: it names nothing that is there"
+                .into()
+        }
+        _ => format!("look for a slip in {key}, and whether this machine's DNS knows the name"),
     }
 }
 
@@ -308,6 +324,16 @@ const SOON: Duration = Duration::from_secs(14 * 86_400);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_not_resolved_has_an_advice_that_fits() {
+        let told =
+            [ErrorKind::ResourceBusy, ErrorKind::Other].map(|kind| name_advice(kind, "upstream"));
+        insta::assert_snapshot!(told.join("\n"), @r"
+        see that the line hosts: of /etc/nsswitch.conf names files and dns: it names nothing that is there
+        look for a slip in upstream, and whether this machine's DNS knows the name
+        ");
+    }
 
     #[test]
     fn a_failed_connection_has_an_advice_that_fits() {
