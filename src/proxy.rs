@@ -55,7 +55,7 @@ use record::Record;
 use rejection::{REQUEST_ID, Rejection};
 pub use route::{
     Forwarded, Found, InvalidPrefix, PathPrefix, Protocol, Route, RouteDescription, RouteTable,
-    Settings, Timeouts,
+    Settings, Timeouts, USUAL_HEADERS,
 };
 use upstream::{Answer, Upstream};
 pub use upstream::{InvalidUpstream, Origin};

@@ -357,7 +357,9 @@ mod tests {
     use prometheus::Registry;
 
     use super::*;
-    use crate::proxy::{Forwarded, Origin, PathPrefix, Protocol, Settings, Timeouts, metrics};
+    use crate::proxy::{
+        Forwarded, Origin, PathPrefix, Protocol, Settings, Timeouts, USUAL_HEADERS, metrics,
+    };
     use crate::tls::{Trust, client_config};
     use crate::token::metrics::TokenMetrics;
     use crate::token::source::FetchedToken;
@@ -380,7 +382,7 @@ mod tests {
             response_headers: Vec::new(),
             remove_response_headers: Vec::new(),
             rewrite_location: true,
-            max_response_headers: None,
+            max_response_headers: USUAL_HEADERS,
             name: "api".into(),
             prefix: PathPrefix::new("/").unwrap(),
             strip_path: false,

@@ -17,7 +17,7 @@ use super::access::AccessLog;
 use super::body::AnswerBody;
 use super::metrics::{InFlight, RouteMetrics};
 use super::record::Record;
-use super::route::{Route, RouteTable, USUAL_HEADERS};
+use super::route::{Route, RouteTable};
 use super::upstream::{ConnectError, UpstreamError};
 use crate::token::TokenState;
 pub(super) use reason::Reason;
@@ -265,7 +265,6 @@ impl Rejection {
             ),
             UpstreamError::Broken(cause) if cause.is_parse_too_large() => {
                 let most = route.settings.max_response_headers;
-                let most = most.unwrap_or(USUAL_HEADERS);
                 let may_have = format!("it may have 64 KiB and {most} fields");
                 let detail =
                     format!("upstream {upstream} {error}; {may_have} (max_response_headers)");

@@ -63,15 +63,15 @@ pub struct Settings {
     pub remove_response_headers: Vec<HeaderName>,
     /// Whether redirects to the upstream become redirects through gatepass.
     pub rewrite_location: bool,
-    /// How many fields an answer may have, if it is not as many as usual ([`USUAL_HEADERS`]).
-    pub max_response_headers: Option<usize>,
+    /// How many fields an answer may have.
+    pub max_response_headers: usize,
     /// Up to which size a request's body is kept, so that the request can be sent again with
     /// another token.
     pub replay_limit: usize,
 }
 
-/// How many fields hyper has room for without asking for memory, and takes by itself.
-pub(super) const USUAL_HEADERS: usize = 100;
+/// How many fields of an answer hyper has room for without asking for memory, and takes by itself.
+pub const USUAL_HEADERS: usize = 100;
 
 /// A route at work.
 #[derive(Debug)]

@@ -115,6 +115,21 @@ async fn a_connection_is_kept_no_longer_than_the_upstream_says_that_it_does() {
     }
 }
 
+/// Apache and Tomcat tell it only to those who ask for the connection to be kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_is_asked_once_for_each_connection_how_long_it_keeps_it() {
+    let wire = Wire::start("").await;
+    let mut caller = wire.call(GET.as_bytes()).await;
+    let mut upstream = wire.accept().await;
+    let head = read_until(&mut upstream, "\r\n\r\n").await;
+    assert!(head.contains("\r\nconnection: keep-alive\r\n"), "{head}");
+    answer(&mut upstream, "timeout=100").await;
+    read_until(&mut caller, "\r\n\r\n").await;
+    caller.write_all(GET.as_bytes()).await.unwrap();
+    let head = read_until(&mut upstream, "\r\n\r\n").await;
+    assert!(!head.contains("connection"), "{head}");
+}
+
 async fn answer(upstream: &mut TcpStream, keep_alive: &str) {
     let head = format!("HTTP/1.1 200 OK\r\nKeep-Alive: {keep_alive}\r\nContent-Length: 0\r\n\r\n");
     upstream.write_all(head.as_bytes()).await.unwrap();

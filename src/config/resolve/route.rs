@@ -10,13 +10,13 @@ use http::{HeaderName, Method};
 
 use super::super::decode::{Path, Report};
 use super::super::problem::near_miss;
-use super::super::scalar::{Count, OneOrMany, Size, value_or};
+use super::super::scalar::{OneOrMany, Size, value_or};
 use super::super::{Listen, raw};
 use super::{
     LEGAL_NAME, MOST_HEADERS, TrustedRoots, at_most, choice, is_legal_name, listener, required,
     revision,
 };
-use crate::proxy::{Forwarded, PathPrefix, Protocol, Settings, Timeouts};
+use crate::proxy::{Forwarded, PathPrefix, Protocol, Settings, Timeouts, USUAL_HEADERS};
 use crate::server::Address;
 pub(super) use fields::{OWN_HEADERS, values as header_values};
 
@@ -125,14 +125,12 @@ fn route(
         remove_response_headers: remove_response_headers?,
         keep_host: value_or(raw.keep_host, false),
         rewrite_location: value_or(raw.rewrite_location, true),
-        max_response_headers: raw.max_response_headers.map(|Count(most)| {
-            at_most(
-                MOST_HEADERS,
-                most,
-                &path.key("max_response_headers"),
-                report,
-            )
-        }),
+        max_response_headers: at_most(
+            MOST_HEADERS,
+            value_or(raw.max_response_headers, USUAL_HEADERS),
+            &path.key("max_response_headers"),
+            report,
+        ),
         timeouts: Timeouts {
             first_token: raw.timeouts.first_token.map(Into::into),
             connect: value_or(raw.timeouts.connect, defaults.connect),

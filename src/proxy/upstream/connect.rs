@@ -32,6 +32,7 @@ use super::resolve::Resolver;
 use super::turns::Turns;
 use crate::gathering::{Batch, Gathering};
 use crate::proxy::body::OutgoingBody;
+use crate::proxy::route::USUAL_HEADERS;
 use crate::tls::HTTP2;
 
 /// How connections to one upstream are made.
@@ -40,7 +41,7 @@ pub(super) struct Connector {
     tls: Option<Tls>,
     speaks_http2: bool,
     limit: Duration,
-    max_headers: Option<usize>,
+    max_headers: usize,
     doubts: Doubts,
 }
 
@@ -66,7 +67,7 @@ pub(super) struct Http2 {
 
 impl Connector {
     /// `limit` is how long it may take in all, `max_headers` how many fields an answer may have.
-    pub(super) fn new(origin: &Origin, limit: Duration, max_headers: Option<usize>) -> Self {
+    pub(super) fn new(origin: &Origin, limit: Duration, max_headers: usize) -> Self {
         Self {
             place: match &origin.socket {
                 Some(path) => Place::Unix(path.clone()),
@@ -190,14 +191,15 @@ impl Connector {
 pub(super) async fn over_http1<T>(
     stream: T,
     counted: Rc<Counted>,
-    max_headers: Option<usize>,
+    max_headers: usize,
 ) -> Result<Connected, ConnectError>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = http1::Builder::new();
-    if let Some(most) = max_headers {
-        builder.max_headers(most);
+    // hyper asks for memory with each answer where it has been told.
+    if max_headers != USUAL_HEADERS {
+        builder.max_headers(max_headers);
     }
     let (sender, connection) = builder
         .max_buf_size(BUFFER)
@@ -328,7 +330,7 @@ mod tests {
                 tokio::task::spawn_local(async move { while closing.accept().await.is_ok() {} });
             let connector = Connector {
                 place: Place::Tcp(Resolver::leading_to(&[silent.0, closing_address])),
-                ..Connector::new(&origin, Duration::from_millis(500), None)
+                ..Connector::new(&origin, Duration::from_millis(500), USUAL_HEADERS)
             };
             let connections = Rc::default();
             let attempt = async || {

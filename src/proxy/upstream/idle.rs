@@ -145,6 +145,7 @@ mod tests {
     use prometheus::IntGauge;
     use tokio::io::duplex;
 
+    use super::super::super::route::USUAL_HEADERS;
     use super::super::connect::{Connected, over_http1};
     use super::*;
     use crate::token::heartbeat::count_sleep;
@@ -154,7 +155,9 @@ mod tests {
     async fn one_that_was_there_before_a_sleep_is_not_used_after_it() {
         let (near, _far) = duplex(64);
         let held = Held::count(&Rc::default(), IntGauge::new("open", "Open.").unwrap());
-        let connected = over_http1(near, held.counted(), None).await.unwrap();
+        let connected = over_http1(near, held.counted(), USUAL_HEADERS)
+            .await
+            .unwrap();
         let Connected::Http1(mut sender) = connected else {
             panic!("it is HTTP/1.1");
         };

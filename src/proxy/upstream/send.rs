@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{Request, Response, Version};
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, timeout};
 use tokio_util::either::Either;
@@ -69,7 +70,12 @@ impl Connection {
     ) -> Result<Answer, SendError> {
         let timeouts = self.upstream.timeouts;
         let answer = match &mut self.carrier {
-            Carrier::Alone(kept) => Either::Left(kept.sender.try_send_request(*request)),
+            Carrier::Alone(kept) => {
+                if !self.was_open {
+                    ask_to_keep(request.headers_mut());
+                }
+                Either::Left(kept.sender.try_send_request(*request))
+            }
             Carrier::Shared(place) => {
                 http2::dress(&mut request, &self.upstream.origin);
                 Either::Right(place.sender().try_send_request(*request))
@@ -189,6 +195,13 @@ impl Connection {
             End::Otherwise => SendError::Failed(UpstreamError::Broken(error)),
         }
     }
+}
+
+/// Apache and Tomcat tell how long they keep a connection only those who ask for it, as all had to in
+/// HTTP/1.0 (RFC 9112 §C.2.2). To ask by the first request is enough: it holds for the connection.
+fn ask_to_keep(headers: &mut HeaderMap) {
+    let asked = headers.entry(CONNECTION);
+    asked.or_insert(HeaderValue::from_static("keep-alive"));
 }
 
 /// When the head of the answer is due as things are now, and what it means if it is not there. It
