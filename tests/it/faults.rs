@@ -339,11 +339,8 @@ async fn an_upstream_that_takes_no_more_of_a_body_is_at_fault() {
         assert!(told.starts_with("HTTP/1.1 504 "), "{told}");
         assert!(told.contains(&format!("\"reason\":\"{reason}\"")), "{told}");
         assert!(told.contains(detail), "{told}");
-        let output = wire.gatepass.output();
-        assert!(
-            output.contains("\"WARN\"") && output.contains(detail),
-            "{output}"
-        );
+        let output = wire.gatepass.output_with(detail);
+        assert!(output.contains("\"WARN\""), "{output}");
     }
 }
 

@@ -35,14 +35,15 @@ struct Told {
 
 impl Failures {
     pub(super) fn tell(&self, failure: &Failure<'_>) {
+        let &Failure {
+            credential,
+            error,
+            failures,
+            ..
+        } = failure;
         match self.is_news(failure, Instant::now()) {
             true => failure.tell(),
-            false => debug!(
-                credential = failure.credential,
-                failures = failure.failures,
-                "it goes on: {}",
-                failure.error
-            ),
+            false => debug!(credential, failures, "it goes on: {error}"),
         }
     }
 
