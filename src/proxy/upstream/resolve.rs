@@ -123,27 +123,10 @@ impl Resolver {
     fn join_or_start(&self) -> LookUp {
         let mut latest = self.latest.borrow_mut();
         if let Some(look_up) = latest.as_ref() {
-            let outcome = look_up.outcome.borrow();
-            match &*outcome {
-                None if look_up.outcome.has_changed().is_ok() => return look_up.clone(),
-                Some(outcome) if self.serves(look_up.began, outcome) => return look_up.clone(),
-                Some(Outcome {
-                    found: Ok(addresses),
-                    at,
-                }) => {
-                    self.last_good.replace(Some(Known {
-                        addresses: Rc::clone(addresses),
-                        since: *at,
-                    }));
-                }
-                Some(Outcome {
-                    found: Err(failure),
-                    ..
-                }) if !failure.may_be_passing => {
-                    self.last_good.take();
-                }
-                Some(_) | None => {}
+            if look_up.is_under_way() || self.serves(look_up) {
+                return look_up.clone();
             }
+            self.remember(look_up);
         }
         let (send, outcome) = watch::channel(None);
         let (host, port) = (self.host.clone(), self.port);
@@ -162,14 +145,38 @@ impl Resolver {
 
     /// Whether what a look-up found is for those who come after it as well. One that took long has
     /// outlived the patience of those who began it, and the next would take as long.
-    fn serves(&self, began: Instant, outcome: &Outcome) -> bool {
-        outcome.found.is_ok()
-            && outcome.at >= began + self.patience
-            && Instant::now() < outcome.at + FRESH
+    fn serves(&self, look_up: &LookUp) -> bool {
+        look_up.outcome.borrow().as_ref().is_some_and(|outcome| {
+            outcome.found.is_ok()
+                && outcome.at >= look_up.began + self.patience
+                && Instant::now() < outcome.at + FRESH
+        })
+    }
+
+    /// Keeps what a look-up found; a name that is said to have no address has none of before either.
+    fn remember(&self, look_up: &LookUp) {
+        let Some(Outcome { found, at }) = look_up.outcome.borrow().clone() else {
+            return;
+        };
+        match found {
+            Ok(addresses) => {
+                let since = at;
+                self.last_good.replace(Some(Known { addresses, since }));
+            }
+            Err(failure) if !failure.may_be_passing => {
+                self.last_good.take();
+            }
+            Err(_) => {}
+        }
     }
 }
 
 impl LookUp {
+    /// Whether it has found nothing so far, and its task is still there to find it.
+    fn is_under_way(&self) -> bool {
+        self.outcome.borrow().is_none() && self.outcome.has_changed().is_ok()
+    }
+
     async fn found(&mut self) -> Result<Addresses, Failure> {
         let outcome = self.outcome.wait_for(Option::is_some).await;
         let outcome = outcome.ok().and_then(|outcome| outcome.clone());
