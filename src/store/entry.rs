@@ -52,8 +52,10 @@ enum Step {
 
 /// What a change came to.
 pub(super) enum Change<T> {
-    /// The entry is to be written; others are told if `is_news`.
-    Write { outcome: T, is_news: bool },
+    /// The entry is to be written.
+    Write(T),
+    /// The same, and others are told to look at it.
+    Announce(T),
     /// It stays as it is.
     Leave(T),
 }
@@ -139,7 +141,8 @@ impl Entry {
                 let (mut record, old, now) = self.read().await?;
                 let (outcome, is_news) = match change(&mut record, now) {
                     Change::Leave(outcome) => return Ok(outcome),
-                    Change::Write { outcome, is_news } => (outcome, is_news),
+                    Change::Write(outcome) => (outcome, false),
+                    Change::Announce(outcome) => (outcome, true),
                 };
                 step.set(Step::Writing);
                 let plain = serde_json::to_vec(&record).unwrap_or_default();

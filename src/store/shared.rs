@@ -192,10 +192,7 @@ impl SharedSource {
             let spare = spare.map(|(token, age)| (token, attempt.age(age)));
             let asked = record.asked_lately(now);
             match claim {
-                Claim::Granted(_) => Change::Write {
-                    outcome: (claim, spare, asked),
-                    is_news: false,
-                },
+                Claim::Granted(_) => Change::Write((claim, spare, asked)),
                 _ => Change::Leave((claim, spare, asked)),
             }
         });

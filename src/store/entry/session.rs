@@ -67,10 +67,7 @@ impl Entry {
                 return Change::Leave(Ok(None));
             }
             own.taken_by = Some(self.replica.clone());
-            Change::Write {
-                outcome: Ok(Some(own.saved.refresh_token.clone())),
-                is_news: false,
-            }
+            Change::Write(Ok(Some(own.saved.refresh_token.clone())))
         });
         let taken = taken.await??;
         if taken.is_some() {
@@ -92,10 +89,7 @@ impl Entry {
                 return Change::Leave(Err(StoreError::NotHeld));
             }
             record.keep(session.clone());
-            Change::Write {
-                outcome: Ok(()),
-                is_news: false,
-            }
+            Change::Write(Ok(()))
         });
         kept.await??;
         self.owes_session.set(false);
@@ -110,10 +104,7 @@ impl Entry {
     /// The store does not answer.
     pub async fn catch_up(&self, held: &HeldSession) -> Result<bool, StoreError> {
         let caught_up = self.update(|record, _| match record.catch_up(held) {
-            true => Change::Write {
-                outcome: true,
-                is_news: false,
-            },
+            true => Change::Write(true),
             false => {
                 let there = record.session.as_ref();
                 Change::Leave(there.is_some_and(|there| there.saved.is_same_as(&held.session)))
@@ -135,10 +126,7 @@ impl Entry {
     ///
     /// The store does not answer.
     pub async fn check(&self) -> Result<(), StoreError> {
-        let checked = self.update(|_, _| Change::Write {
-            outcome: (),
-            is_news: false,
-        });
+        let checked = self.update(|_, _| Change::Write(()));
         checked.await
     }
 
@@ -154,10 +142,7 @@ impl Entry {
     ) -> Result<(), StoreError> {
         let adopted = self.update(|record, now| {
             record.adopt(&self.replica, token, session.clone(), now);
-            Change::Write {
-                outcome: (),
-                is_news: true,
-            }
+            Change::Announce(())
         });
         adopted.await
     }
@@ -172,10 +157,7 @@ impl Entry {
             let session = record.session.as_ref();
             let outcome = session.map(|session| session.saved.refresh_token.clone());
             record.log_out();
-            Change::Write {
-                outcome,
-                is_news: true,
-            }
+            Change::Announce(outcome)
         });
         cleared.await
     }
@@ -197,10 +179,7 @@ impl Entry {
             if !record.is_turn(turn) || record.session.take_if(is_over).is_none() {
                 return Change::Leave(());
             }
-            Change::Write {
-                outcome: (),
-                is_news: false,
-            }
+            Change::Write(())
         });
         forgotten.await
     }

@@ -38,10 +38,7 @@ impl SharedSource {
                 let told = entry.update_within(self.time_to_tell(entry), |record, _| match record
                     .succeed(turn, entry.replica(), token, took)
                 {
-                    true => Change::Write {
-                        outcome: true,
-                        is_news: true,
-                    },
+                    true => Change::Announce(true),
                     false => Change::Leave(false),
                 });
                 if let Ok(false) = told.await {
@@ -54,10 +51,7 @@ impl SharedSource {
             Err(error) if error.unasked => {
                 let told = entry.update(|record, _| {
                     record.give_back(turn, entry.replica());
-                    Change::Write {
-                        outcome: (),
-                        is_news: false,
-                    }
+                    Change::Write(())
                 });
                 // As below.
                 let _ = told.await;
@@ -68,10 +62,7 @@ impl SharedSource {
                 let rest = pace.delay(failures, error.retry_after, fastrand::f64());
                 let told = entry.update(|record, now| {
                     record.fail(turn, entry.replica(), error.kind, rest, now);
-                    Change::Write {
-                        outcome: (),
-                        is_news: false,
-                    }
+                    Change::Write(())
                 });
                 // That the store is no help has been said where it was found.
                 if let Ok(()) = told.await {
@@ -102,10 +93,7 @@ impl SharedSource {
         while prolonged_until.is_none_or(|until| Instant::now() < until) {
             sleep(lease / 3).await;
             let prolonged = entry.update(|record, now| match record.prolong(turn, lease, now) {
-                true => Change::Write {
-                    outcome: (),
-                    is_news: false,
-                },
+                true => Change::Write(()),
                 false => Change::Leave(()),
             });
             let _ = prolonged.await;
