@@ -53,7 +53,7 @@ def measure(bench):
     try:
         idle = kib(server)
         rows.append((IDLE, idle))
-        connections = [used_connection(server) for _ in range(CONNECTIONS)]
+        connections = [load.used_connection(server.port) for _ in range(CONNECTIONS)]
         rows.append((USED, (kib(server) - idle) / CONNECTIONS))
         time.sleep(REST)
         rows.append((RESTED, (kib(server) - idle) / CONNECTIONS))
@@ -74,15 +74,6 @@ def measure(bench):
     rows.append(("each further route", (routes - few) / MANY))
     rows.append(("each further credential", (credentials - few) / MANY))
     return rows
-
-
-def used_connection(server):
-    connection = socket.create_connection(("127.0.0.1", server.port))
-    connection.sendall(b"GET /small HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    rest = connection.recv(65536)
-    while not rest.endswith(b"x" * 1024):
-        rest += connection.recv(65536)
-    return connection
 
 
 def with_many(bench, routes, credentials):

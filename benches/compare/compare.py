@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -160,12 +159,7 @@ def memory(bench):
         server = bench.start(name)
         try:
             idle[name] = [server.memory()]
-            connections = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(1000)]
-            for connection in connections:
-                connection.sendall(b"GET /small HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                rest = connection.recv(65536)
-                while not rest.endswith(b"x" * 1024):
-                    rest += connection.recv(65536)
+            connections = [load.used_connection(server.port) for _ in range(1000)]
             time.sleep(IDLE)
             crowd[name] = [server.memory()]
             for connection in connections:

@@ -10,7 +10,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from load import FIELDS, h2load
+from load import FIELDS, h2load, read_answer
 from peers import Bench, found
 
 CONNECTIONS = 64
@@ -45,17 +45,6 @@ def over_http2(server, rounds):
 
 def connect(server):
     return socket.create_connection(("127.0.0.1", server.port))
-
-
-def read_answer(connection):
-    answer = b""
-    while not answer.endswith(b"x" * 1024):
-        piece = connection.recv(65536)
-        if not piece:
-            raise SystemExit(f"an answer is cut off: {answer[:200]}")
-        answer += piece
-    if not answer.startswith(b"HTTP/1.1 200"):
-        raise SystemExit(f"an answer is wrong: {answer[:200]}")
 
 
 # Each makes as many requests in a round as there are connections.

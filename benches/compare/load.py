@@ -1,6 +1,7 @@
 """What is sent through a proxy, and what came of it."""
 
 import re
+import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -66,6 +67,26 @@ def at_rate(port, path, seconds, rate, connections=20):
         answered(run([*command, f"http://127.0.0.1:{port}{path}"]))
         times = [line.split("\t") for line in log.read_text().splitlines()]
     return sorted(int(micros) / 1e6 for _, status, micros in times)
+
+
+def used_connection(port):
+    """A connection by HTTP/1.1 over which one request has been answered."""
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.sendall(b"GET /small HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    read_answer(connection)
+    return connection
+
+
+def read_answer(connection):
+    """To the end of a good answer of the origin's."""
+    answer = b""
+    while not answer.endswith(b"x" * 1024):
+        piece = connection.recv(65536)
+        if not piece:
+            raise Wrong(f"an answer is cut off: {answer[:200]}")
+        answer += piece
+    if not answer.startswith(b"HTTP/1.1 200"):
+        raise Wrong(f"an answer is wrong: {answer[:200]}")
 
 
 def answered(out):
