@@ -117,7 +117,7 @@ impl Entry {
     /// As [`Self::holds_something`].
     pub async fn token_at_hand(&self) -> Result<Option<FetchedToken>, StoreError> {
         let (record, now) = self.look().await?;
-        Ok(record.spare(0, now).map(|(token, age)| token.aged(age)))
+        Ok(record.spare(0, now).map(FetchedToken::from))
     }
 
     /// Reads the entry, changes it and writes it back, again if others have changed it meanwhile.

@@ -69,6 +69,13 @@ pub(super) struct StoredToken {
     pub(super) took: Option<Duration>,
 }
 
+/// A token that is there, and how old it is.
+#[derive(Debug)]
+pub(super) struct AgedToken {
+    pub(super) token: StoredToken,
+    pub(super) age: Duration,
+}
+
 /// Who wants a token, and what it has.
 #[derive(Debug, Clone)]
 pub(super) struct Claimant<'a> {
@@ -89,7 +96,7 @@ pub(super) struct Claimant<'a> {
 #[derive(Debug)]
 pub(super) enum Claim {
     /// There is a token that it does not have.
-    Newer(StoredToken, Duration),
+    Newer(AgedToken),
     /// It is its turn.
     Granted(Turn),
     /// It is the turn of another, for so long at most.
@@ -115,8 +122,8 @@ pub(super) struct Turn {
 impl Record {
     /// Asks for a token, or for the turn to get one.
     pub(super) fn claim(&mut self, claimant: &Claimant<'_>, now: Duration) -> Claim {
-        if let Some(token) = self.newer_than(claimant.known, now, StoredToken::is_fresh) {
-            return Claim::Newer(token.clone(), token.age(now));
+        if let Some(token) = self.fresh(claimant.known, now) {
+            return Claim::Newer(token);
         }
         if let Some(lease) = &self.lease
             && let Some(left) = lease.term.left(now)
@@ -157,15 +164,13 @@ impl Record {
     }
 
     /// The token that is there, if it is newer and may be used for whatever time is left.
-    pub(super) fn spare(&self, known: u64, now: Duration) -> Option<(StoredToken, Duration)> {
-        let token = self.newer_than(known, now, StoredToken::is_usable)?;
-        Some((token.clone(), token.age(now)))
+    pub(super) fn spare(&self, known: u64, now: Duration) -> Option<AgedToken> {
+        self.newer_than(known, now, StoredToken::is_usable)
     }
 
     /// The token that is there, if it is newer and not yet due.
-    pub(super) fn fresh(&self, known: u64, now: Duration) -> Option<(StoredToken, Duration)> {
-        let token = self.newer_than(known, now, StoredToken::is_fresh)?;
-        Some((token.clone(), token.age(now)))
+    pub(super) fn fresh(&self, known: u64, now: Duration) -> Option<AgedToken> {
+        self.newer_than(known, now, StoredToken::is_fresh)
     }
 
     fn newer_than(
@@ -173,9 +178,13 @@ impl Record {
         known: u64,
         now: Duration,
         good: impl Fn(&StoredToken, Duration) -> bool,
-    ) -> Option<&StoredToken> {
+    ) -> Option<AgedToken> {
         let newer = self.token.as_ref().filter(|token| token.generation > known);
-        newer.filter(|token| good(token, now))
+        let token = newer.filter(|token| good(token, now))?.clone();
+        Some(AgedToken {
+            age: token.age(now),
+            token,
+        })
     }
 
     /// Prolongs a turn. `false` if it is over and another's has begun.
@@ -334,15 +343,17 @@ impl StoredToken {
     fn is_usable(&self, now: Duration) -> bool {
         self.age(now) < schedule::retire_after(self.lifetime) && self.born <= now
     }
+}
 
-    /// As its source would hand it out.
-    pub(super) fn aged(self, age: Duration) -> FetchedToken {
-        FetchedToken {
+/// As its source would hand it out.
+impl From<AgedToken> for FetchedToken {
+    fn from(AgedToken { token, age }: AgedToken) -> Self {
+        Self {
             refused_secret: None,
-            secret: self.secret,
-            scheme: self.scheme,
-            lifetime: self.lifetime,
-            refresh_in: self.refresh_in,
+            secret: token.secret,
+            scheme: token.scheme,
+            lifetime: token.lifetime,
+            refresh_in: token.refresh_in,
             age,
         }
     }

@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::StoreMetrics;
 use super::entry::{Change, Entry};
 use super::hourly::HourlyBudget;
-use super::record::{Claim, Claimant, StoredToken};
+use super::record::{AgedToken, Claim, Claimant};
+use super::{StoreError, StoreMetrics};
 use crate::token::Moment;
 use crate::token::budget::Budget;
 use crate::token::schedule::{self, Promptness};
@@ -48,7 +48,7 @@ pub struct SharedSource {
     at_hand: Cell<Option<AtHand>>,
     promptness: Cell<Promptness>,
     /// A newer token that was found in the store, and when.
-    arrived: RefCell<Option<(StoredToken, Duration, Moment)>>,
+    arrived: RefCell<Option<(AgedToken, Moment)>>,
     /// Who got the last token, if all use it.
     shared_by: RefCell<Option<String>>,
     /// Until when it waits for the store, which was no help, with the token at hand.
@@ -68,9 +68,12 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// How old something was then that is so old now.
-    fn age(self, now: Duration) -> Duration {
-        now.saturating_sub(time_since(self.asked))
+    /// A token that is so old now, as it was then.
+    fn dated(self, found: AgedToken) -> AgedToken {
+        AgedToken {
+            age: found.age.saturating_sub(time_since(self.asked)),
+            ..found
+        }
     }
 }
 
@@ -118,18 +121,18 @@ impl SharedSource {
                 return self.ask_without_store(attempt.occasion).await;
             };
             // Whoever has nothing takes what is left of a token, and waits for the next one with it.
-            if !matches!(claim, Claim::Newer(..) | Claim::Granted(_))
+            if !matches!(claim, Claim::Newer(_) | Claim::Granted(_))
                 && self.is_dying()
-                && let Some((token, age)) = spare
+                && let Some(spare) = spare
             {
-                return Ok(self.take_over(token, age));
+                return Ok(self.take_over(spare));
             }
             match claim {
-                Claim::Newer(token, age) => return Ok(self.take_over(token, age)),
+                Claim::Newer(token) => return Ok(self.take_over(token)),
                 Claim::Granted(turn) => {
                     let outcome = self.ask_in_turn(entry, turn, attempt).await;
                     return match (outcome, spare) {
-                        (Err(_), Some((token, age))) => Ok(self.take_over(token, age)),
+                        (Err(_), Some(spare)) => Ok(self.take_over(spare)),
                         (outcome, _) => outcome,
                     };
                 }
@@ -173,7 +176,7 @@ impl SharedSource {
         entry: &Entry,
         attempt: Attempt,
         overrides_rest: bool,
-    ) -> Result<(Claim, Option<(StoredToken, Duration)>), super::StoreError> {
+    ) -> Result<(Claim, Option<AgedToken>), StoreError> {
         let known = self.known.get();
         let claimant = Claimant {
             name: entry.replica(),
@@ -185,11 +188,11 @@ impl SharedSource {
         };
         let claimed = entry.update_within(self.patience_with(entry), |record, now| {
             let claim = match record.claim(&claimant, now) {
-                Claim::Newer(token, age) => Claim::Newer(token, attempt.age(age)),
+                Claim::Newer(token) => Claim::Newer(attempt.dated(token)),
                 claim => claim,
             };
             let spare = record.spare(known, now);
-            let spare = spare.map(|(token, age)| (token, attempt.age(age)));
+            let spare = spare.map(|spare| attempt.dated(spare));
             let asked = record.asked_lately(now);
             match claim {
                 Claim::Granted(_) => Change::Write((claim, spare, asked)),
@@ -244,19 +247,24 @@ impl SharedSource {
 
     /// The token that came by itself, if one did.
     fn arrived(&self, attempt: Attempt) -> Option<FetchedToken> {
-        let (token, age, read) = self.arrived.take()?;
-        let is_newer = token.generation > self.known.get();
-        is_newer.then(|| self.take_over(token, attempt.age(age + time_since(read))))
+        let (found, read) = self.arrived.take()?;
+        let is_newer = found.token.generation > self.known.get();
+        let now = AgedToken {
+            age: found.age + time_since(read),
+            ..found
+        };
+        is_newer.then(|| self.take_over(attempt.dated(now)))
     }
 
-    fn take_over(&self, token: StoredToken, age: Duration) -> FetchedToken {
+    fn take_over(&self, found: AgedToken) -> FetchedToken {
+        let token = &found.token;
         self.known.set(token.generation);
         self.shared_by.replace(Some(token.by.clone()));
         self.metrics.taken_over(&token.by);
         if let Some(took) = token.took {
             self.took(took);
         }
-        token.aged(age)
+        found.into()
     }
 
     /// Notes what there is from now on, and leaves room for what comes after it.
@@ -308,9 +316,9 @@ impl SharedSource {
             let Ok((record, now)) = entry.look().await else {
                 continue;
             };
-            if let Some((token, age)) = record.fresh(self.known.get(), now) {
+            if let Some(token) = record.fresh(self.known.get(), now) {
                 entry.has_helped();
-                self.arrived.replace(Some((token, age, Moment::now())));
+                self.arrived.replace(Some((token, Moment::now())));
                 return;
             }
         }

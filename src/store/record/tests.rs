@@ -44,11 +44,12 @@ fn one_asks_and_the_others_take_over() {
         matches!(record.claim(&claimant("b", 0), seconds(101)), Claim::Held(left) if left == seconds(19))
     );
     assert!(record.succeed(turn, "a", &token(3_600), seconds(1)));
-    let Claim::Newer(taken, age) = record.claim(&claimant("b", 0), seconds(160)) else {
+    let Claim::Newer(AgedToken { token, age }) = record.claim(&claimant("b", 0), seconds(160))
+    else {
         panic!("it is there");
     };
     assert_eq!(
-        (taken.generation, taken.by.as_str(), age),
+        (token.generation, token.by.as_str(), age),
         (1, "a", seconds(60))
     );
     let turn = granted(record.claim(&claimant("b", 1), seconds(161)));
@@ -297,8 +298,7 @@ fn nothing_shows_a_secret_and_all_of_it_comes_back() {
     assert!(!format!("{record:?}").contains("canary"));
     let written = serde_json::to_vec(&record).unwrap();
     let read: Record = serde_json::from_slice(&written).unwrap();
-    let (token, age) = read.fresh(0, seconds(3)).unwrap();
-    let fetched = token.aged(age);
+    let fetched = FetchedToken::from(read.fresh(0, seconds(3)).unwrap());
     assert_eq!(fetched.secret.expose_secret(), "canary");
     assert_eq!(fetched.age, seconds(2));
 }
