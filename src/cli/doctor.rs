@@ -11,14 +11,13 @@ mod way;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use prometheus::Registry;
-
 use super::progress::Progress;
 use super::terminal::print_out;
+use super::token::stores;
 use super::{DONE, DoctorArguments, Failure, UNAVAILABLE};
 use crate::config::{self, Problems, Settings};
 use crate::runtime;
-use crate::store::{Stores, StoresMetrics};
+use crate::store::Stores;
 use report::{Examination, Report, Step};
 
 pub(super) fn doctor(arguments: DoctorArguments) -> Result<u8, Failure> {
@@ -38,9 +37,7 @@ pub(super) fn doctor(arguments: DoctorArguments) -> Result<u8, Failure> {
         }
     };
     let progress = Progress::on_terminal();
-    let fault = |error: prometheus::Error| Failure::Fault(error.to_string());
-    let metrics = StoresMetrics::register(&Registry::new()).map_err(fault)?;
-    let stores = Stores::new(settings.stores.clone(), metrics);
+    let stores = stores(&settings)?;
     let sources = layers.sources();
     let examination = examine(&settings, &stores, &sources, call, progress);
     let report = runtime::control(examination)?;

@@ -8,17 +8,15 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::Args;
-use prometheus::Registry;
 use tokio::time::timeout;
 use url::Url;
 
 use super::progress::Progress;
-use super::token::named;
+use super::token::{named, stores};
 use super::{DONE, Failure, FileArguments, duration};
 use crate::config;
 use crate::oauth::{DeviceAuthorization, Flow, Login, Outcome};
 use crate::runtime;
-use crate::store::{Stores, StoresMetrics};
 use callback::Callback;
 
 #[derive(Debug, Args)]
@@ -99,10 +97,8 @@ fn prepare(credential: Option<&str>, file: FileArguments) -> Result<(String, Log
     let layers = file.layers()?;
     let settings = config::load(&layers)?;
     let credential = named(&settings, credential)?;
-    let fault = |error: &dyn std::error::Error| Failure::Fault(error.to_string());
-    let metrics = StoresMetrics::register(&Registry::new()).map_err(|error| fault(&error))?;
-    let stores = Stores::new(settings.stores.clone(), metrics);
-    let login = Login::new(credential, &stores).map_err(|error| fault(&error))?;
+    let login = Login::new(credential, &stores(&settings)?);
+    let login = login.map_err(|error| Failure::Fault(error.to_string()))?;
     let name = credential.credential.clone();
     match login {
         Some(login) => Ok((name, login)),

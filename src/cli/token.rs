@@ -75,6 +75,13 @@ pub(super) fn named<'a>(
     })
 }
 
+/// The stores that the settings name. Nobody is shown what they count.
+pub(super) fn stores(settings: &Settings) -> Result<Stores, Failure> {
+    let metrics = StoresMetrics::register(&Registry::new());
+    let metrics = metrics.map_err(|error| Failure::Fault(error.to_string()))?;
+    Ok(Stores::new(settings.stores.clone(), metrics))
+}
+
 /// Two processes with one session would use up each other's refresh tokens.
 fn refuse_a_session_in_use(
     settings: &Settings,
@@ -108,41 +115,24 @@ pub(super) fn get(
     credential: &oauth::Settings,
     refresh: bool,
 ) -> Result<Got, Failure> {
-    let fault = |error: &dyn std::fmt::Display| Failure::Fault(error.to_string());
-    let registry = Registry::new();
-    let metrics = StoresMetrics::register(&registry).map_err(|error| fault(&error))?;
-    let stores = Stores::new(settings.stores.clone(), metrics);
-    let (source, _) = oauth::source(credential.clone(), &stores).map_err(|error| fault(&error))?;
-    let from_store = || origins(&registry, "store") > 0.0;
+    let stores = stores(settings)?;
+    let (source, sharing) = oauth::source(credential.clone(), &stores)
+        .map_err(|error| Failure::Fault(error.to_string()))?;
+    stores.show(&credential.credential, sharing.as_ref());
+    let standings = stores.standings();
+    let from_store = || standings.of(&credential.credential).is_from_store();
     let fetching = async {
-        let fetched = source.fetch(Occasion::Due).await?;
+        let mut token = source.fetch(Occasion::Due).await?;
         if refresh && from_store() {
-            let another = source.fetch(Occasion::Demanded).await?;
-            return Ok((another, origins(&registry, "provider") == 0.0));
+            token = source.fetch(Occasion::Demanded).await?;
         }
-        Ok::<_, FetchError>((fetched, from_store()))
+        Ok::<_, FetchError>((token, from_store()))
     };
     let what = format!("asking {} for a token", credential.origin);
     let fetched = runtime::control(Progress::on_terminal().during(&what, fetching))?;
     let (token, from_store) =
         fetched.map_err(|error| Failure::NoToken(credential.credential.clone(), error))?;
     Ok(Got { token, from_store })
-}
-
-/// How many tokens have come from there.
-fn origins(registry: &Registry, origin: &str) -> f64 {
-    let families = registry.gather();
-    let family = families
-        .iter()
-        .find(|family| family.name() == "gatepass_token_origins_total");
-    let metrics = family.map_or(&[] as &[_], |family| family.get_metric());
-    let of_origin = metrics.iter().filter(|metric| {
-        let mut labels = metric.get_label().iter();
-        labels.any(|label| label.name() == "origin" && label.value() == origin)
-    });
-    of_origin
-        .map(|metric| metric.get_counter().get_value())
-        .sum()
 }
 
 /// What can be told of a token without showing it.

@@ -3,7 +3,7 @@
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Registry};
 
 use super::backend::StoreError;
-use super::standing::{Standing, Standings};
+use super::standing::{PROVIDER, STORE, Standing, Standings};
 use crate::metric::{self, Facts};
 
 /// The metrics of all credentials, from which each takes its own.
@@ -87,8 +87,8 @@ impl StoresMetrics {
         let held_back = |reason| self.held_back.with_label_values(&[credential, reason]);
         let error = |reason| self.errors.with_label_values(&[credential, reason]);
         StoreMetrics {
-            fetched: origin("provider"),
-            taken_over: origin("store"),
+            fetched: origin(PROVIDER),
+            taken_over: origin(STORE),
             errors: StoreError::LABELS.map(|label| (label, error(label))),
             spent: held_back("budget"),
             resting: held_back("failure"),
@@ -110,7 +110,7 @@ impl StoresMetrics {
         let (credential, standings) = (credential.to_owned(), self.standings.clone());
         metrics.facts.show_by(move |facts| {
             failing.set(facts.standing.trouble.is_some().into());
-            from_store.set((facts.standing.token_from == Some(STORE)).into());
+            from_store.set(facts.standing.is_from_store().into());
             lease.set(facts.lease.into());
             budget_left.set(facts.budget_left.unwrap_or(-1));
             standings.put(&credential, facts.standing.clone());
@@ -206,7 +206,3 @@ impl StoreMetrics {
         self.facts.change(|facts| change(&mut facts.standing));
     }
 }
-
-/// Where a token can be from.
-const PROVIDER: &str = "provider";
-const STORE: &str = "store";

@@ -23,6 +23,13 @@ pub struct Standing {
     pub trouble: Option<String>,
 }
 
+impl Standing {
+    /// Whether the token at hand is one that another has got.
+    pub fn is_from_store(&self) -> bool {
+        self.token_from == Some(STORE)
+    }
+}
+
 impl Standings {
     /// The one of this credential; nothing was said yet if it is empty.
     pub fn of(&self, credential: &str) -> Standing {
@@ -42,3 +49,7 @@ impl Standings {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Where a token can be from.
+pub(super) const PROVIDER: &str = "provider";
+pub(super) const STORE: &str = "store";
