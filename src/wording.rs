@@ -1,6 +1,7 @@
 //! How operators are told things: errors in one form, and the words of others without what would
 //! steer a terminal.
 
+use std::error::Error;
 use std::fmt;
 
 /// An error as a command prints it: what failed and on what, why, and what to do next.
@@ -63,6 +64,16 @@ pub fn harmless(text: &str) -> String {
         }
     }
     harmless
+}
+
+/// What an error comes from in the end. The outer ones repeat what the message says already; the innermost
+/// one is the news.
+pub fn innermost(error: &dyn Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
 }
 
 /// Of the labels, and where the texts beside them begin.

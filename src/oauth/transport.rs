@@ -1,7 +1,6 @@
 //! HTTP towards an identity provider: one request, one answer, whatever it says.
 
 use std::cell::RefCell;
-use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use super::retry_after;
 use super::token_request::TokenRequest;
 use crate::tls;
 use crate::token::source::{FailureKind, FetchError};
+use crate::wording::innermost;
 
 /// How a provider is reached.
 #[derive(Clone)]
@@ -317,15 +317,6 @@ fn way_to_an_answer(peer: &Peer) -> String {
         false => String::new(),
     };
     format!("check whether the provider is up, and what is on the way to it{or_tls}")
-}
-
-/// The outer errors repeat what the message says already; the innermost one is the news.
-fn innermost(error: &dyn Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }
 
 /// Token answers have a few kilobytes. The rest is room for providers that put a whole profile

@@ -16,13 +16,14 @@ use url::Url;
 
 use super::super::progress::Progress;
 use super::report::{Examination, Fault, Step, Walk};
-use super::way::{SET_THE_CLOCK, Server, Stream, cause, reach};
+use super::way::{SET_THE_CLOCK, Server, Stream, reach};
 use super::{claims, store};
 use crate::oauth::transport::bare;
 use crate::oauth::{EndpointSettings, Inquiry, Secret, Settings};
 use crate::store::Stores;
 use crate::token::clock;
 use crate::token::source::FetchedToken;
+use crate::wording::innermost;
 
 pub(super) async fn examine(
     settings: &Settings,
@@ -237,7 +238,7 @@ async fn compare_clocks(
 
 /// The head of an answer to a question that changes nothing.
 async fn head(url: &Url, stream: Box<dyn Stream>) -> Result<HeaderMap, String> {
-    let said = |error: hyper::Error| cause(&error);
+    let said = |error: hyper::Error| innermost(&error);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(said)?;
     tokio::task::spawn_local(connection);
     let host = url.host_str().unwrap_or_default();

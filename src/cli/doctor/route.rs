@@ -11,11 +11,11 @@ use tokio::time::timeout;
 
 use super::super::progress::Progress;
 use super::report::{Examination, Fault, Step, Walk};
-use super::way::{Server, Stream, cause, reach};
+use super::way::{Server, Stream, reach};
 use crate::proxy::Settings;
 use crate::runtime::LocalExecutor;
 use crate::token::source::FetchedToken;
-use crate::wording::harmless;
+use crate::wording::{harmless, innermost};
 
 pub(super) async fn examine(
     route: &Settings,
@@ -105,7 +105,7 @@ async fn send(
             Some(_) => "check the port in upstream",
         };
         Fault::new(
-            format!("what comes back is no HTTP ({})", cause(&error)),
+            format!("what comes back is no HTTP ({})", innermost(&error)),
             advice,
         )
     };

@@ -1,7 +1,6 @@
 //! The way to a server: its name, a connection, TLS.
 
 use std::env;
-use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -302,15 +301,6 @@ fn lines(chain: &[Shown]) -> String {
         )
     };
     chain.iter().map(line).collect()
-}
-
-/// The innermost cause, which is the news.
-pub(super) fn cause(error: &dyn Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }
 
 /// Keys of addresses that have to begin with https:// unless they are on this machine.
