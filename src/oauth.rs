@@ -2,7 +2,7 @@
 //!
 //! [`token_request`] and [`token_response`] are what goes out and what comes back; `client` puts
 //! them together, with the refresh token between two sign-ins (`session`), the provider's
-//! own words about itself (`discovery`) and a check of what it hands out (`verification`).
+//! own words about itself (`whereabouts`, `discovery`) and a check of what it hands out (`verification`).
 //! [`Login`] is how people begin a session that a credential goes on with, [`Inquiry`] is for those
 //! who look for what is wrong. `rotation` is about secrets that are being replaced; `token_file` is for
 //! tokens that someone else renews.
@@ -29,6 +29,7 @@ pub mod token_response;
 pub mod transport;
 mod unguessable;
 pub mod verification;
+mod whereabouts;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -12,8 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 use url::Url;
 
-use super::client_authentication::ClientAuthentication;
-use super::discovery::{Discovery, Metadata};
+use super::discovery::Metadata;
 use super::refusal::Refusal;
 use super::rotation::{self, Accepted};
 use super::session::{Session, SessionError, identity};
@@ -21,9 +20,8 @@ use super::token_request::TokenRequest;
 use super::token_response::ReceivedToken;
 use super::transport::{Peer, Transport};
 use super::verification::{Publisher, Verifier};
-use super::{
-    AnswerSettings, EndpointSettings, Grant, ProviderSettings, token_request, token_response,
-};
+use super::whereabouts::{Endpoint, Whereabouts};
+use super::{AnswerSettings, Grant, ProviderSettings, token_request, token_response};
 use crate::store::Entry;
 use crate::token::schedule::{self, Promptness};
 use crate::token::source::{
@@ -52,19 +50,6 @@ pub(super) struct Client {
     end: Cell<Instant>,
 }
 
-/// Where tokens are asked for.
-#[derive(Debug)]
-enum Endpoint {
-    At(Url),
-    Discovered(Box<Discovery>),
-}
-
-/// Where the provider is at this moment.
-struct Whereabouts {
-    token_endpoint: Url,
-    publisher: Publisher,
-}
-
 impl Client {
     pub(super) fn new(
         credential: String,
@@ -73,15 +58,9 @@ impl Client {
         scheme: String,
         shared: Option<Rc<Entry>>,
     ) -> Result<Self, reqwest::Error> {
-        let endpoint = match &provider.endpoint {
-            EndpointSettings::At(url) => Endpoint::At(url.clone()),
-            EndpointSettings::OfIssuer(issuer) => {
-                Endpoint::Discovered(Box::new(Discovery::new(issuer.clone())))
-            }
-        };
         Ok(Self {
             transport: Transport::new(&provider.transport)?,
-            endpoint,
+            endpoint: Endpoint::new(&provider.endpoint),
             session: Session::new(credential.clone(), provider.session_file.clone(), shared),
             credential,
             verifier: provider.verification.clone().map(Verifier::new),
@@ -139,10 +118,7 @@ impl Client {
 
     /// What the provider says about itself, if it is asked.
     pub(super) async fn metadata(&self) -> Result<Option<Metadata>, FetchError> {
-        match &self.endpoint {
-            Endpoint::At(_) => Ok(None),
-            Endpoint::Discovered(discovery) => discovery.metadata(&self.transport).await.map(Some),
-        }
+        self.endpoint.metadata(&self.transport).await
     }
 
     /// Where tokens are asked for at this moment.
@@ -151,26 +127,8 @@ impl Client {
     }
 
     async fn locate(&self) -> Result<Whereabouts, FetchError> {
-        let metadata = match &self.endpoint {
-            Endpoint::At(url) => {
-                return Ok(Whereabouts {
-                    token_endpoint: url.clone(),
-                    publisher: Publisher::default(),
-                });
-            }
-            Endpoint::Discovered(discovery) => discovery.metadata(&self.transport).await?,
-        };
-        let token_endpoint = match self.provider.client_authentication {
-            ClientAuthentication::Certificate => metadata.mtls_token_endpoint(),
-            _ => &metadata.token_endpoint,
-        };
-        Ok(Whereabouts {
-            token_endpoint: token_endpoint.clone(),
-            publisher: Publisher {
-                key_set: metadata.key_set(),
-                issuer: Some(metadata.issuer),
-            },
-        })
+        let client = &self.provider.client_authentication;
+        self.endpoint.locate(&self.transport, client).await
     }
 
     /// With the secrets as they are; while the provider refuses these, or they are not there, with those
@@ -341,9 +299,8 @@ impl Client {
         };
         if let Err(refusal) = &outcome
             && let FailureKind::Unavailable | FailureKind::Misconfigured = refusal.error.kind
-            && let Endpoint::Discovered(discovery) = &self.endpoint
         {
-            discovery.doubt();
+            self.endpoint.doubt();
         }
         outcome
     }

@@ -7,7 +7,10 @@ use tokio::time::{advance, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
-use crate::oauth::{RequestSettings, Secret, TokenLocation, TransportSettings};
+use crate::oauth::{
+    ClientAuthentication, EndpointSettings, RequestSettings, Secret, TokenLocation,
+    TransportSettings,
+};
 use crate::tls;
 
 const LIMIT: Duration = Duration::from_secs(2);
