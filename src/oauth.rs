@@ -195,34 +195,30 @@ pub type Source = (Box<dyn TokenSource>, Option<StoreMetrics>);
 ///
 /// The HTTP client could not be set up.
 pub fn source(settings: Settings, stores: &Stores) -> Result<Source, reqwest::Error> {
+    let per_hour = settings.token_requests_per_hour;
+    let asks_freely = settings.store.is_none() && per_hour.is_none();
+    let metrics = (!asks_freely).then(|| stores.metrics(&settings.credential, per_hour));
+    let entry = metrics
+        .clone()
+        .and_then(|metrics| sharing::entry(&settings, stores, metrics));
     let Settings {
         credential,
         origin,
         answer,
         scheme,
-        store,
-        token_requests_per_hour: per_hour,
         ..
     } = settings;
     let provider = match origin {
         Origin::Provider(provider) => *provider,
         Origin::File(path) => return Ok((Box::new(TokenFile::new(path, answer, scheme)), None)),
     };
-    if store.is_none() && per_hour.is_none() {
-        let client = Client::new(credential, provider, answer, scheme, None)?;
-        return Ok((Box::new(client), None));
-    }
-    let metrics = stores.metrics(&credential, per_hour);
-    let entry = store.and_then(|store| {
-        let identity = sharing::identity(&provider, &answer, &scheme);
-        stores.entry(&store, credential.clone(), &identity, metrics.clone())
-    });
-    let settings = SharingSettings {
-        timeout: provider.transport.timeout,
-        per_hour,
-    };
+    let timeout = provider.transport.timeout;
     let client = Client::new(credential.clone(), provider, answer, scheme, entry.clone())?;
     let client = Box::new(client);
+    let Some(metrics) = metrics else {
+        return Ok((client, None));
+    };
+    let settings = SharingSettings { timeout, per_hour };
     let shared = SharedSource::new(client, credential, entry, settings, metrics.clone());
     Ok((Box::new(shared), Some(metrics)))
 }

@@ -113,16 +113,8 @@ impl Inquiry {
     }
 
     fn entry(&self, stores: &Stores) -> Option<Rc<Entry>> {
-        let Settings {
-            credential,
-            answer,
-            scheme,
-            store,
-            ..
-        } = &self.settings;
-        let identity = sharing::identity(self.provider()?, answer, scheme);
-        let metrics = stores.metrics(credential, None);
-        stores.entry(store.as_ref()?, credential.clone(), &identity, metrics)
+        let metrics = stores.metrics(&self.settings.credential, None);
+        sharing::entry(&self.settings, stores, metrics)
     }
 
     /// Gets a token.

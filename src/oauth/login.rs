@@ -91,12 +91,8 @@ impl Login {
         let Grant::Login(login) = &provider.grant else {
             return Ok(None);
         };
-        let entry = settings.store.as_ref().and_then(|store| {
-            let identity = sharing::identity(provider, &settings.answer, &settings.scheme);
-            let metrics = stores.metrics(&settings.credential, None);
-            stores.entry(store, settings.credential.clone(), &identity, metrics)
-        });
-        let Some(entry) = entry else {
+        let metrics = stores.metrics(&settings.credential, None);
+        let Some(entry) = sharing::entry(settings, stores, metrics) else {
             return Ok(None);
         };
         let client = Client::new(

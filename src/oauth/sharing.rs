@@ -1,5 +1,7 @@
 //! Which credentials are the same, so that one's token is another's as well.
 
+use std::rc::Rc;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -7,18 +9,30 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::{
-    AnswerSettings, Assertion, EndpointSettings, Grant, KeySource, ProviderSettings, Secret,
-    TokenLocation,
+    AnswerSettings, Assertion, EndpointSettings, Grant, KeySource, Origin, ProviderSettings,
+    Secret, Settings, TokenLocation,
 };
+use crate::store::{Entry, StoreMetrics, Stores};
+
+/// What a credential has in the store that it names, if it names one that is there. Those that are the
+/// same have the same.
+pub(super) fn entry(
+    settings: &Settings,
+    stores: &Stores,
+    metrics: StoreMetrics,
+) -> Option<Rc<Entry>> {
+    let Origin::Provider(provider) = &settings.origin else {
+        return None;
+    };
+    let identity = identity(provider, &settings.answer, &settings.scheme);
+    let credential = settings.credential.clone();
+    stores.entry(settings.store.as_ref()?, credential, &identity, metrics)
+}
 
 /// Tells credentials apart by all that decides what their tokens are good for, and how they are
 /// checked. What only proves who the client is (its secret, its key, a password) is no part of it,
 /// so that it can be replaced on one replica after the other. It is a digest and holds no secret.
-pub(super) fn identity(
-    provider: &ProviderSettings,
-    answer: &AnswerSettings,
-    scheme: &str,
-) -> String {
+fn identity(provider: &ProviderSettings, answer: &AnswerSettings, scheme: &str) -> String {
     let endpoint = match &provider.endpoint {
         EndpointSettings::At(url) => json!(["at", url.as_str()]),
         EndpointSettings::OfIssuer(url) => json!(["of", url.as_str()]),
