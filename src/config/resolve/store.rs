@@ -186,16 +186,10 @@ fn redis(
 
 /// A password that must be there now, and may be another one for the next connection.
 fn read_again(keys: Keys, path: &Path, report: &mut Report) -> Option<Option<Password>> {
-    let file = path.key(format!("{}_file", keys.name));
-    let Some(secret) = keys.resolve(path, report)? else {
-        return Some(None);
-    };
-    if let Err(error) = secret.read_blocking() {
-        report.add(&file, error.to_string(), "a readable file");
-        return None;
-    }
-    let read = move || secret.read_blocking().map_err(|error| error.to_string());
-    Some(Some(Password::new(read)))
+    let secret = keys.resolve(path, report)?;
+    Some(secret.map(|secret| {
+        Password::new(move || secret.read_blocking().map_err(|error| error.to_string()))
+    }))
 }
 
 fn topology(raw: &mut raw::Store, path: &Path, report: &mut Report) -> Option<Topology> {
