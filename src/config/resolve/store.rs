@@ -225,6 +225,14 @@ struct Servers {
     all_on_loopback: bool,
 }
 
+/// What an address says.
+struct Server {
+    node: Node,
+    tls: bool,
+    database: i64,
+    on_loopback: bool,
+}
+
 fn servers(written: Option<OneOrMany>, path: &Path, report: &mut Report) -> Option<Servers> {
     let addresses = written.map_or_else(Vec::new, |list| list.0);
     if addresses.is_empty() {
@@ -237,26 +245,25 @@ fn servers(written: Option<OneOrMany>, path: &Path, report: &mut Report) -> Opti
         .iter()
         .map(|address| server(address, path, report))
         .collect();
-    let servers: Vec<(Node, bool, i64, bool)> = servers.into_iter().collect::<Option<_>>()?;
-    let (_, tls, database, _) = *servers.first()?;
-    if servers
-        .iter()
-        .any(|(_, other, number, _)| *other != tls || *number != database)
-    {
+    let servers: Vec<Server> = servers.into_iter().collect::<Option<_>>()?;
+    let first = servers.first()?;
+    let (tls, database) = (first.tls, first.database);
+    let is_alike = |other: &Server| other.tls == tls && other.database == database;
+    if !servers.iter().all(is_alike) {
         let expected = "redis:// or rediss:// for all of them, and the same database";
         report.add(path, "addresses of different kinds", expected);
         return None;
     }
     Some(Servers {
-        all_on_loopback: servers.iter().all(|(_, _, _, loopback)| *loopback),
-        nodes: servers.into_iter().map(|(node, ..)| node).collect(),
+        all_on_loopback: servers.iter().all(|server| server.on_loopback),
+        nodes: servers.into_iter().map(|server| server.node).collect(),
         tls,
         database,
     })
 }
 
 /// It is not shown: a password may stand in it.
-fn server(address: &str, path: &Path, report: &mut Report) -> Option<(Node, bool, i64, bool)> {
+fn server(address: &str, path: &Path, report: &mut Report) -> Option<Server> {
     let mut fault = |found: &str, expected: &str| {
         report.add(path, found, expected);
         None
@@ -290,9 +297,13 @@ fn server(address: &str, path: &Path, report: &mut Report) -> Option<(Node, bool
         host: host.trim_matches(['[', ']']).to_owned(),
         port: url.port().unwrap_or(DEFAULT_PORT),
     };
-    // The library knows hosts of http:// and its like only.
-    let loopback = Url::parse(&format!("http://{host}/")).is_ok_and(|url| is_loopback(&url));
-    Some((node, tls, database, loopback))
+    Some(Server {
+        node,
+        tls,
+        database,
+        // The library knows hosts of http:// and its like only.
+        on_loopback: Url::parse(&format!("http://{host}/")).is_ok_and(|url| is_loopback(&url)),
+    })
 }
 
 /// What is sealed may travel without TLS; a password had better not.
