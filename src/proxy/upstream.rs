@@ -5,6 +5,7 @@ mod announcing;
 mod connect;
 mod connect_error;
 mod doubts;
+mod ending;
 mod held;
 mod http2;
 mod idle;

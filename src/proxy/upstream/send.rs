@@ -1,7 +1,6 @@
 //! One request over one connection.
 
 use std::error::Error;
-use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use tokio::time::{Instant, Sleep, timeout};
 use tokio_util::either::Either;
 
 use super::connect_error::ConnectError;
+use super::ending::End;
 use super::idle::Kept;
 use super::shared::Place;
 use super::{Upstream, http2};
@@ -177,7 +177,7 @@ impl Connection {
             Some(Sending::TooLarge) => return SendError::Failed(UpstreamError::RequestTooLarge),
             Some(Sending::UnderWay | Sending::Awaited | Sending::Done) | None => {}
         }
-        match how_it_ended(&error) {
+        match End::of(&error) {
             End::NotProcessed => {
                 self.retire();
                 SendError::Refused(UpstreamError::Broken(error))
@@ -226,52 +226,6 @@ fn deadline(
             moved_at + timeouts.response_head,
             UpstreamError::HeadTimeout(timeouts.response_head),
         ),
-    }
-}
-
-enum End {
-    /// RFC 9113 §8.7: "The REFUSED_STREAM error code can be included in a RST_STREAM frame to
-    /// indicate that the stream is being closed prior to any processing having occurred. Any
-    /// request that was sent on the reset stream can be safely retried."
-    ///
-    /// The same: "The GOAWAY mechanism indicates the highest stream number that might have been
-    /// processed. Requests on streams with higher numbers are therefore guaranteed to be safe to
-    /// retry." h2 ends those by that error, and no others: those below go on, or end with the
-    /// connection.
-    NotProcessed,
-    /// Reset, or found to lead nowhere.
-    Vanished,
-    /// Closed, as against something that is no HTTP.
-    Closed,
-    Otherwise,
-}
-
-fn how_it_ended(error: &hyper::Error) -> End {
-    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
-        return End::Closed;
-    }
-    // A ping was not answered. That is an error of hyper's own, and no h2::Error below.
-    if error.is_timeout() {
-        return End::Vanished;
-    }
-    let Some(source) = error.source() else {
-        return End::Otherwise;
-    };
-    if let Some(error) = source.downcast_ref::<io::Error>() {
-        return match error.kind() {
-            // Not a broken pipe: that is a reset that follows a goodbye.
-            ErrorKind::ConnectionReset
-            | ErrorKind::TimedOut
-            | ErrorKind::HostUnreachable
-            | ErrorKind::NetworkUnreachable => End::Vanished,
-            _ => End::Closed,
-        };
-    }
-    match source.downcast_ref::<h2::Error>() {
-        Some(error) if error.reason() == Some(h2::Reason::REFUSED_STREAM) => End::NotProcessed,
-        Some(error) if error.is_go_away() && error.is_remote() => End::NotProcessed,
-        Some(error) if error.is_io() || error.is_go_away() => End::Closed,
-        _ => End::Otherwise,
     }
 }
 
@@ -379,37 +333,3 @@ fn with_cause(error: &hyper::Error) -> String {
 
 /// How long a connection whose answer is over may take to become ready for the next request.
 const SETTLING: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use prometheus::IntGauge;
-    use smallvec::SmallVec;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-
-    use super::super::connect::{Connected, over_http2};
-    use super::super::held::Held;
-    use super::*;
-
-    /// An HTTP/2 connection whose other end says that it is there, and then nothing.
-    #[tokio::test(flavor = "local", start_paused = true)]
-    async fn an_unanswered_ping_is_the_end_of_a_connection() {
-        let (near, mut far) = duplex(65_536);
-        tokio::task::spawn_local(async move {
-            // RFC 9113 §6.5: SETTINGS, with nothing in it.
-            far.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
-            while far.read(&mut [0; 4096]).await.unwrap() > 0 {}
-        });
-        let held = Held::count(&Rc::default(), IntGauge::new("open", "Open.").unwrap());
-        let connected = over_http2(near, held.counted()).await.unwrap();
-        let Connected::Http2(mut http2) = connected else {
-            panic!("it is HTTP/2");
-        };
-        let request =
-            Request::get("http://localhost/").body(OutgoingBody::Kept(SmallVec::new().into_iter()));
-        let sent = http2.sender.try_send_request(request.unwrap());
-        let mut error = sent.await.unwrap_err();
-        assert!(error.take_message().is_none(), "it was on its way");
-        let error = error.into_error();
-        assert!(matches!(how_it_ended(&error), End::Vanished), "{error:?}");
-    }
-}
