@@ -18,8 +18,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use crate::config::{Layers, Settings};
-use crate::drain;
+use crate::config::{self, Layers, Settings};
+use crate::drain::{self, DrainWatch};
 use crate::proxy;
 use crate::proxy::RequestLimit;
 use crate::proxy::metrics::ProxyMetrics;
@@ -29,8 +29,8 @@ use crate::server::{self, Activated, Address, Intake, Listener, ListenerMetrics,
 use crate::signal::Signals;
 use crate::store::{Standings, Stores, StoresMetrics};
 use crate::telemetry::{Events, Log};
-use crate::token::heartbeat;
 use crate::token::metrics::TokenMetrics;
+use crate::token::{Credentials, heartbeat};
 use crate::traces::{self, Exporter, TraceMetrics};
 use crate::{admin, memory, metric, systemd};
 pub use error::{BuildError, RunError};
@@ -45,16 +45,13 @@ pub struct Bound {
     proxy: Vec<Address>,
     /// The same for people, with how they are spoken on.
     listed: String,
-    admin: Address,
+    admin: config::Admin,
     intakes: Vec<Intake>,
     admin_listener: Listener,
     admin_connections: ListenerMetrics,
     data_plane: proxy::Shared,
     connections: server::Settings,
-    quit: bool,
-    show_subject: bool,
     events: Events,
-    event_streams: usize,
     /// Told when somebody orders the end.
     order: Arc<Notify>,
     registry: Registry,
@@ -98,7 +95,7 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
     let readiness = Readiness::default();
 
     let mut activated = Activated::from_environment().map_err(BuildError::Activation)?;
-    let (admin, admin_listener) = listeners::bind_admin(settings.admin.clone(), &mut activated)?;
+    let (admin, admin_listener) = listeners::bind_admin(&settings.admin, &mut activated)?;
     let tls = settings.proxy.tls();
     let tls = tls.map(|config| Arc::new(ArcSwap::new(config)));
     let bound = listeners::bind_proxy(&settings.proxy, tls.as_ref(), &mut activated)?;
@@ -107,8 +104,6 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
     let (proxy, listeners) = bound.into_iter().unzip();
     let connections = listeners::within_descriptors(&settings.proxy);
     let workers = settings.proxy.workers;
-    let (quit, show_subject) = (settings.quit, settings.show_subject);
-    let event_streams = settings.event_streams;
     let at_work = Rc::clone(&parts.keepers.at_work);
     let standings = parts.keepers.stores.standings();
     let unmatched = parts.proxy_metrics.for_unmatched();
@@ -145,10 +140,7 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
             tracer,
         },
         connections,
-        quit,
-        show_subject,
         events: log.events(),
-        event_streams,
         order: Arc::default(),
         registry,
         restarts,
@@ -169,7 +161,7 @@ impl Bound {
 
     /// Where operators are served.
     pub fn admin_address(&self) -> &Address {
-        &self.admin
+        &self.admin.listen
     }
 
     /// Whether it is ready, once it runs.
@@ -192,8 +184,9 @@ impl Bound {
         let reloader = Rc::new(self.reloader);
         reloader.start();
         let credentials = reloader.credentials().clone();
-        supervised("clocks", &self.restarts, move || {
-            heartbeat::watch(credentials.clone())
+        supervised("clocks", &self.restarts, {
+            let credentials = credentials.clone();
+            move || heartbeat::watch(credentials.clone())
         });
         supervised("systemd watchdog", &self.restarts, systemd::watchdog);
         supervised("memory", &self.restarts, memory::give_back);
@@ -209,37 +202,25 @@ impl Bound {
             }
         });
         let exporter = self.exporter.map(Rc::new);
-        if let Some(exporter) = &exporter {
-            let (exporter, credentials) = (Rc::clone(exporter), reloader.credentials().clone());
-            supervised("traces", &self.restarts, move || {
-                let (exporter, credentials) = (Rc::clone(&exporter), credentials.clone());
-                async move { exporter.run(&credentials).await }
-            });
+        if let Some(exporter) = exporter.clone() {
+            export(exporter, credentials.clone(), &self.restarts);
         }
         let order = self.order;
-        let trends = Rc::new(admin::Trends::default());
-        supervised("status", &self.restarts, {
-            let (trends, registry) = (Rc::clone(&trends), self.registry.clone());
-            move || {
-                let (trends, registry) = (Rc::clone(&trends), registry.clone());
-                async move { trends.watch(&registry).await }
-            }
-        });
         let admin = |ends| admin::Admin {
-            trends,
+            trends: trends(self.registry.clone(), &self.restarts),
             registry: self.registry,
             readiness: self.readiness.clone(),
-            credentials: reloader.credentials().clone(),
+            credentials: credentials.clone(),
             standings: self.standings,
             published: reloader.published(),
             configuration: reloader.shown(),
             proxy: self.proxy,
             started: Instant::now(),
             // Whoever reaches another address may look, but not act.
-            commands: self.admin.is_local(),
-            quit: self.quit.then(|| Arc::clone(&order)),
-            show_subject: self.show_subject,
-            subscribers: admin::Subscribers::new(self.events, self.event_streams, ends),
+            commands: self.admin.listen.is_local(),
+            quit: self.admin.quit.then(|| Arc::clone(&order)),
+            show_subject: self.admin.show_subject,
+            subscribers: admin::Subscribers::new(self.events, self.admin.event_streams, ends),
         };
         let operators = Operators::serve(
             self.admin_listener,
@@ -248,21 +229,11 @@ impl Bound {
             &self.restarts,
         );
         let (drain, watch) = drain::channel();
-        let mut workers = Workers::default();
-        for intake in self.intakes {
-            let shared = self.data_plane.clone();
-            let (connections, watch) = (self.connections, watch.clone());
-            let started = workers.start(async move || {
-                let refuse = proxy::refuse(shared.clone());
-                let service = proxy::service(shared);
-                server::serve(intake, service, refuse, connections, watch).await;
-            });
-            started.map_err(RunError::Worker)?;
-        }
+        let mut workers = workers(self.intakes, &self.data_plane, self.connections, &watch)?;
         drop(self.listeners_starting);
         info!(
             proxy = self.listed,
-            admin = %self.admin,
+            admin = %self.admin.listen,
             version = env!("CARGO_PKG_VERSION"),
             "listening"
         );
@@ -289,10 +260,49 @@ impl Bound {
         let ended = stopping.stop(cause, &mut signals).await;
         operators.end().await;
         if let (Ok(Ended::Drained), Some(exporter)) = (&ended, exporter) {
-            exporter.finish(reloader.credentials()).await;
+            exporter.finish(&credentials).await;
         }
         ended
     }
+}
+
+/// Starts the data plane.
+fn workers(
+    intakes: Vec<Intake>,
+    shared: &proxy::Shared,
+    connections: server::Settings,
+    watch: &DrainWatch,
+) -> Result<Workers, RunError> {
+    let mut workers = Workers::default();
+    for intake in intakes {
+        let (shared, watch) = (shared.clone(), watch.clone());
+        let started = workers.start(async move || {
+            let refuse = proxy::refuse(shared.clone());
+            let service = proxy::service(shared);
+            server::serve(intake, service, refuse, connections, watch).await;
+        });
+        started.map_err(RunError::Worker)?;
+    }
+    Ok(workers)
+}
+
+/// Has traces sent from now on.
+fn export(exporter: Rc<Exporter>, credentials: Credentials, restarts: &IntCounterVec) {
+    supervised("traces", restarts, move || {
+        let (exporter, credentials) = (Rc::clone(&exporter), credentials.clone());
+        async move { exporter.run(&credentials).await }
+    });
+}
+
+/// Has the status follow how routes are doing from now on.
+fn trends(registry: Registry, restarts: &IntCounterVec) -> Rc<admin::Trends> {
+    let trends = Rc::new(admin::Trends::default());
+    let watched = Rc::clone(&trends);
+    supervised("status", restarts, move || {
+        let (trends, registry) = (Rc::clone(&watched), registry.clone());
+        async move { trends.watch(&registry).await }
+    });
+    trends
 }
 
 /// Runs a task of the control plane for ever; see [`supervise`].

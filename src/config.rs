@@ -49,7 +49,7 @@ pub struct Settings {
     /// Where callers are served.
     pub proxy: Proxy,
     /// Where operators are served.
-    pub admin: server::Address,
+    pub admin: Admin,
     /// The stores that credentials share their tokens in, by name.
     pub stores: BTreeMap<String, store::Settings>,
     /// The credentials that routes need.
@@ -58,12 +58,6 @@ pub struct Settings {
     pub unused: Vec<oauth::Settings>,
     /// The routes.
     pub routes: Vec<proxy::Settings>,
-    /// Whether `POST /quit` is obeyed there.
-    pub quit: bool,
-    /// Whether the status shows there whom a token is about.
-    pub show_subject: bool,
-    /// How many may listen there to what happens, at once.
-    pub event_streams: usize,
     /// How long gatepass serves on after it is told to stop, before it takes no more.
     pub delay: Duration,
     /// How long requests in flight may take to finish once gatepass is told to stop.
@@ -106,6 +100,19 @@ impl Proxy {
     pub fn tls(&self) -> Option<Arc<ServerConfig>> {
         self.listen.iter().find_map(|listen| listen.tls.clone())
     }
+}
+
+/// The operators' listener, and what is to be had there.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Where to listen.
+    pub listen: server::Address,
+    /// Whether `POST /quit` is obeyed.
+    pub quit: bool,
+    /// Whether the status shows whom a token is about.
+    pub show_subject: bool,
+    /// How many may listen to what happens, at once.
+    pub event_streams: usize,
 }
 
 /// One of the data plane's listeners.

@@ -9,16 +9,19 @@ use super::BuildError;
 use crate::server::{self, Activated, Address, Listener, ServerTls, UnixAccess};
 use crate::{config, runtime};
 
+/// The listener of operators, and the settings with the address that it has.
 pub(super) fn bind_admin(
-    wanted: Address,
+    settings: &config::Admin,
     activated: &mut Activated,
-) -> Result<(Address, Listener), BuildError> {
+) -> Result<(config::Admin, Listener), BuildError> {
+    let wanted = settings.listen.clone();
     let mut bound = bind("admin", wanted.clone(), UnixAccess::default(), activated)?;
     let several = || io::Error::other("several sockets were handed over, and one is needed");
-    match (bound.pop(), bound.is_empty()) {
-        (Some(only), true) => Ok(only),
-        _ => Err(BuildError::listen("admin", wanted, several())),
-    }
+    let (Some((listen, listener)), true) = (bound.pop(), bound.is_empty()) else {
+        return Err(BuildError::listen("admin", wanted, several()));
+    };
+    let settings = settings.clone();
+    Ok((config::Admin { listen, ..settings }, listener))
 }
 
 /// The listeners of callers, each with its address. All that speak TLS show the same certificate.

@@ -71,8 +71,8 @@ fn summary(sources: &str, settings: &Settings) -> String {
     for warning in &settings.warnings {
         let _ = writeln!(text, "\nWarning: {warning}.");
     }
-    let admin = settings.admin.url(false);
-    let _ = match settings.admin {
+    let admin = settings.admin.listen.url(false);
+    let _ = match settings.admin.listen {
         Address::Tcp(_) => writeln!(text, "\nOperators look at {admin}/readyz and /metrics"),
         _ => writeln!(text, "\nOperators look at /readyz and /metrics at {admin}"),
     };

@@ -57,7 +57,7 @@ pub(super) fn serve(
 ) -> Result<u8, Failure> {
     runtime::control(async {
         let signals = Signals::catch()?;
-        let admin = settings.admin.clone();
+        let admin = settings.admin.listen.clone();
         let built = app::build(settings, layers, log);
         let bound = built.map_err(|error| with_its_user(error, &admin))?;
         before(&bound)?;

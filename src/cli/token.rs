@@ -93,12 +93,12 @@ fn refuse_a_session_in_use(
     let (Some(file), None) = (&provider.session_file, &credential.store) else {
         return Ok(());
     };
-    match admin_client::get(&settings.admin, "/livez") {
+    match admin_client::get(&settings.admin.listen, "/livez") {
         Err(_) => Ok(()),
         Ok(_) => Err(Failure::SessionInUse(
             credential.credential.clone(),
             file.clone(),
-            settings.admin.clone(),
+            settings.admin.listen.clone(),
         )),
     }
 }

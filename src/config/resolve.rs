@@ -20,7 +20,7 @@ use std::time::Duration;
 use super::decode::{Path, Report};
 use super::problem::near_miss;
 use super::scalar::{Count, Number, Size, Workers, value_or};
-use super::{Guard, Proxy, Settings, raw};
+use super::{Admin, Guard, Proxy, Settings, raw};
 use crate::proxy::Admission;
 use crate::{proxy, runtime, server};
 pub(super) use listener::admin_address;
@@ -33,13 +33,11 @@ pub(super) use words::words;
 /// something cannot.
 pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings> {
     let mut roots = TrustedRoots::default();
-    let quit = value_or(raw.admin.quit, false);
-    let event_streams = event_streams(raw.admin.event_streams, report);
-    let show_subject = value_or(raw.admin.show_subject, false);
-    let admin = listener::admin_address(raw.admin, report);
-    let proxy = proxy_settings(raw.proxy, admin.as_ref(), report);
-    if let (Some(proxy), Some(admin)) = (&proxy, &admin) {
-        listener::distinct(&proxy.listen, admin, report);
+    let admin = admin_settings(raw.admin, report);
+    let admin_address = admin.as_ref().map(|admin| &admin.listen);
+    let proxy = proxy_settings(raw.proxy, admin_address, report);
+    if let (Some(proxy), Some(address)) = (&proxy, admin_address) {
+        listener::distinct(&proxy.listen, address, report);
     }
 
     let stores = store::resolve(raw.stores, &mut roots, report);
@@ -79,9 +77,6 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
         proxy: proxy?,
         admin: admin?,
         stores: stores?,
-        quit,
-        show_subject,
-        event_streams,
         delay: value_or(raw.shutdown.delay, Duration::ZERO),
         credentials: credentials?,
         unused: unused?,
@@ -111,6 +106,18 @@ fn is_used(credential: &str, routes: &Option<Vec<proxy::Settings>>) -> bool {
         .iter()
         .flatten()
         .any(|route| route.credential.as_deref() == Some(credential))
+}
+
+fn admin_settings(raw: raw::Admin, report: &mut Report) -> Option<Admin> {
+    let quit = value_or(raw.quit, false);
+    let show_subject = value_or(raw.show_subject, false);
+    let event_streams = event_streams(raw.event_streams, report);
+    Some(Admin {
+        listen: listener::admin_address(raw, report)?,
+        quit,
+        show_subject,
+        event_streams,
+    })
 }
 
 fn proxy_settings(

@@ -14,9 +14,13 @@ pub(super) async fn examine(settings: &Settings, progress: Progress) -> Examinat
     let mut walk = Walk::new("the listeners".into(), progress);
     let proxy = settings.proxy.listen.iter().map(|listen| &listen.address);
     for address in proxy {
-        walk.note(free("proxy", address, &settings.admin));
+        walk.note(free("proxy", address, &settings.admin.listen));
     }
-    walk.note(free("admin", &settings.admin, &settings.admin));
+    walk.note(free(
+        "admin",
+        &settings.admin.listen,
+        &settings.admin.listen,
+    ));
     walk.over()
 }
 
