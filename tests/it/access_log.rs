@@ -6,7 +6,9 @@ use tokio::io::AsyncWriteExt;
 use crate::support::client::{get_request, request};
 use crate::support::upstream::Refusal;
 use crate::support::wire::{Wire, read_until};
-use crate::support::{AuthorizationServer, Gatepass, Upstream, get, raw, simple_config};
+use crate::support::{
+    AuthorizationServer, Gatepass, Upstream, eventually, get, raw, simple_config,
+};
 
 /// The lines so far.
 fn lines(gatepass: &Gatepass) -> Vec<Value> {
@@ -147,9 +149,7 @@ async fn failed_ones_alone_and_by_a_reload() {
     gatepass.reload(&format!("{keys}\n{config}")).await;
     get(gatepass.proxy(), "/nowhere?page=3").await;
     let last = || lines(&gatepass).pop().unwrap();
-    while lines(&gatepass).len() < 3 {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    eventually("a third line", async || lines(&gatepass).len() >= 3).await;
     assert!(last()["path"].is_null(), "{}", last());
 }
 

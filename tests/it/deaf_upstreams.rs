@@ -14,7 +14,7 @@ use crate::support::certificates::Authority;
 use crate::support::client::PATIENCE;
 use crate::support::frames::{SETTINGS, WINDOW_UPDATE, frame};
 use crate::support::wire::{Wire, read_until};
-use crate::support::{AuthorizationServer, Gatepass, Upstream, simple_config};
+use crate::support::{AuthorizationServer, Gatepass, Upstream, eventually, simple_config};
 
 /// More than sockets hold.
 const LENGTH: usize = 32 << 20;
@@ -97,13 +97,11 @@ async fn nothing_is_left(scheme: &str, deaf: Deaf) {
     }
     assert_eq!(gatepass.metric(OPENED).await, UPLOADS as f64);
     gatepass.wait_for_metric(OPEN, 0.0).await;
-    let left = async {
-        while gatepass.metric("process_open_fds").await > before {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let in_time = timeout(PATIENCE, left).await;
-    in_time.unwrap_or_else(|_| panic!("{scheme}, {deaf:?}: descriptors are left"));
+    eventually(
+        &format!("{scheme}, {deaf:?}: no descriptor is left"),
+        async || gatepass.metric("process_open_fds").await <= before,
+    )
+    .await;
 }
 
 /// What a caller is told who sends much. Nothing if the reset that follows an answer to a request that

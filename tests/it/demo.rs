@@ -1,7 +1,6 @@
 //! The demo, as the README's first command starts it.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use http::Request;
 use http_body_util::Full;
@@ -13,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::support::client::PATIENCE;
 use crate::support::gatepass::command;
-use crate::support::{get, request};
+use crate::support::{eventually, get, request};
 
 struct Demo {
     child: Child,
@@ -60,12 +59,8 @@ async fn shows_tokens_rolling_over_and_what_the_upstream_saw() {
     let admin = address(demo.line_with("/metrics").await);
 
     demo.line_with("number 1 handed out").await;
-    let ready = async {
-        while get(admin, "/readyz").await.status() != 200 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, ready).await.expect("ready in time");
+    let is_ready = async || get(admin, "/readyz").await.status() == 200;
+    eventually("it is ready", is_ready).await;
     let answer = get(proxy, "/any/path?x").await;
     assert_eq!(answer.status(), 200);
     let seen: Value = serde_json::from_str(answer.body()).unwrap();

@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use crate::support::authorization_server::TokenRequest;
 use crate::support::fleet::{FAILING, KEY, LEASE, Stage, TAKEN_OVER};
 use crate::support::gatepass::run;
-use crate::support::{CANARY, Gatepass, Reply, get};
+use crate::support::{CANARY, Gatepass, Reply, eventually, get};
 
 const OTHER_KEY: &str = "HwECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
@@ -329,12 +329,13 @@ async fn no_refresh_token_is_used_twice_whoever_uses_it() {
     for round in 0..4 {
         let gatepass = &fleet[round % 3];
         let before = stage.provider.count();
-        gatepass.order_refresh("envase").await;
-        // The first finds what another has got, and the second asks.
-        while stage.provider.count() == before {
+        // The first order finds what another has got, and the second asks.
+        eventually("the provider is asked", async || {
             gatepass.order_refresh("envase").await;
             tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+            stage.provider.count() > before
+        })
+        .await;
         gatepass.wait_for_metric(LEASE, 0.0).await;
     }
     let asked: Vec<_> = stage.provider.requests().iter().map(asked).collect();

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::support::client::{PATIENCE, get};
 use crate::support::gatepass::command;
-use crate::support::{AuthorizationServer, Gatepass, Upstream, simple_config};
+use crate::support::{AuthorizationServer, Gatepass, Upstream, eventually, simple_config};
 
 /// Some pipes hold 64 KiB; every request writes more than 1,000 bytes here, and each of the unread
 /// lines would be one that both planes wait for.
@@ -31,15 +31,10 @@ async fn requests_and_probes_go_on_and_the_end_comes() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let waiting = async {
-        while tokio::net::TcpStream::connect(proxy).await.is_err() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-        while get(admin, "/readyz").await.status() != 200 {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waiting).await.unwrap();
+    let listens = async || tokio::net::TcpStream::connect(proxy).await.is_ok();
+    eventually("it listens", listens).await;
+    let is_ready = async || get(admin, "/readyz").await.status() == 200;
+    eventually("it is ready", is_ready).await;
 
     let dropped = async || {
         let metrics = get(admin, "/metrics").await.into_body();
@@ -62,16 +57,9 @@ async fn requests_and_probes_go_on_and_the_end_comes() {
     let quit = http::Request::post("/quit").header("host", "localhost");
     let quit = quit.body(http_body_util::Full::default()).unwrap();
     assert_eq!(crate::support::request(admin, quit).await.status(), 202);
-    let ended = async {
-        loop {
-            if let Some(status) = gatepass.try_wait().unwrap() {
-                return status;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
-    let status = tokio::time::timeout(PATIENCE, ended).await.unwrap();
-    assert_eq!(status.code(), Some(0));
+    let has_ended = || std::future::ready(gatepass.try_wait().unwrap().is_some());
+    eventually("it ends", has_ended).await;
+    assert_eq!(gatepass.wait().unwrap().code(), Some(0));
 
     // What was written is whole lines, from the beginning.
     let mut text = Vec::new();

@@ -7,21 +7,18 @@ mod place;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::Request;
 use http_body_util::Full;
-use tokio::time::{sleep, timeout};
 use url::Url;
 
 use place::{Place, address, come_back, parameter};
 
-use crate::support::client::PATIENCE;
 use crate::support::gatepass::command;
-use crate::support::{CANARY, Gatepass, LoggingIn, Reply, get, problem, request};
+use crate::support::{CANARY, Gatepass, LoggingIn, Reply, eventually, get, problem, request};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_browser_of_the_machine_is_sent_to_the_login_page() {
@@ -35,12 +32,7 @@ async fn the_browser_of_the_machine_is_sent_to_the_login_page() {
     let environment = [("BROWSER", browser.to_str().unwrap())];
     let mut login = LoggingIn::begin_with(place.directory.path(), &[], &environment);
     let told = login.line_with("http");
-    let until_opened = async {
-        while !opened.exists() {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(PATIENCE, until_opened).await.unwrap();
+    eventually("the browser is opened", async || opened.exists()).await;
     assert_eq!(std::fs::read_to_string(&opened).unwrap(), told);
 }
 

@@ -6,7 +6,9 @@ use rustix::process::Signal;
 
 use crate::status_command;
 use crate::support::client::PATIENCE;
-use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, problem, simple_config};
+use crate::support::{
+    AuthorizationServer, Gatepass, Reply, Upstream, get, problem, simple_config, within,
+};
 
 /// The longest step of the pace at which an unavailable provider is asked again.
 const BACKOFF_STEP: Duration = Duration::from_secs(5);
@@ -59,14 +61,10 @@ async fn starts_without_the_provider_and_works_when_it_comes() {
     assert_eq!(upstream.requests(), 0, "nothing leaves without a token");
 
     provider.come_up();
-    let waiting = async {
-        while get(gatepass.proxy(), "/").await.status() != 200 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(BACKOFF_STEP, waiting)
-        .await
-        .expect("within one backoff step");
+    within(BACKOFF_STEP, "one backoff step", async || {
+        get(gatepass.proxy(), "/").await.status() == 200
+    })
+    .await;
     assert_eq!(get(gatepass.admin(), "/readyz").await.status(), 200);
 }
 

@@ -14,7 +14,7 @@ use crate::support::authorization_server::reset;
 use crate::support::certificates::Authority;
 use crate::support::{
     AuthorizationServer, Gatepass, Load, Nobody, Upstream, get, http2, problem, raw, simple_config,
-    wire,
+    wire, within,
 };
 use crate::typical_mistakes::tls_server;
 
@@ -168,13 +168,8 @@ async fn it_costs_nothing_but_its_own_requests() {
         gatepass.wait_for_metric(&in_flight, 0.0).await;
     }
     // The good route's connections, and those of this question.
-    let few = async {
-        while gatepass.metric("process_open_fds").await > before + 10.0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let in_time = tokio::time::timeout(Duration::from_secs(10), few).await;
-    in_time.expect("descriptors come back");
+    let are_few = async || gatepass.metric("process_open_fds").await <= before + 10.0;
+    within(Duration::from_secs(10), "descriptors come back", are_few).await;
 }
 
 /// Answers that end too early: in no byte of the body, in some, and in what is no chunk.

@@ -7,12 +7,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::support::client::PATIENCE;
 use crate::support::gatepass::command;
 use crate::support::terminal::{INTERRUPT, Terminal};
-use crate::support::{AuthorizationServer, Reply, Upstream, simple_config};
+use crate::support::{AuthorizationServer, Reply, Upstream, eventually, simple_config};
 
 /// `gatepass exec` with this configuration, for a script.
 struct Running {
@@ -117,12 +117,7 @@ async fn after_the_command_they_end_gatepass_at_once() {
         let command = PathBuf::from("/proc").join(exec.line().await);
         let (_in_flight, _) = timeout(PATIENCE, upstream.accept()).await.unwrap().unwrap();
         tokio::fs::write(&go, "\n").await.unwrap();
-        let until_its_end = async {
-            while command.exists() {
-                sleep(std::time::Duration::from_millis(5)).await;
-            }
-        };
-        timeout(PATIENCE, until_its_end).await.unwrap();
+        eventually("the command ends", async || !command.exists()).await;
         exec.signal(signal);
         assert_eq!(exec.exit_code().await, Some(7), "that of the command");
     }

@@ -1,7 +1,6 @@
 //! Refresh tokens that are used up while the store has no other, or has one again.
 
 use super::*;
-use crate::support::client::PATIENCE;
 
 struct Handed {
     machine: Machine,
@@ -98,14 +97,12 @@ async fn one_replica_without_the_store_does_not_end_the_session_of_all() {
     one.output_with(STORED);
     provider.otherwise(Reply::Words(3_600.0, ROTATING.into()));
     // All wait for a while after a failure.
-    let in_the_end = async {
-        while other.metric(SUCCESSES).await < 2.0 {
-            other.order_refresh("envase").await;
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    };
-    let in_time = tokio::time::timeout(PATIENCE, in_the_end).await;
-    in_time.expect("the session goes on");
+    eventually("the session goes on", async || {
+        other.order_refresh("envase").await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        other.metric(SUCCESSES).await >= 2.0
+    })
+    .await;
     let mut asked = handed.asked();
     asked.dedup();
     assert_eq!(

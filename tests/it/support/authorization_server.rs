@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::CANARY;
+use super::{CANARY, within};
 
 /// What the server does with a token request.
 #[derive(Debug, Clone)]
@@ -178,13 +178,11 @@ impl AuthorizationServer {
 
     /// Waits until so many token requests have come.
     pub async fn wait_for_requests(&self, count: usize) {
-        let waiting = async {
-            while self.count() < count {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let seen = tokio::time::timeout(Duration::from_secs(30), waiting).await;
-        seen.unwrap_or_else(|_| panic!("{} of {count} token requests in 30 s", self.count()));
+        let what = format!("{count} token requests have come");
+        within(Duration::from_secs(30), &what, async || {
+            self.count() >= count
+        })
+        .await;
     }
 
     /// A view of the tokens for those who check them.

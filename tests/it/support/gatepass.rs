@@ -1,5 +1,6 @@
 //! gatepass as a process of its own.
 
+use std::future::ready;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -9,7 +10,6 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use http::Request;
 use http_body_util::Full;
@@ -18,7 +18,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::client::{PATIENCE, get, request};
-use super::shows_a_secret;
+use super::{eventually, shows_a_secret};
 
 /// A running gatepass. Dropping it kills the process, and fails the test if anything that it
 /// printed, at the finest log level, holds a secret or a token.
@@ -213,13 +213,10 @@ impl Gatepass {
 
     /// Waits until a probe answers 200.
     pub async fn wait_for_probe(&self, path: &str) {
-        let waiting = async {
-            while get(self.admin, path).await.status() != 200 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let in_time = tokio::time::timeout(PATIENCE, waiting).await;
-        in_time.unwrap_or_else(|_| panic!("{path} was not 200 in time:\n{}", self.output()));
+        eventually(&format!("{path} is 200"), async || {
+            get(self.admin, path).await.status() == 200
+        })
+        .await;
     }
 
     /// The value of a metric, with its labels as they are written.
@@ -234,13 +231,10 @@ impl Gatepass {
 
     /// Waits until a metric has the value.
     pub async fn wait_for_metric(&self, name_and_labels: &str, value: f64) {
-        let waiting = async {
-            while self.metric(name_and_labels).await != value {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let in_time = tokio::time::timeout(PATIENCE, waiting).await;
-        in_time.unwrap_or_else(|_| panic!("{name_and_labels} was not {value} in time"));
+        eventually(&format!("{name_and_labels} is {value}"), async || {
+            self.metric(name_and_labels).await == value
+        })
+        .await;
     }
 
     /// Orders a new token of this credential.
@@ -315,17 +309,8 @@ impl Gatepass {
 
     /// Waits for the process to end by itself.
     pub async fn ended(&mut self) -> ExitStatus {
-        let waiting = async {
-            loop {
-                if let Some(status) = self.child.try_wait().unwrap() {
-                    return status;
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, waiting)
-            .await
-            .expect("an end in time")
+        eventually("its end", || ready(!self.is_alive())).await;
+        self.child.wait().unwrap()
     }
 
     /// Whether the process is still there.

@@ -17,6 +17,7 @@ pub mod strict;
 pub mod strict_upstream;
 pub mod terminal;
 pub mod upstream;
+pub mod waiting;
 pub mod wire;
 
 pub use authorization_server::{AuthorizationServer, Reply};
@@ -26,6 +27,7 @@ pub use load::Load;
 pub use login::LoggingIn;
 pub use nobody::Nobody;
 pub use upstream::Upstream;
+pub use waiting::{eventually, within};
 
 /// In every secret and every token of the tests, and so in nothing that gatepass may show.
 pub const CANARY: &str = "canary";
