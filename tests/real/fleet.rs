@@ -14,8 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::redis_server::Redis;
 use crate::support::fleet::{self, FAILING, LEASE, TAKEN_OVER};
-use crate::support::{Gatepass, Reply, get};
-use crate::waiting::{eventually, order_refresh};
+use crate::support::{Gatepass, Reply, eventually, get};
 
 /// What replicas have between them, and a Redis.
 struct Stage(fleet::Stage);
@@ -52,7 +51,7 @@ impl Stage {
     async fn renewal_reaches(&self, one: &Gatepass, other: &Gatepass) {
         let taken_over = other.metric(TAKEN_OVER).await;
         let before = self.provider.count();
-        order_refresh(one, "envase").await;
+        one.order_refresh("envase").await;
         other.wait_for_metric(TAKEN_OVER, taken_over + 1.0).await;
         assert_eq!(self.provider.count(), before + 1);
     }
@@ -135,7 +134,7 @@ const AT_ONCE: usize = 8;
 async fn share_again(one: &Gatepass, other: &Gatepass) {
     eventually("they share again", async || {
         let taken_over = other.metric(TAKEN_OVER).await;
-        order_refresh(one, "envase").await;
+        one.order_refresh("envase").await;
         sleep(Duration::from_secs(1)).await;
         other.metric(TAKEN_OVER).await > taken_over
     })
@@ -250,7 +249,7 @@ async fn a_store_that_stops_and_wakes_costs_no_request() {
     calls.on(&one);
     redis.signal(Signal::STOP);
     let before = stage.provider.count();
-    order_refresh(&one, "envase").await;
+    one.order_refresh("envase").await;
     stage.provider.wait_for_requests(before + 1).await;
     one.output_with("did not answer within 1s");
     // What starts now does not wait for it either.
@@ -346,7 +345,7 @@ async fn a_holder_that_is_stopped_for_long_brings_nothing_back() {
     let mut calls = Calls::begin();
     calls.on(&other);
     let before = stage.provider.count();
-    order_refresh(&one, "envase").await;
+    one.order_refresh("envase").await;
     stage.provider.wait_for_requests(before + 1).await;
     one.signal(Signal::STOP);
     sleep(Duration::from_secs(12)).await;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use crate::auth_emulator::AuthEmulator;
-use crate::support::{Gatepass, Upstream, get};
-use crate::waiting::{eventually, order_refresh, renew, the_line_with};
+use crate::support::{Gatepass, Upstream, eventually, get};
+use crate::waiting::{renew, the_line_with};
 
 const USER: &str = "driver@example.com";
 const PASSWORD: &str = "canary pässwörd+/&=%";
@@ -34,7 +34,7 @@ async fn a_user_signs_in_once_and_may_be_locked_out() {
     assert_eq!(counts["refused"], 0, "{counts}");
 
     emulator.disable(&user, true).await;
-    order_refresh(&gatepass, "fft").await;
+    gatepass.order_refresh("fft").await;
     let answered = format!("{} answered 400 USER_DISABLED", emulator.sign_in_endpoint());
     let line = the_line_with(&gatepass, &answered);
     assert!(line.contains("\"fft\""), "{line}");
@@ -43,7 +43,7 @@ async fn a_user_signs_in_once_and_may_be_locked_out() {
     assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
 
     emulator.disable(&user, false).await;
-    order_refresh(&gatepass, "fft").await;
+    gatepass.order_refresh("fft").await;
     let signed_in = async || emulator.count("sign_ins").await == 2;
     eventually("a second sign-in", signed_in).await;
 
@@ -84,14 +84,14 @@ async fn a_provider_that_forgot_everybody_is_signed_in_to_again() {
 
     let port = emulator.port();
     drop(emulator);
-    order_refresh(&gatepass, "fft").await;
+    gatepass.order_refresh("fft").await;
     gatepass.output_with("token refresh failed, the token at hand stays in use");
     assert_eq!(token_at(&gatepass, &upstream).await, token);
 
     let emulator = AuthEmulator::start_at(port).await;
     emulator.create_user(USER, PASSWORD).await;
     // An attempt that came before the user was there has slowed gatepass down.
-    order_refresh(&gatepass, "fft").await;
+    gatepass.order_refresh("fft").await;
     let signed_in = async || emulator.count("sign_ins").await == 1;
     eventually("a sign-in", signed_in).await;
     let renewed = async || token_at(&gatepass, &upstream).await != token;

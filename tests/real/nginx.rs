@@ -5,12 +5,11 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::support::certificates::Authority;
-use crate::support::client::PATIENCE;
+use crate::support::eventually;
 
 pub struct Nginx {
     child: Child,
@@ -43,14 +42,10 @@ impl Nginx {
             port,
             directory,
         };
-        let listening = async {
-            while TcpStream::connect(("127.0.0.1", port)).is_err() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, listening)
-            .await
-            .expect("nginx listens");
+        eventually("nginx listens", async || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        })
+        .await;
         nginx
     }
 

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::django::{CLIENT_ID, Django, PASSWORD, SECRET, USER};
 use crate::nginx::Nginx;
-use crate::support::{Gatepass, Load, get};
-use crate::waiting::{eventually, renew, the_line_with};
+use crate::support::{Gatepass, Load, eventually, get};
+use crate::waiting::{renew, the_line_with};
 
 const CALLERS: usize = 8;
 

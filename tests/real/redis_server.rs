@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::support::certificates::Authority;
 use crate::support::client::PATIENCE;
-use crate::waiting::eventually;
+use crate::support::eventually;
 
 /// A running server, or a Sentinel. It is killed when this is dropped.
 pub struct Redis {

@@ -4,11 +4,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::timeout;
 
 use crate::nginx::Nginx;
 use crate::oidc_provider::OidcProvider;
-use crate::support::{Gatepass, Load};
+use crate::support::{Gatepass, Load, within};
 
 /// The shortest that leaves room for a refresh. The provider writes ends in whole seconds and cuts
 /// the fraction off, so these truly live for anything between two and three, and are refreshed
@@ -60,14 +59,10 @@ async fn roll_over(method: &str, tokens: u32) {
 
     let load = Load::start(gatepass.proxy(), 16);
     let patience = Duration::from_secs(30) + LIFE * tokens;
-    let rolling = async {
-        while provider.stats().await.issued < u64::from(tokens) {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    timeout(patience, rolling)
-        .await
-        .expect("the tokens roll over in time");
+    within(patience, "the tokens roll over", async || {
+        provider.stats().await.issued >= u64::from(tokens)
+    })
+    .await;
     let failures = load.stop().await;
 
     let stats = provider.stats().await;

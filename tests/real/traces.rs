@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::server::directory;
 use crate::support::client::{PATIENCE, get_request, request};
-use crate::support::{AuthorizationServer, Gatepass, Upstream, get, simple_config};
+use crate::support::{AuthorizationServer, Gatepass, Upstream, eventually, get, simple_config};
 
 struct Rotel {
     child: Child,
@@ -43,12 +43,10 @@ impl Rotel {
             http,
             directory,
         };
-        let listening = async {
-            while TcpStream::connect(http).await.is_err() {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(PATIENCE, listening).await.expect("Rotel listens");
+        eventually("Rotel listens", async || {
+            TcpStream::connect(http).await.is_ok()
+        })
+        .await;
         rotel
     }
 

@@ -1,24 +1,6 @@
-//! Waiting for what comes, with a bound.
+//! What a test against a server waits for.
 
-use std::time::Duration;
-
-use tokio::time::{sleep, timeout};
-
-use crate::server::post;
 use crate::support::Gatepass;
-use crate::support::client::PATIENCE;
-
-/// Waits until something holds.
-pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, waiting)
-        .await
-        .unwrap_or_else(|_| panic!("{what}: not in time"));
-}
 
 /// Orders a new token as an operator would, and waits until it is there.
 pub async fn renew(gatepass: &Gatepass, credential: &str) {
@@ -26,14 +8,8 @@ pub async fn renew(gatepass: &Gatepass, credential: &str) {
         "gatepass_token_refreshes_total{{credential=\"{credential}\",outcome=\"success\"}}"
     );
     let before = gatepass.metric(&successes).await;
-    order_refresh(gatepass, credential).await;
+    gatepass.order_refresh(credential).await;
     gatepass.wait_for_metric(&successes, before + 1.0).await;
-}
-
-/// Orders a new token as an operator would.
-pub async fn order_refresh(gatepass: &Gatepass, credential: &str) {
-    let path = format!("/api/credentials/{credential}/refresh");
-    assert_eq!(post(gatepass.admin(), &path).await.status(), 202);
 }
 
 /// The only line of the log with this in it.

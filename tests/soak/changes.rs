@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::certificates::Authority;
 use crate::names::names_from;
 use crate::server::Server;
-use crate::support::{AuthorizationServer, Gatepass, Reply};
+use crate::support::{AuthorizationServer, Gatepass, Reply, within};
 use crate::traffic::{Account, Traffic};
 
 const TAKEN_UP: &str = r#"gatepass_config_reloads_total{outcome="success"}"#;
@@ -108,14 +108,8 @@ async fn everything_changes_and_no_request_is_lost() {
         replace(&file("secret"), &format!("canary-{number}"));
         let before = gatepass.metric(OBTAINED).await;
         gatepass.order_refresh("a").await;
-        let more = async {
-            while gatepass.metric(OBTAINED).await <= before {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), more)
-            .await
-            .unwrap();
+        let is_obtained = async || gatepass.metric(OBTAINED).await > before;
+        within(Duration::from_secs(20), "a new token", is_obtained).await;
         traffic.goes_on().await;
     }
     println!("10 secrets: {} requests so far", traffic.answered());
@@ -127,14 +121,8 @@ async fn everything_changes_and_no_request_is_lost() {
         // do not change at once: what is read in between does not fit, and is not taken up.
         replace(&file("ca.pem"), &(authority.pem() + &next.pem()));
         write_client();
-        let more = async {
-            while gatepass.metric(TAKEN_UP).await <= before {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), more)
-            .await
-            .unwrap();
+        let is_taken_up = async || gatepass.metric(TAKEN_UP).await > before;
+        within(Duration::from_secs(20), "a change is taken up", is_taken_up).await;
         *tls.tls.as_ref().unwrap().lock().unwrap() = next.server(&clients);
         authority = next;
         traffic.goes_on().await;

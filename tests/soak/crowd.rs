@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use crate::support::{AuthorizationServer, Gatepass, Upstream, get, simple_config};
+use crate::support::{AuthorizationServer, Gatepass, Upstream, get, simple_config, within};
 use crate::traffic::Traffic;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,14 +54,8 @@ async fn a_crowd_costs_nobody_else_anything() {
     for lasted in dripping.join_all().await {
         assert!(lasted < Duration::from_secs(9), "{lasted:?}");
     }
-    let few = async {
-        while gatepass.metric("process_open_fds").await > before.1 + 20.0 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    timeout(Duration::from_secs(20), few)
-        .await
-        .expect("descriptors come back");
+    let are_few = async || gatepass.metric("process_open_fds").await <= before.1 + 20.0;
+    within(Duration::from_secs(20), "descriptors come back", are_few).await;
 
     let account = traffic.stop().await;
     let per_caller = crowded.saturating_sub(before.0) as f64 / 2_500.0;

@@ -2,8 +2,9 @@
 //! it is saved as soon as there is room.
 
 use std::fs;
+use std::time::Duration;
 
-use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, simple_config};
+use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, simple_config, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_outlives_a_full_disk() {
@@ -47,14 +48,11 @@ async fn a_session_outlives_a_full_disk() {
     );
 
     fs::write(&freed, "").unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
     gatepass.order_refresh("envase").await;
-    let saved = async {
-        while !fs::read_to_string(&seen).is_ok_and(|saved| saved.contains("canary-refresh-3")) {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    let in_time = tokio::time::timeout(std::time::Duration::from_secs(30), saved).await;
-    in_time.unwrap_or_else(|_| panic!("{:?}", fs::read_to_string(&seen)));
+    within(Duration::from_secs(30), "the third is saved", async || {
+        fs::read_to_string(&seen).is_ok_and(|saved| saved.contains("canary-refresh-3"))
+    })
+    .await;
     assert_eq!(upstream.bad_tokens(), Vec::<String>::new());
 }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use crate::server::Server;
-use crate::support::{AuthorizationServer, Gatepass, get};
+use crate::support::{AuthorizationServer, Gatepass, get, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_vanishes_and_comes_back_elsewhere() {
@@ -51,15 +51,13 @@ async fn an_upstream_vanishes_and_comes_back_elsewhere() {
     // Both are back, at other addresses.
     let second = Server::start(&format!("127.0.0.3:{port}"));
     names("127.0.0.3 upstream.test\n", "127.0.0.1");
-    let found = async {
-        while get(gatepass.proxy(), "/").await.status() != 200 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
     let start = tokio::time::Instant::now();
-    tokio::time::timeout(Duration::from_secs(20), found)
-        .await
-        .expect("the new address is found");
+    within(
+        Duration::from_secs(20),
+        "the new address is found",
+        async || get(gatepass.proxy(), "/").await.status() == 200,
+    )
+    .await;
     println!(
         "the upstream's new address was found after {:?}",
         start.elapsed()

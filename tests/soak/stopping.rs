@@ -25,7 +25,7 @@ async fn no_request_in_flight_is_lost() {
             .ready()
             .await;
         let traffic = Traffic::start(gatepass.proxy(), &["/"], 32, Duration::ZERO);
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        traffic.goes_on().await;
         let start = Instant::now();
         gatepass.signal(Signal::TERM);
         assert_eq!(gatepass.ended().await.code(), Some(0));

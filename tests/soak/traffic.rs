@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::support::client::PATIENCE;
+use crate::support::eventually;
 
 /// Callers at work, each on a connection of its own that it keeps as long as it can.
 pub struct Traffic {
@@ -61,14 +62,7 @@ impl Traffic {
     /// Waits until some hundred more requests are answered.
     pub async fn goes_on(&self) {
         let enough = self.answered() + 200;
-        let waiting = async {
-            while self.answered() < enough {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(PATIENCE, waiting)
-            .await
-            .expect("requests are answered");
+        eventually("requests are answered", async || self.answered() >= enough).await;
     }
 
     /// Lets every caller finish its last request.

@@ -5,8 +5,7 @@ use std::path::Path;
 use super::{Calls, Stage, at, share_again};
 use crate::redis_server::{PASSWORD, Redis};
 use crate::support::gatepass::run_with;
-use crate::support::{Gatepass, get};
-use crate::waiting::{eventually, order_refresh};
+use crate::support::{Gatepass, eventually, get};
 
 fn urls(servers: &[Redis]) -> String {
     let urls = servers
@@ -122,7 +121,7 @@ async fn a_cluster_that_loses_a_server_costs_no_request() {
     let holder = redis.servers.iter().position(holds_it).unwrap();
     redis.servers[holder].kill();
     let before = stage.provider.count();
-    order_refresh(&one, "envase").await;
+    one.order_refresh("envase").await;
     stage.provider.wait_for_requests(before + 1).await;
     one.output_with("this replica asks the provider by itself");
     redis.servers[holder].start_again().await;
