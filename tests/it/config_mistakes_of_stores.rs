@@ -137,3 +137,21 @@ fn a_directory_that_is_no_help_is_warned_of() {
     std::fs::set_permissions(directory.path(), open).unwrap();
     insta::assert_snapshot!(warnings(directory.path()), @"Warning: stores.machine.directory: every user of this machine can write to DIRECTORY, and take away what is kept there; better is a directory of gatepass's own (chmod 700).");
 }
+
+/// Where it does nothing, it is not read in silence.
+#[test]
+fn only_an_upstream_may_have_another_name_than_its_address() {
+    let tables = "[stores.fleet]\nkind = \"redis\"\nurl = \"rediss://store.example\"\n\
+                  unencrypted = true\ntls.server_name = \"inside.example\"\n\
+                  [traces]\ntls.server_name = \"inside.example\"\n";
+    let told = mistakes(&config(tables, "tls.server_name = \"inside.example\""));
+    for (key, whose) in [
+        ("stores.fleet.tls.server_name", "a server's"),
+        ("traces.tls.server_name", "a collector's"),
+        ("credentials.envase.tls.server_name", "a provider's"),
+    ] {
+        assert!(told.contains(key), "{told}");
+        let expected = format!("nothing: {whose} certificate has the name of its address");
+        assert!(told.contains(&expected), "{told}");
+    }
+}

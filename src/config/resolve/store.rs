@@ -12,7 +12,7 @@ use super::super::decode::{Path, Report};
 use super::super::raw;
 use super::super::scalar::{OneOrMany, value_or};
 use super::secret::{self, Keys};
-use super::{LEGAL_NAME, TrustedRoots, choice, exposure, is_legal_name, required};
+use super::{LEGAL_NAME, TrustedRoots, choice, exposure, is_legal_name, required, trust};
 use crate::oauth::transport::is_loopback;
 use crate::store::redis::{DEFAULT_PORT, Node, Password, Topology};
 use crate::store::{Directory, KeyFile, Place, RedisSettings, Seal, Settings};
@@ -151,6 +151,7 @@ fn redis(
     let sentinel_password = read_again(sentinel_password, path, report);
     let is_tls = servers.as_ref().is_some_and(|servers| servers.tls);
     let scheme = if is_tls { "https" } else { "http" };
+    trust::refuse_server_name(&raw.tls, "a server's", path, report);
     let client_config = roots.config(scheme, &raw.tls, path, report);
     let (servers, topology) = (servers?, topology?);
     if topology == Topology::Standalone && servers.nodes.len() > 1 {

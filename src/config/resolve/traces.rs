@@ -7,7 +7,7 @@ use url::Url;
 use super::super::decode::{Path, Report};
 use super::super::raw;
 use super::super::scalar::{Percentage, value_or};
-use super::{TrustedRoots, route};
+use super::{TrustedRoots, route, trust};
 use crate::oauth::transport::{bare, is_loopback};
 use crate::traces::Settings;
 
@@ -20,6 +20,7 @@ pub(super) fn resolve(
     let path = Path::new(["traces"]);
     let endpoint = endpoint(raw.endpoint, &path.key("endpoint"), report);
     let scheme = endpoint.as_ref().map_or("http", Url::scheme);
+    trust::refuse_server_name(&raw.tls, "a collector's", &path, report);
     let tls = roots.config(scheme, &raw.tls, &path, report);
     let headers = route::header_values(raw.headers, None, &path.key("headers"), report);
     let (endpoint, headers) = (endpoint?, headers?);

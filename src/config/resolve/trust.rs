@@ -57,6 +57,18 @@ impl TrustedRoots {
     }
 }
 
+/// Only of an upstream may the certificate have another name than its address: a key that does nothing
+/// would have somebody look for the fault elsewhere.
+pub(super) fn refuse_server_name(raw: &raw::Tls, whose: &str, path: &Path, report: &mut Report) {
+    if raw.server_name.is_some() {
+        report.add(
+            &path.key("tls").key("server_name"),
+            "another name",
+            format!("nothing: {whose} certificate has the name of its address"),
+        );
+    }
+}
+
 /// No handshake fails for it, as what is trusted is the key; whoever signs with it signs no more.
 fn warn_of_outdated(file: &std::path::Path, path: &Path, report: &mut Report) {
     for authority in tls::authorities(file) {

@@ -9,7 +9,7 @@ use url::Url;
 use super::super::super::decode::{Path, Report};
 use super::super::super::raw;
 use super::super::super::scalar::value_or;
-use super::super::{TrustedRoots, endpoint, secret};
+use super::super::{TrustedRoots, endpoint, secret, trust};
 use super::way::Way;
 use super::{client, grant, request};
 use crate::oauth::transport::{bare, is_loopback};
@@ -54,11 +54,7 @@ pub(super) fn provider(
         .chain(proxied)
         .all(|url| url.scheme() == "http");
     let scheme = if all_plain { "http" } else { "https" };
-    if raw.tls.server_name.is_some() {
-        let path = path.key("tls").key("server_name");
-        let expected = "nothing: a provider's certificate has the name of its address";
-        report.add(&path, "another name", expected);
-    }
+    trust::refuse_server_name(&raw.tls, "a provider's", path, report);
     let tls = roots.config(scheme, &raw.tls, path, report);
     if let (Some(EndpointSettings::At(url)), Some(Grant::IdentityToolkit { .. })) =
         (&endpoint, &grant)
