@@ -6,11 +6,12 @@
 //! # Two planes
 //!
 //! The *control plane* is one current-thread runtime on the main thread: token refreshers, the
-//! admin listener, signals. It may be slow; it must never die. The *data plane* is a handful of
-//! worker threads, each a current-thread runtime with its own upstream connections. It reads the
-//! tokens that the control plane publishes and forwards; on the way of an ordinary request there is
-//! no lock, no clock reading of its own for the token, and no metric label look-up. The planes meet
-//! in one kind of cell: [`token::cell`], one for each credential.
+//! admin listener, signals. It may be slow; it must never die. The *data plane* is one worker
+//! thread or more, each a current-thread runtime with its own upstream connections. It reads what
+//! the control plane publishes and forwards; on the way of an ordinary request there is no lock, no
+//! clock reading of its own for the token, and no metric label look-up. The planes meet in cells
+//! that are swapped whole: one for the token of each credential ([`token::cell`]), and one for the
+//! routes, which a reload replaces ([`app`]).
 //!
 //! # A token's journey
 //!

@@ -32,18 +32,17 @@ tables! {
 
     Proxy {
         listen: Option<OneOrMany> = "`127.0.0.1:8080`",
-            "where applications call, see Where applications call in the README: an address or a \
-            list of them";
+            "where applications call: an address or a list of them, see docs/requests.md";
         workers: Option<Workers> = "`1`",
             "threads that serve; one is enough for a sidecar. `\"auto\"`: as many as the process may \
             use processors, by its affinity and the CPU limit of its container";
         trust_network: Option<Flag> = "`false`",
-            "`true` allows `proxy.listen` to be reachable from other machines although nobody \
-            there has to say who he is; whoever reaches it acts with your credentials";
+            "`true` allows `proxy.listen` to be reachable from other machines although callers \
+            there need not identify themselves; whoever reaches it acts with your credentials";
         names: Option<OneOrMany> = "none",
             "further names that requests may be for, beside `localhost`, the loopback addresses \
-            and those listened on; if a listener can be reached from other machines, any name if \
-            there are none";
+            and those listened on; without any, a listener that other machines can reach takes \
+            every name";
         allowed_origins: Option<OneOrMany> = "none",
             "origins of web pages that may call, such as `http://localhost:3000`";
         callers: Callers;
@@ -57,7 +56,7 @@ tables! {
         key: Option<SecretString> = "one of three",
             "the key itself";
         key_file: Option<String> = "one of three",
-            "a file with a key that every request has to show, read at the start";
+            "a file with a key that every request has to show";
         key_env: Option<String> = "one of three",
             "an environment variable with it";
         key_header: Option<String> = "`x-gatepass-key`",
@@ -68,20 +67,20 @@ tables! {
 
     ListenerTls {
         cert_file: Option<String> = "none",
-            "for listeners with `tls:`: PEM file with the certificate to show, read at the start";
+            "for listeners with `tls:`: PEM file with the certificate to show";
         key_file: Option<String> = "none",
             "PEM file with its key";
         client_ca_file: Option<String> = "none",
-            "PEM file of the authorities of which each caller there has to show a certificate";
+            "PEM file of authorities: each caller there has to show a certificate of one of them";
     }
 
     Unix {
         mode: Option<FileMode> = "`0600`",
-            "of the files of Unix sockets; who may write to one may call";
+            "of the files of Unix sockets; whoever may write to one may call";
         owner: Option<Number> = "gatepass's own",
-            "the number of the user whose file it becomes";
+            "the number of the user who is to own them";
         group: Option<Number> = "gatepass's own",
-            "the number of its group";
+            "the number of their group";
     }
 
     ProxyTimeouts {
@@ -90,13 +89,13 @@ tables! {
         keep_alive: Option<Span> = "`60s`",
             "for a connection on which nothing happens";
         half_closed: Option<Span> = "`5s`",
-            "for the answer, and between two pieces of it, to a caller that has ended its side \
-            of the connection: one that has nothing more to say looks like one that has gone";
+            "for the answer, and between two pieces of it, to a caller that has closed its side of \
+            the connection: one that has nothing more to send looks like one that is gone";
         drain_upgrades: Option<Span> = "`shutdown.grace`",
-            "for a WebSocket to go on once gatepass stops; the application is to connect anew \
+            "for a WebSocket to go on once gatepass stops, so that the application can connect \
             elsewhere";
         stalled: Option<Span> = "`5m`",
-            "for a caller who takes nothing more of its answer";
+            "for a caller that takes nothing more of its answer";
     }
 
     ProxyLimits {
@@ -109,8 +108,7 @@ tables! {
         headers: Option<Count> = "`100`",
             "fields of a request";
         header_bytes: Option<Size> = "`64KiB`",
-            "that buffers may grow to, and so roughly of a request's head; between `8KiB` and \
-            `16MiB`";
+            "roughly of a request's head: what its buffers may grow to; between `8KiB` and `16MiB`";
     }
 
     Admin {
@@ -121,8 +119,8 @@ tables! {
             "`true`: `POST /quit` stops gatepass, for Jobs whose application is done; where \
             `admin.listen` is a loopback address, and never from a web page";
         event_streams: Option<Number> = "`10`",
-            "listeners of `/api/events` at once, 50 at most; each open status page is one, and one \
-            that finds no room looks every two seconds instead";
+            "how many may listen to `/api/events` at once, 50 at most; each open status page is \
+            one, and one that finds no room asks every two seconds instead";
         show_subject: Option<Flag> = "`false`",
             "`true`: the status shows whom a token is about (`sub`) as well, which may be a person";
     }
@@ -132,7 +130,7 @@ tables! {
             "`redis` (Redis 6 or later, or Valkey) for a fleet, `file` for the processes of one \
             machine";
         directory: Option<String> = "required for `file`",
-            "a directory of their own, which somebody has made before; each credential has a file \
+            "a directory of their own, which gatepass does not create; each credential has a file \
             of mode 600 in it";
         url: Option<OneOrMany> = "required for `redis`",
             "`redis://HOST:PORT`, or `rediss://` with TLS, `/N` behind it for another database; \
@@ -158,10 +156,10 @@ tables! {
         sentinel_password_env: Option<String> = "none",
             "the variable that holds it";
         key_file: Option<String> = "required",
-            "a file with the keys that encrypt what is stored, a line of base64 of 32 random \
-            bytes for each; read again after ten seconds, or when an entry needs another key";
+            "a file with the keys that encrypt what is stored, a line for each: 32 random bytes in \
+            base64; read again after ten seconds, or when an entry needs another key";
         unencrypted: Option<Flag> = "`false`",
-            "`true` instead of `key_file` keeps tokens in the clear";
+            "`true` instead of `key_file` stores tokens in the clear";
         timeout: Option<Span> = "`1s`",
             "for one call; gatepass goes on without the store then";
         tls: Tls;
@@ -178,8 +176,8 @@ tables! {
         methods: Option<OneOrMany> = "any",
             "match only these methods";
         strip_path: Option<Flag> = "`false`",
-            "takes the prefix off before the request is sent on; with a path in `upstream` it is \
-            replaced by that";
+            "`true` removes the prefix before the request is sent on; a path in `upstream` takes \
+            its place";
         upstream: Option<String> = "required",
             "`http://`, `https://`, `h2c://` (HTTP/2 without TLS) or `unix:/path`; a path in one \
             of the first three is put in front of every request's";
@@ -187,8 +185,9 @@ tables! {
             "the credential's name, or `none` to add no token";
         tls: Tls;
         protocol: Option<String> = "`auto`",
-            "`auto`: HTTP/2 for what came by it, if an `https://` upstream speaks it; `http1`: \
-            never; `http2`: for all requests but WebSocket, if it speaks it";
+            "`auto`: HTTP/2 for requests that came by HTTP/2, if an `https://` upstream speaks it; \
+            `http1`: never HTTP/2; `http2`: for all requests but WebSocket, if the upstream \
+            speaks it";
         timeouts: RouteTimeouts;
         max_connections: Option<Count> = "`10000`",
             "upstream connections, for each worker; more are answered with 503";
@@ -208,21 +207,21 @@ tables! {
             is added";
         headers: BTreeMap<String, SecretSource> = "none",
             "a table of fields that every request gets, such as a static API key; values as in \
-            `credentials.NAME.parameters`, read once at the start";
+            `credentials.NAME.parameters`";
         remove_headers: Option<OneOrMany> = "none",
-            "fields that are taken off every request";
+            "fields that are removed from every request";
         response_headers: BTreeMap<String, SecretSource> = "none",
             "a table of fields that every answer gets; values as in `routes[].headers`";
         remove_response_headers: Option<OneOrMany> = "none",
-            "fields that are taken off every answer";
+            "fields that are removed from every answer";
         keep_host: Option<Flag> = "`false`",
             "`true` sends the caller's `Host` instead of the upstream's";
         rewrite_location: Option<Flag> = "`true`",
-            "a `Location` that leads to the upstream becomes the path by which gatepass leads \
-            there; the `Path`, `Domain` and `Secure` of cookies pass as they come";
+            "a `Location` that leads to the upstream is rewritten to lead there through gatepass; \
+            the `Path`, `Domain` and `Secure` of cookies pass as they come";
         max_response_headers: Option<Count> = "`100`",
-            "fields of an answer, of which a head over HTTP/1.1 may have 64 KiB; one with more is \
-            a 502. To take more than 100 costs every answer a little";
+            "fields of an answer; one with more is a 502. More than 100 costs every answer a \
+            little. A head over HTTP/1.1 may have 64 KiB";
     }
 
     RouteTimeouts {
@@ -232,19 +231,18 @@ tables! {
         connect: Option<Span> = "`5s`",
             "for name look-up, TCP and TLS together";
         response_head: Option<Span> = "`60s`",
-            "from the end of the request to the head of the answer; long polling needs more than \
-            the upstream waits";
+            "from the end of the request to the head of the answer; set it longer than the \
+            upstream waits in long polling";
         idle: Option<Span> = "`5m`",
             "between two pieces of a body, in either direction";
         request: Option<Span> = "none",
             "from the head of a request to the end of its answer (WebSocket apart); streams may \
             last, so there is none by default";
         keep_alive: Option<Span> = "`30s`",
-            "for an upstream connection that is not in use; one of which the upstream says that \
-            it closes it earlier (`Keep-Alive: timeout=5`) is kept until a second, or a quarter \
-            of its time, before that";
+            "for an upstream connection that is not in use; if the upstream says that it closes it \
+            earlier (`Keep-Alive: timeout=5`), until a second, or a quarter of that time, before";
         connection_age: Option<Span> = "`10m`",
-            "for an upstream connection to take its last request, so that a name that leads \
+            "for how long an upstream connection takes requests, so that a name that leads \
             elsewhere is followed";
     }
 
@@ -252,9 +250,9 @@ tables! {
         ca_file: Option<String> = "the machine's",
             "PEM file of the only authorities to trust there";
         server_name: Option<String> = "that of `upstream`",
-            "of routes: the name to ask for (SNI), which the certificate has to have";
+            "for routes only: the name to ask for (SNI) and to expect in the certificate";
         client_cert_file: Option<String> = "none",
-            "PEM file with the certificate to show there, read at the start";
+            "PEM file with the certificate to show there";
         client_key_file: Option<String> = "none",
             "PEM file with its key";
     }
@@ -267,8 +265,8 @@ tables! {
 
     Shutdown {
         delay: Option<Span> = "none",
-            "after SIGTERM or SIGINT: not ready, and yet serving, until those who spread load \
-            have noticed";
+            "after SIGTERM or SIGINT: not ready, but still serving, until load balancers have \
+            noticed";
         grace: Option<Span> = "`30s`",
             "after that, for requests in flight";
     }
@@ -286,7 +284,7 @@ tables! {
             "which requests have a line in the log: `none`, `all`, or `failed`: those answered with \
             400 and above, broken off or given up";
         target: Option<String> = "`path`",
-            "what is told of the address that was asked for: `none`, `path`, or `path_and_query`";
+            "how much of the target is logged: `none`, `path`, or `path_and_query`";
         caller: Option<Flag> = "`false`",
             "`true`: the address of whoever called, or on a Unix socket the number of its user";
     }
@@ -298,8 +296,8 @@ tables! {
         endpoint: Option<String> = "`OTEL_EXPORTER_OTLP_ENDPOINT`, or `http://127.0.0.1:4318`",
             "the collector's address; `/v1/traces` is added to it";
         sample: Option<Percentage> = "`100%`",
-            "the part that is recorded of the requests that come without a decision; where \
-            `traceparent` brings one, that counts";
+            "the part of requests that is recorded, of those that come without a `traceparent`; \
+            otherwise that decides";
         service_name: Option<String> = "`OTEL_SERVICE_NAME`, or `gatepass`",
             "`service.name` of the spans";
         headers: BTreeMap<String, SecretSource> = "none",

@@ -8,7 +8,7 @@ use crate::support::gatepass::project;
 
 /// Commands that only a release, a cluster or an engine can run, or that a test in `tests/deploy`
 /// runs in its own way: how they begin, and what stands in.
-const ELSEWHERE: [(&str, &str); 7] = [
+const ELSEWHERE: [(&str, &str); 11] = [
     ("kubectl apply ", "what it applies is rendered before it"),
     ("docker build ", "buildah takes the same Dockerfile"),
     ("deploy/image/build-binary", "a step of that Dockerfile"),
@@ -16,6 +16,13 @@ const ELSEWHERE: [(&str, &str); 7] = [
     ("cosign verify", "needs a release"),
     ("sha256sum --check ", "needs a release"),
     ("kubectl exec ", "test_runbooks.py runs it without a pod"),
+    (
+        "curl -X POST ",
+        "Gatepass::order_refresh in tests/it asks so",
+    ),
+    ("gatepass exec ", "tests/it/exec.rs"),
+    ("gatepass login ", "tests/it/login.rs"),
+    ("gatepass logout ", "tests/it/login.rs"),
 ];
 
 /// The page that `tests/deploy/test_documentation.py` walks through.

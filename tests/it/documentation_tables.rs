@@ -72,5 +72,5 @@ async fn the_table_of_reasons_lists_those_that_are_counted() {
         .filter_map(|line| line.strip_prefix("gatepass_rejections_total{reason=\""))
         .map(|labels| labels.split('"').next().unwrap().to_owned())
         .collect();
-    assert_eq!(cells("README.md", "status", 2), counted);
+    assert_eq!(cells("docs/requests.md", "status", 2), counted);
 }

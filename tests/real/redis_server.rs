@@ -48,7 +48,7 @@ impl Redis {
         redis
     }
 
-    /// A server that takes TLS alone, and one user that may do what the README says and no more.
+    /// A server that takes TLS alone, and one user that may do what docs/fleet.md says and no more.
     pub async fn with_tls_and_a_user() -> (Self, PathBuf) {
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::new();
@@ -211,15 +211,13 @@ pub struct Fleet {
     pub sentinels: Vec<Redis>,
 }
 
-/// The user of the README, with this password.
+/// The user of docs/fleet.md, with this password.
 pub const PASSWORD: &str = "canary-redis";
 
 fn acl_user() -> String {
-    let readme = crate::support::gatepass::project().join("README.md");
-    let readme = fs::read_to_string(readme).unwrap();
-    let line = readme
-        .lines()
-        .find(|line| line.starts_with("user gatepass "));
+    let page = crate::support::gatepass::project().join("docs/fleet.md");
+    let page = fs::read_to_string(page).unwrap();
+    let line = page.lines().find(|line| line.starts_with("user gatepass "));
     line.unwrap().replace(">…", &format!(">{PASSWORD}"))
 }
 
