@@ -76,6 +76,18 @@ class Release(unittest.TestCase):
             ):
                 self.assertIsNone(re.search(identity, other), other)
 
+    def test_an_archive_has_the_pages_that_its_readme_leads_to(self):
+        [script] = [step["run"] for _, step in self.steps() if 'cp -r' in step.get("run", "")]
+        [copied] = re.findall('cp -r (.*) "\\$NAME"', script)
+        [left_out] = re.findall('rm -r "\\$NAME/(.*)"', script)
+        links = set(re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (PROJECT / "README.md").read_text()))
+        # What builds and measures it is of use in a checkout alone.
+        links = {link for link in links if not link.startswith((left_out, "benches/"))}
+        self.assertGreater(len(links), 10)
+        for link in links:
+            self.assertIn(link.split("/")[0], copied.split(), link)
+            self.assertTrue((PROJECT / link).exists(), link)
+
     def test_the_changelog_has_the_form_that_notes_are_taken_from(self):
         changelog = (PROJECT / "CHANGELOG.md").read_text()
         heads = re.findall(r"(?m)^## (.*)$", changelog)
