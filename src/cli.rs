@@ -123,7 +123,7 @@ enum Command {
     /// Run the proxy
     ///
     /// Reads the configuration, starts to fetch tokens and serves until SIGTERM or SIGINT; then
-    /// requests in flight may finish within [shutdown] grace. A configuration with a mistake
+    /// requests in flight may finish within shutdown.grace. A configuration with a mistake
     /// starts nothing. For one upstream and one credential flags are enough, without a file.
     Run(RunArguments),
     /// Write a first configuration
@@ -133,17 +133,17 @@ enum Command {
     Init(InitArguments),
     /// Check a configuration without starting anything
     ///
-    /// Prints every mistake at once, each with its place, what stands there and what should.
+    /// Prints every mistake at once, each with its place, what was found there and what was expected.
     /// Nothing is sent and no port is bound.
     Check(CheckArguments),
-    /// Walk the way of a request step by step and say what is wrong
+    /// Follow the way of a request step by step and say what is wrong
     ///
     /// Looks at the listeners, and for each credential and route at files, name, connection, TLS with
-    /// its certificates, clock, discovery, token and its claims. Each way is left at the first step
-    /// that is broken, with what it means and what to do. A token is asked for, unless that would
-    /// use up a refresh token; nothing is sent to upstreams without --call.
+    /// its certificates, clock, discovery, token and its claims. Each way ends at the first step that
+    /// is broken, with what that means and what to do. A token is requested, unless that would use up
+    /// a refresh token; nothing is sent to upstreams without --call.
     Doctor(DoctorArguments),
-    /// Log in, so that run can go on with the session
+    /// Log in, so that run can use the session
     ///
     /// For credentials with grant_type authorization_code, device_code or implicit. Opens the
     /// provider's page in a browser, waits for it to come back to this machine, and leaves the session
@@ -156,10 +156,10 @@ enum Command {
     /// For scripts, and for containers that must not begin before every token is there. Ends with
     /// 0 when /readyz says so, and with 69 and what is missing when it does not in time.
     Wait(WaitArguments),
-    /// Get a token as run would, and tell what it is
+    /// Get a token as run would, and say what it is
     ///
     /// Asks the provider, or takes what the credential's store has, and prints where the token is
-    /// from, how long it lives and what it says, without the token itself.
+    /// from, how long it lives and what its claims are, but not the token itself.
     Token(TokenArguments),
     /// Show how a gatepass that runs on this machine is doing
     ///
@@ -171,8 +171,7 @@ enum Command {
     /// Starts the proxy on a free port, waits for the tokens, runs the command with variables that
     /// say where the proxy is, passes signals on to it, and ends with it and with its exit code
     /// (128 + the number of the signal that ended it; 127 if there is no such command, 126 if it cannot
-    /// be executed). Variables that begin with GATEPASS__ are kept
-    /// from it.
+    /// be executed). The command does not get variables that begin with GATEPASS__.
     Exec(ExecArguments),
     /// Show gatepass at work, with nothing to configure
     ///
@@ -182,11 +181,11 @@ enum Command {
     Demo(Listeners),
     /// Print the JSON Schema of the configuration
     ///
-    /// By it editors complete and check gatepass.toml.
+    /// Editors use it to complete and check gatepass.toml.
     Schema(SchemaArguments),
-    /// Print what makes a shell complete gatepass's commands and flags
+    /// Print a script that has a shell complete gatepass's commands and flags
     Completions(CompletionsArguments),
-    /// Print the page for man, or write one for each command
+    /// Print the manual page, or write one for each command
     Man(ManArguments),
 }
 
@@ -222,11 +221,11 @@ struct SourceArguments {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["upstream", "credential"])]
     config: Option<PathBuf>,
 
-    /// The profile of the file that goes over the rest of it [default: GATEPASS_PROFILE]
+    /// The profile whose tables go over the rest of the file [default: that of GATEPASS_PROFILE]
     #[arg(long, value_name = "NAME", conflicts_with_all = ["upstream", "credential"])]
     profile: Option<String>,
 
-    /// Without a file: where requests go, with a token of the credential that the flags below tell
+    /// Without a file: where requests go, with a token of the credential that the flags below describe
     #[arg(long, value_name = "URL")]
     upstream: Option<String>,
 
@@ -240,7 +239,7 @@ struct FileArguments {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// The profile of the file that goes over the rest of it [default: GATEPASS_PROFILE]
+    /// The profile whose tables go over the rest of the file [default: that of GATEPASS_PROFILE]
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
 }
@@ -286,9 +285,6 @@ struct CheckArguments {
 
 #[derive(Debug, Args)]
 struct DoctorArguments {
-    #[command(flatten)]
-    config: ConfigArguments,
-
     /// Also send one HEAD request to each upstream, with the route's token
     #[arg(long)]
     call: bool,
@@ -296,6 +292,10 @@ struct DoctorArguments {
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
+
+    // Last, because the heading of its last flags would stand above those that follow.
+    #[command(flatten)]
+    config: ConfigArguments,
 }
 
 #[derive(Debug, Args)]

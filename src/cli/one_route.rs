@@ -27,11 +27,11 @@ pub(super) struct CredentialArguments {
     #[arg(long, value_name = "HOST")]
     domain: Option<String>,
 
-    /// The directory, of entra
+    /// The directory (tenant) of entra
     #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
 
-    /// The realm, of keycloak
+    /// The realm of keycloak
     #[arg(long, value_name = "REALM")]
     realm: Option<String>,
 
@@ -39,7 +39,7 @@ pub(super) struct CredentialArguments {
     #[arg(long, value_name = "URL")]
     token_endpoint: Option<String>,
 
-    /// The provider that says itself where its token endpoint is, without a preset
+    /// The provider, which publishes where its token endpoint is, without a preset
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
 
@@ -75,7 +75,7 @@ pub(super) struct CredentialArguments {
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<String>,
 
-    /// What to ask for; several with spaces between, or given one by one
+    /// The scope to ask for; several with spaces between, or the flag more than once
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
 
