@@ -226,21 +226,15 @@ impl Table {
     }
 
     fn assertion(&mut self, assertion: &Assertion) {
-        let (key, issuer, subject, audience, claims) = match assertion {
+        let statement = match assertion {
             Assertion::File(file) => return self.secret("assertion", file),
-            Assertion::Signed {
-                key,
-                issuer,
-                subject,
-                audience,
-                claims,
-            } => (key, issuer, subject, audience, claims),
+            Assertion::Signed(statement) => statement,
         };
-        self.signing_key(key);
-        self.text_if_any("assertion_issuer", issuer.as_deref());
-        self.text_if_any("assertion_subject", subject.as_deref());
-        self.text_if_any("assertion_audience", audience.as_deref());
-        for (name, value) in claims {
+        self.signing_key(&statement.key);
+        self.text_if_any("assertion_issuer", statement.issuer.as_deref());
+        self.text_if_any("assertion_subject", statement.subject.as_deref());
+        self.text_if_any("assertion_audience", statement.audience.as_deref());
+        for (name, value) in &statement.claims {
             self.text(&format!("assertion_claims.{}", quoted(name)), value);
         }
     }

@@ -63,18 +63,22 @@ pub enum Assertion {
     /// Made by somebody else and kept in a file, which is read again at each use.
     File(Secret),
     /// Signed here.
-    Signed {
-        /// With this key.
-        key: SigningKey,
-        /// Who says so; the client's identifier, or the account's, if nothing stands here.
-        issuer: Option<String>,
-        /// Of whom it is said.
-        subject: Option<String>,
-        /// To whom it is said; the token endpoint if nothing stands here.
-        audience: Option<String>,
-        /// What else is said.
-        claims: BTreeMap<String, String>,
-    },
+    Signed(Statement),
+}
+
+/// What an assertion that is signed here says.
+#[derive(Debug, Clone)]
+pub struct Statement {
+    /// The key that signs it.
+    pub key: SigningKey,
+    /// Who says so; the client's identifier, or the account's, if nothing stands here.
+    pub issuer: Option<String>,
+    /// Of whom it is said.
+    pub subject: Option<String>,
+    /// To whom it is said; the token endpoint if nothing stands here.
+    pub audience: Option<String>,
+    /// What else is said.
+    pub claims: BTreeMap<String, String>,
 }
 
 /// The tokens of a token exchange.
@@ -211,16 +215,12 @@ impl Grant {
 
     /// Whether the scope stands in the assertion instead of beside it, as Google wants it.
     pub(super) fn states_scope(&self) -> bool {
-        matches!(
-            self,
-            Self::JwtBearer(Assertion::Signed {
-                key: SigningKey {
-                    key: KeySource::ServiceAccount(_),
-                    ..
-                },
-                ..
-            })
-        )
+        match self {
+            Self::JwtBearer(Assertion::Signed(of)) => {
+                matches!(of.key.key, KeySource::ServiceAccount(_))
+            }
+            _ => false,
+        }
     }
 
     /// The secrets that it needs.
@@ -230,7 +230,7 @@ impl Grant {
             Self::Password { password, .. } | Self::HttpBasic { password, .. } => vec![password],
             Self::RefreshToken { first } => vec![first],
             Self::JwtBearer(Assertion::File(file)) => vec![file],
-            Self::JwtBearer(Assertion::Signed { key, .. }) => vec![key.secret_mut()],
+            Self::JwtBearer(Assertion::Signed(of)) => vec![of.key.secret_mut()],
             Self::TokenExchange(exchange) => {
                 let actor = exchange.actor.iter_mut().map(|(token, _)| token);
                 actor.chain([&mut exchange.subject_token]).collect()
@@ -272,30 +272,25 @@ impl Assertion {
         provider: &ProviderSettings,
         draft: &mut Draft,
     ) -> Result<(), FetchError> {
-        let (key, issuer, subject, audience, claims) = match self {
+        let statement = match self {
             Self::File(file) => return draft.secret_parameter("assertion", file).await,
-            Self::Signed {
-                key,
-                issuer,
-                subject,
-                audience,
-                claims,
-            } => (key, issuer, subject, audience, claims),
+            Self::Signed(statement) => statement,
         };
         let RequestSettings { scope, .. } = &provider.request;
         let scope = scope.as_deref().filter(|_| provider.grant.states_scope());
-        let loaded = key.load().await?;
-        let issuer = issuer
+        let loaded = statement.key.load().await?;
+        let issuer = statement
+            .issuer
             .as_deref()
             .or(loaded.account())
             .or(provider.client_id.as_deref());
         let endpoint = draft.endpoint();
         let assertion = loaded.sign(&Claims {
             issuer,
-            subject: subject.as_deref(),
-            audience: audience.as_deref().unwrap_or(&endpoint),
+            subject: statement.subject.as_deref(),
+            audience: statement.audience.as_deref().unwrap_or(&endpoint),
             scope,
-            further: claims,
+            further: &statement.claims,
         })?;
         draft.secret(&assertion);
         draft.parameter("assertion", &assertion);

@@ -76,22 +76,15 @@ pub(super) fn digest_of(parts: &Value) -> String {
 }
 
 fn on_whose_behalf(grant: &Grant) -> Value {
-    let Grant::JwtBearer(Assertion::Signed {
-        key,
-        issuer,
-        subject,
-        audience,
-        claims,
-    }) = grant
-    else {
+    let Grant::JwtBearer(Assertion::Signed(of)) = grant else {
         return Value::Null;
     };
     // The account stands in the file.
-    let account = match &key.key {
+    let account = match &of.key.key {
         KeySource::ServiceAccount(file) => value(file),
         KeySource::Pem(_) => Value::Null,
     };
-    json!([account, issuer, subject, audience, claims])
+    json!([account, of.issuer, of.subject, of.audience, of.claims])
 }
 
 fn value(secret: &Secret) -> Value {

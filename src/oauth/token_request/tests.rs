@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use super::*;
-use crate::oauth::grant::TokenExchange;
+use crate::oauth::grant::{Statement, TokenExchange};
 use crate::oauth::{
     Assertion, ClientAuthentication, EndpointSettings, Grant, KeySource, SigningKey,
     TransportSettings,
@@ -148,12 +148,14 @@ async fn every_option_at_once_for_every_client_authentication() {
 }
 
 fn grants() -> Vec<Grant> {
-    let signed = |key| Assertion::Signed {
-        key,
-        issuer: None,
-        subject: Some("alice".into()),
-        audience: None,
-        claims: BTreeMap::from([("box_sub_type".into(), "enterprise".into())]),
+    let signed = |key| {
+        Assertion::Signed(Statement {
+            key,
+            issuer: None,
+            subject: Some("alice".into()),
+            audience: None,
+            claims: BTreeMap::from([("box_sub_type".into(), "enterprise".into())]),
+        })
     };
     let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     let account = serde_json::json!({

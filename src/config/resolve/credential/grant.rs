@@ -10,7 +10,7 @@ use super::super::secret::{self, Keys};
 use super::super::{endpoint, required};
 use super::client;
 use super::way::{Way, refuse_unused};
-use crate::oauth::grant::TokenExchange;
+use crate::oauth::grant::{Statement, TokenExchange};
 use crate::oauth::jwt_assertion::RESERVED_CLAIMS;
 use crate::oauth::transport::is_loopback;
 use crate::oauth::{Assertion, Flow, Grant, KeySource, LoginSettings, Secret, SigningKey};
@@ -236,13 +236,13 @@ fn assertion(raw: &mut raw::Credential, path: &Path, report: &mut Report) -> Opt
         );
         return None;
     }
-    Some(Assertion::Signed {
+    Some(Assertion::Signed(Statement {
         key,
         issuer,
         subject: raw.assertion_subject.take(),
         audience: raw.assertion_audience.clone(),
         claims: checked_claims(claims, &path.key("assertion_claims"), report)?,
-    })
+    }))
 }
 
 fn checked_claims(
