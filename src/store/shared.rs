@@ -13,7 +13,7 @@ use std::future::pending;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::entry::{Change, Entry};
 use super::hourly::HourlyBudget;
@@ -327,9 +327,7 @@ impl SharedSource {
     /// Resolves when something has changed that the source gets tokens with, as often as it may.
     async fn change(&self) -> Option<&'static str> {
         let what = self.source.changed().await;
-        let due = self.changes.borrow().due(Instant::now());
-        sleep_until(due).await;
-        self.changes.borrow_mut().take(Instant::now());
+        Budget::wait(&self.changes).await;
         self.has_changed.set(true);
         what
     }

@@ -1,8 +1,9 @@
 //! How often something may happen.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// So many a minute, and no more than a minute's at once.
 #[derive(Debug)]
@@ -21,8 +22,14 @@ impl Budget {
         }
     }
 
-    /// When the next one may be had.
-    pub(crate) fn due(&self, now: Instant) -> Instant {
+    /// Waits until the next one may be had, and takes it.
+    pub(crate) async fn wait(this: &RefCell<Self>) {
+        let due = this.borrow().due(Instant::now());
+        sleep_until(due).await;
+        this.borrow_mut().take(Instant::now());
+    }
+
+    fn due(&self, now: Instant) -> Instant {
         let earned_at = self.counted_at.unwrap_or(now);
         let missing = (1.0 - self.left).max(0.0) / self.per_minute * 60.0;
         (earned_at + Duration::from_secs_f64(missing)).max(now)

@@ -166,9 +166,7 @@ impl Refresher {
     /// for whoever keeps changing it.
     async fn changed(&self) {
         let what = self.source.changed().await;
-        let due = self.changes.borrow().due(Instant::now());
-        sleep_until(due).await;
-        self.changes.borrow_mut().take(Instant::now());
+        Budget::wait(&self.changes).await;
         if let Some(what) = what {
             info!(credential = self.writer.credential(), "{what}: trying now");
         }
