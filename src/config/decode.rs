@@ -32,7 +32,7 @@ pub(super) fn decode(layers: &Layers) -> Result<(raw::Config, Report), Problems>
             "a configuration that can be decoded",
         ))
     })?;
-    let tree = Value::from(data.remove(&Profile::Default).unwrap_or_default());
+    let mut tree = Value::from(data.remove(&Profile::Default).unwrap_or_default());
     let mut report = Report {
         figment,
         main_source,
@@ -45,7 +45,6 @@ pub(super) fn decode(layers: &Layers) -> Result<(raw::Config, Report), Problems>
         secret_files: Vec::new(),
         read_files,
     };
-    let mut tree = tree;
     // Each round takes at least one value out, so there are no more rounds than values.
     loop {
         let error = match tree.deserialize::<raw::Config>() {

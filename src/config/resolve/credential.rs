@@ -237,17 +237,12 @@ fn refusals(
     report: &mut Report,
 ) -> Option<RefusalSettings> {
     let defaults = RefusalSettings::default();
-    let path_to = |key| path.key(key);
-    let refused_by = choice(
-        refused_by,
-        &RefusedBy::NAMES,
-        &path_to("refresh_on_401"),
-        report,
-    );
+    let key = path.key("refresh_on_401");
+    let refused_by = choice(refused_by, &RefusedBy::NAMES, &key, report);
     let per_minute = match per_minute {
         None => defaults.per_minute,
         Some(Count(wanted)) => {
-            let key = path_to("refreshes_on_401_per_minute");
+            let key = path.key("refreshes_on_401_per_minute");
             u32::try_from(at_most(MOST_REFRESHES, wanted, &key, report)).ok()?
         }
     };

@@ -126,8 +126,8 @@ impl Reason {
     }
 
     /// The status says whose fault it was: the caller's (4xx, 501), the upstream's (502, 504), or
-    /// that of the way to a token or of a limit here (503). It is never 401, which would make clients drop their data, and
-    /// never a success.
+    /// that of the way to a token or of a limit here (503). It is never 401, which would make clients
+    /// drop their data, and never a success.
     pub(in crate::proxy) fn status(self) -> StatusCode {
         match self {
             Self::BadRequest | Self::BadHost | Self::BadTarget | Self::AmbiguousPath => {
