@@ -4,13 +4,15 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, simple_config, within};
+use crate::support::{
+    AuthorizationServer, Gatepass, Reply, Upstream, eventually, get, simple_config, within,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_outlives_a_full_disk() {
     let directory = tempfile::tempdir().unwrap();
     let disk = directory.path().join("disk");
-    let freed = directory.path().join("freed");
+    let [freed, has_room] = ["freed", "has-room"].map(|name| directory.path().join(name));
     let seen = directory.path().join("seen");
     fs::create_dir(&disk).unwrap();
     let provider = AuthorizationServer::start();
@@ -28,11 +30,13 @@ async fn a_session_outlives_a_full_disk() {
     let mounts = format!(
         "mount -t tmpfs -o size=8k,mode=700 tmpfs {disk}\n\
          head -c 1000000 /dev/zero > {disk}/rest || true\n\
-         ( for i in $(seq 300); do [ -e {freed} ] && break; sleep 0.1; done; rm {disk}/rest\n\
+         ( for i in $(seq 300); do [ -e {freed} ] && break; sleep 0.1; done\n\
+           rm {disk}/rest && touch {has_room}\n\
            for i in $(seq 300); do grep -q refresh-3 {disk}/session && break; sleep 0.1; done\n\
            cp {disk}/session {seen} ) >/dev/null 2>&1 </dev/null &",
         disk = disk.display(),
         freed = freed.display(),
+        has_room = has_room.display(),
         seen = seen.display()
     );
     let gatepass = Gatepass::start_with_mounts(&mounts, &config).ready().await;
@@ -48,7 +52,7 @@ async fn a_session_outlives_a_full_disk() {
     );
 
     fs::write(&freed, "").unwrap();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    eventually("there is room", async || has_room.exists()).await;
     gatepass.order_refresh("envase").await;
     within(Duration::from_secs(30), "the third is saved", async || {
         fs::read_to_string(&seen).is_ok_and(|saved| saved.contains("canary-refresh-3"))
