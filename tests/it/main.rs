@@ -81,6 +81,7 @@ mod smuggling;
 mod smuggling_http2;
 mod status;
 mod status_command;
+mod status_page;
 mod stopping;
 mod streaming;
 mod token_command;
