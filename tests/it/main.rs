@@ -28,6 +28,7 @@ mod config_mistakes;
 mod config_mistakes_of_details;
 mod config_mistakes_of_grants;
 mod config_mistakes_of_listeners;
+mod config_mistakes_of_sources;
 mod config_mistakes_of_stores;
 mod deaf_upstreams;
 mod demo;
