@@ -36,13 +36,8 @@ pub struct RedisSettings {
     pub nodes: Vec<Node>,
     /// What is behind them.
     pub topology: Topology,
-    /// Whether they are spoken to over TLS.
-    pub tls: bool,
-    /// The authorities to trust and the certificate to show; those of the machine, and none, if
-    /// nothing stands here.
-    pub certificates: TlsCertificates,
-    /// The same for those who look at the way there.
-    pub client_config: Arc<ClientConfig>,
+    /// How TLS is spoken with them, if it is.
+    pub tls: Option<RedisTls>,
     /// The name of an ACL user.
     pub username: Option<String>,
     /// Its password, or that of all.
@@ -53,6 +48,16 @@ pub struct RedisSettings {
     pub sentinel_password: Option<Password>,
     /// The number of the database.
     pub database: i64,
+}
+
+/// Whom to trust, and the certificate to show.
+#[derive(Clone)]
+pub struct RedisTls {
+    /// As the Redis client wants it: PEM. The authorities of the machine, and no certificate, if nothing
+    /// stands here.
+    pub certificates: TlsCertificates,
+    /// For those who look at the way there.
+    pub client_config: Arc<ClientConfig>,
 }
 
 /// A password that may be replaced: it is read again for each connection.

@@ -53,13 +53,12 @@ async fn by_network(
 ) -> Option<()> {
     let mut reached = None;
     for node in &redis.nodes {
-        let tls = redis.tls.then(|| ServerName::try_from(node.host.clone()));
+        let name = ServerName::try_from(node.host.clone()).ok();
+        let config = redis.tls.as_ref().map(|tls| &tls.client_config);
         let server = Server {
             host: &node.host,
             port: node.port,
-            tls: tls
-                .and_then(Result::ok)
-                .map(|name| (&redis.client_config, name)),
+            tls: config.zip(name),
             key: "url",
             // It would be redis://, which is another word.
             may_be_plain: false,

@@ -14,7 +14,7 @@ use super::super::scalar::{OneOrMany, value_or};
 use super::secret::{self, Keys};
 use super::{LEGAL_NAME, TrustedRoots, choice, exposure, is_legal_name, required, trust};
 use crate::oauth::transport::is_loopback;
-use crate::store::redis::{DEFAULT_PORT, Node, Password, Topology};
+use crate::store::redis::{DEFAULT_PORT, Node, Password, RedisTls, Topology};
 use crate::store::{Directory, KeyFile, Place, RedisSettings, Seal, Settings};
 
 /// Resolves the stores; none if any of them has a mistake.
@@ -170,13 +170,14 @@ fn redis(
     let (password, sentinel_password) = (password?, sentinel_password?);
     let has_password = password.is_some() || sentinel_password.is_some();
     warn_in_the_clear(&servers, has_password, path, report);
-    let client_config = client_config?;
+    let tls = RedisTls {
+        client_config: client_config?,
+        certificates: certificates(&raw.tls, &path.key("tls"), report)?,
+    };
     Some(RedisSettings {
         nodes: servers.nodes,
         topology,
-        tls: servers.tls,
-        certificates: certificates(&raw.tls, &path.key("tls"), report)?,
-        client_config,
+        tls: servers.tls.then_some(tls),
         username: raw.username.take(),
         password,
         sentinel_username: raw.sentinel_username.take(),

@@ -25,8 +25,8 @@ impl RedisSettings {
     fn address(&self, node: &Node) -> ConnectionAddr {
         let (host, port) = (node.host.clone(), node.port);
         match self.tls {
-            false => ConnectionAddr::Tcp(host, port),
-            true => ConnectionAddr::TcpTls {
+            None => ConnectionAddr::Tcp(host, port),
+            Some(_) => ConnectionAddr::TcpTls {
                 host,
                 port,
                 insecure: false,
@@ -70,9 +70,9 @@ impl Access<'_> {
             port: DEFAULT_PORT,
         };
         let info = self.info(node.unwrap_or(&nowhere))?;
-        match self.settings.tls {
-            false => Client::open(info),
-            true => Client::build_with_tls(info, self.settings.certificates.clone()),
+        match &self.settings.tls {
+            None => Client::open(info),
+            Some(tls) => Client::build_with_tls(info, tls.certificates.clone()),
         }
     }
 
@@ -94,10 +94,8 @@ impl Access<'_> {
         if let Some(password) = &self.password {
             builder = builder.password(password.expose_secret());
         }
-        if self.settings.tls {
-            builder = builder
-                .tls(TlsMode::Secure)
-                .certs(self.settings.certificates.clone());
+        if let Some(tls) = &self.settings.tls {
+            builder = builder.tls(TlsMode::Secure).certs(tls.certificates.clone());
         }
         builder.build()
     }
@@ -127,12 +125,12 @@ impl Access<'_> {
         if let Some(password) = &self.sentinel_password {
             builder = builder.set_client_to_sentinel_password(password.expose_secret());
         }
-        if self.settings.tls {
+        if let Some(tls) = &self.settings.tls {
             builder = builder
                 .set_client_to_redis_tls_mode(TlsMode::Secure)
-                .set_client_to_redis_certificates(self.settings.certificates.clone())
+                .set_client_to_redis_certificates(tls.certificates.clone())
                 .set_client_to_sentinel_tls_mode(TlsMode::Secure)
-                .set_client_to_sentinel_certificates(self.settings.certificates.clone());
+                .set_client_to_sentinel_certificates(tls.certificates.clone());
         }
         builder.build()
     }
