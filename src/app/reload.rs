@@ -258,15 +258,10 @@ impl Reloader {
             ..
         } = next;
         let mut running = self.running.borrow_mut();
-        let mut retired = BTreeMap::new();
-        for name in running.keepers.keys().cloned().collect::<Vec<_>>() {
-            let goes_on = names.contains(&name) && !keepers.contains_key(&name);
-            if !goes_on && let Some(keeper) = running.keepers.remove(&name) {
-                if !names.contains(&name) {
-                    self.parts.keepers.forget(&name);
-                }
-                retired.insert(name, keeper);
-            }
+        let goes = |name: &String, _: &mut _| !names.contains(name) || keepers.contains_key(name);
+        let retired: BTreeMap<_, _> = running.keepers.extract_if(.., goes).collect();
+        for gone in retired.keys().filter(|name| !names.contains(*name)) {
+            self.parts.keepers.forget(gone);
         }
         info!(
             routes = routing.table.routes().count(),
