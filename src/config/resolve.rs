@@ -126,31 +126,9 @@ fn proxy_settings(
     report: &mut Report,
 ) -> Option<Proxy> {
     let path = Path::new(["proxy"]);
-    let limits = path.key("limits");
-    let defaults = server::Settings::default();
     let counts_connections = raw.limits.connections.is_some();
-    let header_bytes = header_bytes(raw.limits.header_bytes, defaults, &limits, report);
-    let connections = server::Settings {
-        header_read: value_or(raw.timeouts.header_read, defaults.header_read),
-        keep_alive: value_or(raw.timeouts.keep_alive, defaults.keep_alive),
-        drain_upgrades: raw.timeouts.drain_upgrades.map(Into::into),
-        half_closed: value_or(raw.timeouts.half_closed, defaults.half_closed),
-        stalled: value_or(raw.timeouts.stalled, defaults.stalled),
-        max_connections: at_most(
-            MOST_CONNECTIONS,
-            value_or(raw.limits.connections, defaults.max_connections),
-            &limits.key("connections"),
-            report,
-        ),
-        max_streams: streams(raw.limits.streams, &limits, report),
-        max_headers: at_most(
-            MOST_HEADERS,
-            value_or(raw.limits.headers, defaults.max_headers),
-            &limits.key("headers"),
-            report,
-        ),
-        max_header_bytes: header_bytes.unwrap_or(defaults.max_header_bytes),
-    };
+    let max_requests = value_or(raw.limits.requests, DEFAULT_REQUESTS);
+    let connections = connections(raw.timeouts, raw.limits, &path.key("limits"), report);
     let workers = match raw.workers {
         None => 1,
         Some(Workers::Fixed(Count(workers))) => {
@@ -186,11 +164,43 @@ fn proxy_settings(
             callers: callers?,
         },
         unix: listener::unix_access(&raw.unix),
-        max_requests: value_or(raw.limits.requests, DEFAULT_REQUESTS),
+        max_requests,
         workers,
         connections,
         counts_connections,
     })
+}
+
+/// The limits of the callers' connections.
+fn connections(
+    timeouts: raw::ProxyTimeouts,
+    limits: raw::ProxyLimits,
+    path: &Path,
+    report: &mut Report,
+) -> server::Settings {
+    let defaults = server::Settings::default();
+    let header_bytes = header_bytes(limits.header_bytes, defaults, path, report);
+    server::Settings {
+        header_read: value_or(timeouts.header_read, defaults.header_read),
+        keep_alive: value_or(timeouts.keep_alive, defaults.keep_alive),
+        drain_upgrades: timeouts.drain_upgrades.map(Into::into),
+        half_closed: value_or(timeouts.half_closed, defaults.half_closed),
+        stalled: value_or(timeouts.stalled, defaults.stalled),
+        max_connections: at_most(
+            MOST_CONNECTIONS,
+            value_or(limits.connections, defaults.max_connections),
+            &path.key("connections"),
+            report,
+        ),
+        max_streams: streams(limits.streams, path, report),
+        max_headers: at_most(
+            MOST_HEADERS,
+            value_or(limits.headers, defaults.max_headers),
+            &path.key("headers"),
+            report,
+        ),
+        max_header_bytes: header_bytes.unwrap_or(defaults.max_header_bytes),
+    }
 }
 
 fn streams(written: Option<Count>, limits: &Path, report: &mut Report) -> u32 {
