@@ -1,7 +1,9 @@
 //! A secret is replaced while gatepass runs, in whatever order the provider and the file learn of it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
 
 use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, simple_config};
 
@@ -12,29 +14,48 @@ fn refused() -> Reply {
     Reply::Json(401, body.into())
 }
 
-fn config(
-    provider: &AuthorizationServer,
-    upstream: &Upstream,
-    secret: &Path,
-    keys: &str,
-) -> String {
-    let config = simple_config(provider, upstream);
-    let inline = config
-        .lines()
-        .find(|line| line.contains("client_secret"))
-        .unwrap();
-    let keys = format!(
-        "client_secret_file = \"{}\"\ntoken_endpoint_auth_method = \"client_secret_post\"\n{keys}",
-        secret.display()
-    );
-    config.replace(inline, &keys)
+/// A client whose secret is in a file.
+struct Stage {
+    directory: TempDir,
+    file: PathBuf,
+    provider: AuthorizationServer,
+    upstream: Upstream,
 }
 
-/// The secrets of the token requests so far, oldest first.
-fn secrets(provider: &AuthorizationServer) -> Vec<String> {
-    let requests = provider.requests();
-    let secrets = requests.iter().map(|of| of.parameter("client_secret"));
-    secrets.map(Option::unwrap).collect()
+impl Stage {
+    async fn with(secret: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("secret");
+        fs::write(&file, secret).unwrap();
+        Self {
+            directory,
+            file,
+            provider: AuthorizationServer::start(),
+            upstream: Upstream::start().await,
+        }
+    }
+
+    async fn start(&self, keys: &str) -> Gatepass {
+        let config = simple_config(&self.provider, &self.upstream);
+        let inline = config
+            .lines()
+            .find(|line| line.contains("client_secret"))
+            .unwrap();
+        let keys = format!(
+            "client_secret_file = \"{}\"\ntoken_endpoint_auth_method = \"client_secret_post\"\n{keys}",
+            self.file.display()
+        );
+        Gatepass::start(&config.replace(inline, &keys))
+            .ready()
+            .await
+    }
+
+    /// The secrets of the token requests so far, oldest first.
+    fn secrets(&self) -> Vec<String> {
+        let requests = self.provider.requests();
+        let secrets = requests.iter().map(|of| of.parameter("client_secret"));
+        secrets.map(Option::unwrap).collect()
+    }
 }
 
 /// As Kubernetes does it: all at once.
@@ -46,25 +67,16 @@ fn replace(file: &Path, secret: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_provider_does_not_know_the_new_one_the_old_one_is_used() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("secret");
-    fs::write(&file, "canary-old").unwrap();
-    let provider = AuthorizationServer::start();
-    let upstream = Upstream::start().await;
-    upstream.check_tokens(provider.introspection());
-    let gatepass = Gatepass::start(&config(&provider, &upstream, &file, ""))
-        .ready()
-        .await;
+    let stage = Stage::with("canary-old").await;
+    stage.upstream.check_tokens(stage.provider.introspection());
+    let gatepass = stage.start("").await;
     assert_eq!(gatepass.metric(IN_USE).await, 0.0);
 
-    replace(&file, "canary-new");
-    provider.plan([refused()]);
+    replace(&stage.file, "canary-new");
+    stage.provider.plan([refused()]);
     gatepass.order_refresh("envase").await;
     gatepass.wait_for_metric(IN_USE, 1.0).await;
-    assert_eq!(
-        secrets(&provider),
-        ["canary-old", "canary-new", "canary-old"]
-    );
+    assert_eq!(stage.secrets(), ["canary-old", "canary-new", "canary-old"]);
     let ready = get(gatepass.admin(), "/readyz").await;
     assert_eq!(ready.status(), 200);
     let wanted = "credential \"envase\" gets its tokens with the previous secret, because the newer \
@@ -74,28 +86,22 @@ async fn while_the_provider_does_not_know_the_new_one_the_old_one_is_used() {
     assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
 
     // Another change is not waited for until the next refresh, an hour later.
-    replace(&file, "canary-newest");
+    replace(&stage.file, "canary-newest");
     gatepass.wait_for_metric(IN_USE, 0.0).await;
-    assert_eq!(secrets(&provider)[3..], ["canary-newest"]);
+    assert_eq!(stage.secrets()[3..], ["canary-newest"]);
     gatepass.output_with("the newer secret is accepted");
     assert_eq!(get(gatepass.admin(), "/readyz").await.body(), "ready\n");
     assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
-    assert_eq!(upstream.bad_tokens(), Vec::<String>::new());
+    assert_eq!(stage.upstream.bad_tokens(), Vec::<String>::new());
 }
 
 /// Whoever replaces it may take it away first, or write it in two steps.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_its_file_is_missing_or_empty_the_one_that_was_taken_last_is_used() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("secret");
-    fs::write(&file, "canary-1").unwrap();
-    let provider = AuthorizationServer::start();
-    let upstream = Upstream::start().await;
-    let gatepass = Gatepass::start(&config(&provider, &upstream, &file, ""))
-        .ready()
-        .await;
-    let remove = || fs::remove_file(&file).unwrap();
-    let empty = || fs::write(&file, "").unwrap();
+    let stage = Stage::with("canary-1").await;
+    let gatepass = stage.start("").await;
+    let remove = || fs::remove_file(&stage.file).unwrap();
+    let empty = || fs::write(&stage.file, "").unwrap();
     let spoilt: [(&dyn Fn(), _, _); 2] = [
         (&remove, "canary-1", "canary-2"),
         (&empty, "canary-2", "canary-3"),
@@ -106,46 +112,34 @@ async fn while_its_file_is_missing_or_empty_the_one_that_was_taken_last_is_used(
         gatepass.wait_for_metric(IN_USE, 1.0).await;
         let ready = get(gatepass.admin(), "/readyz").await;
         assert_eq!(ready.status(), 200);
-        let path = file.display().to_string();
+        let path = stage.file.display().to_string();
         assert!(ready.body().contains(&path), "{}", ready.body());
-        replace(&file, next);
+        replace(&stage.file, next);
         gatepass.wait_for_metric(IN_USE, 0.0).await;
-        assert_eq!(
-            secrets(&provider)[1..]
-                .iter()
-                .rev()
-                .take(2)
-                .collect::<Vec<_>>(),
-            [next, last]
+        let since_start = stage.secrets().split_off(1);
+        assert!(
+            since_start.ends_with(&[last, next].map(str::to_owned)),
+            "{since_start:?}"
         );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_taken_no_longer_is_tried_once_and_not_again() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("secret");
-    fs::write(&file, "canary-old").unwrap();
-    let provider = AuthorizationServer::start();
-    let upstream = Upstream::start().await;
-    let gatepass = Gatepass::start(&config(&provider, &upstream, &file, ""))
-        .ready()
-        .await;
-    replace(&file, "canary-new");
-    provider.otherwise(refused());
+    let stage = Stage::with("canary-old").await;
+    let gatepass = stage.start("").await;
+    replace(&stage.file, "canary-new");
+    stage.provider.otherwise(refused());
     gatepass.order_refresh("envase").await;
     gatepass.output_with("invalid_client");
     gatepass.output_with("the secret before it is not taken either");
-    assert_eq!(
-        secrets(&provider),
-        ["canary-old", "canary-new", "canary-old"]
-    );
+    assert_eq!(stage.secrets(), ["canary-old", "canary-new", "canary-old"]);
     let refused = r#"gatepass_token_refreshes_total{credential="envase",outcome="refused"}"#;
     assert_eq!(gatepass.metric(refused).await, 1.0, "one attempt");
 
     gatepass.order_refresh("envase").await;
     gatepass.wait_for_metric(refused, 2.0).await;
-    assert_eq!(secrets(&provider)[3..], ["canary-new"]);
+    assert_eq!(stage.secrets()[3..], ["canary-new"]);
     // The token at hand is good all the while.
     assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
 }
@@ -153,45 +147,30 @@ async fn one_that_is_taken_no_longer_is_tried_once_and_not_again() {
 /// A gatepass that starts in the middle of a rotation remembers nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_configured_previous_one_is_tried_at_the_start() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("secret");
-    let previous = directory.path().join("previous");
-    fs::write(&file, "canary-new").unwrap();
+    let stage = Stage::with("canary-new").await;
+    let previous = stage.directory.path().join("previous");
     fs::write(&previous, "canary-old").unwrap();
-    let provider = AuthorizationServer::start();
-    provider.plan([refused()]);
-    let upstream = Upstream::start().await;
+    stage.provider.plan([refused()]);
     let keys = format!("previous_client_secret_file = \"{}\"", previous.display());
-    let gatepass = Gatepass::start(&config(&provider, &upstream, &file, &keys))
-        .ready()
-        .await;
-    assert_eq!(secrets(&provider), ["canary-new", "canary-old"]);
+    let gatepass = stage.start(&keys).await;
+    assert_eq!(stage.secrets(), ["canary-new", "canary-old"]);
     assert_eq!(gatepass.metric(IN_USE).await, 1.0);
     // The newer one is tried first each time.
     gatepass.order_refresh("envase").await;
     gatepass.wait_for_metric(IN_USE, 0.0).await;
-    assert_eq!(secrets(&provider)[2..], ["canary-new"]);
+    assert_eq!(stage.secrets()[2..], ["canary-new"]);
 }
 
 /// A provider that is down says nothing about secrets.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_in_trouble_is_not_asked_twice() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("secret");
-    fs::write(&file, "canary-old").unwrap();
-    let provider = AuthorizationServer::start();
-    let upstream = Upstream::start().await;
-    let gatepass = Gatepass::start(&config(&provider, &upstream, &file, ""))
-        .ready()
-        .await;
-    replace(&file, "canary-new");
-    provider.plan([Reply::Json(503, "{}".into())]);
+    let stage = Stage::with("canary-old").await;
+    let gatepass = stage.start("").await;
+    replace(&stage.file, "canary-new");
+    stage.provider.plan([Reply::Json(503, "{}".into())]);
     gatepass.order_refresh("envase").await;
     gatepass.output_with("answered 503");
-    provider.wait_for_requests(3).await;
-    assert_eq!(
-        secrets(&provider),
-        ["canary-old", "canary-new", "canary-new"]
-    );
+    stage.provider.wait_for_requests(3).await;
+    assert_eq!(stage.secrets(), ["canary-old", "canary-new", "canary-new"]);
     assert_eq!(gatepass.metric(IN_USE).await, 0.0);
 }
