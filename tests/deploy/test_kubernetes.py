@@ -397,6 +397,8 @@ class Schema(unittest.TestCase):
         # The kubelet would not reach it.
         admin = "gatepass.adminListen=127.0.0.1:9090"
         self.assertIn("/adminListen", self.refused("--set", admin))
+        for pinned in ("registry.example/gatepass@sha256:0", "registry.example/gatepass:0.1.0"):
+            self.assertIn("/image/repository", self.refused("--set", f"gatepass.image.repository={pinned}"))
         told = self.refused("--set", "gatepass.image.tag=latest")
         self.assertIn("gatepass.image.tag: latest is another image tomorrow", told)
 
@@ -428,6 +430,10 @@ class Schema(unittest.TestCase):
         file = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()), "gatepass.toml")
         file.write_text(config)
         return "--set-file", f"gatepass.config={file}"
+
+    def test_a_configuration_begins_as_it_likes(self):
+        config = "\n  # a line that is indented, and one that is not\n[proxy]\nworkers = 1\n"
+        self.assertEqual(configuration(chart(*self.with_configuration(config))), config)
 
     def test_a_secret_in_the_configuration_is_refused(self):
         self.assertGreaterEqual(

@@ -94,7 +94,8 @@ kind: ConfigMap
 metadata:
   name: {{ .Release.Name }}-gatepass
 data:
-  gatepass.toml: |
+  {{- /* How far it is indented is said: a first line that begins with spaces would say something else. */}}
+  gatepass.toml: |2
     {{- .Values.gatepass.config | nindent 4 }}
 {{- if .Values.gatepass.networkPolicy.enabled }}
 ---
