@@ -104,7 +104,7 @@ fn queries() -> Vec<String> {
         .filter_map(|panel| panel["targets"].as_array());
     let queries = targets.flatten().map(|target| {
         let mut query = target["expr"].as_str().unwrap().to_owned();
-        for variable in ["$job", "$instance", "$credential", "$route"] {
+        for variable in ["$job", "$namespace", "$instance", "$credential", "$route"] {
             query = query.replace(variable, ".*");
         }
         query.replace("$__rate_interval", "10s")
