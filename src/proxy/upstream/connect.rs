@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tracing::debug;
@@ -93,40 +94,36 @@ impl Connector {
         http2: bool,
         held: &Held,
     ) -> Result<Connected, ConnectError> {
-        let limit = self.limit;
-        let deadline = Instant::now() + limit;
+        let deadline = Deadline::after(self.limit);
         let resolver = match &self.place {
             Place::Unix(path) => {
-                let connected = timeout_at(deadline, UnixStream::connect(path))
-                    .await
-                    .map_err(|_| ConnectError::too_late(Step::Unix, limit))?;
-                let stream = connected.map_err(|error| ConnectError::Unix(error.to_string()))?;
-                return timeout_at(
-                    deadline,
-                    self.speak(LastWords::of(Gathering::new(stream)), held),
-                )
-                .await
-                .map_err(|_| ConnectError::too_late(Step::Http, limit))?;
+                let connected = timeout_at(deadline.at, UnixStream::connect(path)).await;
+                let stream = connected
+                    .map_err(deadline.missed(Step::Unix))?
+                    .map_err(|error| ConnectError::Unix(error.to_string()))?;
+                let stream = LastWords::of(Gathering::new(stream));
+                let spoken = timeout_at(deadline.at, self.speak(stream, held)).await;
+                return spoken.map_err(deadline.missed(Step::Http))?;
             }
             Place::Tcp(resolver) => resolver,
         };
-        let addresses = timeout_at(deadline, resolver.addresses())
-            .await
-            .map_err(|_| ConnectError::too_late(Step::Name, limit))??;
-        let (stream, address) = timeout_at(deadline, race::connect(&addresses.list, &self.doubts))
-            .await
-            .map_err(|_| ConnectError::too_late(Step::Tcp, limit).at(&addresses.all()))?
+        let addresses = timeout_at(deadline.at, resolver.addresses()).await;
+        let addresses = addresses.map_err(deadline.missed(Step::Name))??;
+        let connected = timeout_at(deadline.at, race::connect(&addresses.list, &self.doubts)).await;
+        let (stream, address) = connected
+            .map_err(deadline.missed(Step::Tcp))
+            .map_err(|late| late.at(&addresses.all()))?
             .map_err(|failures| ConnectError::Tcp(addresses.told(&failures)))?;
         held.leads_to(address);
         // Requests are written whole; waiting to fill a segment would only delay them.
         let _ = stream.set_nodelay(true);
         let another = self.doubts.leave_another(&addresses.list, address);
-        let (deadline, limit) = match another {
+        let deadline = match another {
             // So that time is left for it.
-            true => (deadline.min(Instant::now() + limit / 2), limit / 2),
-            false => (deadline, limit),
+            true => deadline.halved(),
+            false => deadline,
         };
-        let begun = self.begin(stream, http2, held, deadline, limit).await;
+        let begun = self.begin(stream, http2, held, deadline).await;
         begun.map_err(|error| {
             self.doubts.note(address);
             let error = error.at(&addresses.told(&address.to_string()));
@@ -148,30 +145,29 @@ impl Connector {
         stream: TcpStream,
         http2: bool,
         held: &Held,
-        deadline: Instant,
-        limit: Duration,
+        deadline: Deadline,
     ) -> Result<Connected, ConnectError> {
         let stream = Acknowledged::new(stream, held.allowance().clone());
         let stream = LastWords::of(Gathering::new(stream));
         let Some(tls) = &self.tls else {
-            return timeout_at(deadline, self.speak(stream, held))
-                .await
-                .map_err(|_| ConnectError::too_late(Step::Http, limit))?;
+            let spoken = timeout_at(deadline.at, self.speak(stream, held)).await;
+            return spoken.map_err(deadline.missed(Step::Http))?;
         };
         let config = match http2 {
             true => &tls.either,
             false => &tls.http1,
         };
         let connector = TlsConnector::from(Arc::clone(config));
-        let stream = timeout_at(deadline, connector.connect(tls.server_name.clone(), stream))
+        let handshake = connector.connect(tls.server_name.clone(), stream);
+        let stream = timeout_at(deadline.at, handshake)
             .await
-            .map_err(|_| ConnectError::too_late(Step::Tls, limit))?
+            .map_err(deadline.missed(Step::Tls))?
             .map_err(|error| ConnectError::tls(&error))?;
         let chosen = stream.get_ref().1.alpn_protocol();
         match chosen {
-            Some(HTTP2) => timeout_at(deadline, over_http2(stream, held.counted()))
+            Some(HTTP2) => timeout_at(deadline.at, over_http2(stream, held.counted()))
                 .await
-                .map_err(|_| ConnectError::too_late(Step::Http, limit))?,
+                .map_err(deadline.missed(Step::Http))?,
             _ => over_http1(stream, held.counted(), self.max_headers).await,
         }
     }
@@ -185,6 +181,34 @@ impl Connector {
             true => over_http2(stream, held.counted()).await,
             false => over_http1(stream, held.counted(), self.max_headers).await,
         }
+    }
+}
+
+/// By when a connection has to be there, and how long that was.
+#[derive(Clone, Copy)]
+struct Deadline {
+    at: Instant,
+    limit: Duration,
+}
+
+impl Deadline {
+    fn after(limit: Duration) -> Self {
+        let at = Instant::now() + limit;
+        Self { at, limit }
+    }
+
+    /// Half of the time from now on, if there is as much.
+    fn halved(self) -> Self {
+        let half = Self::after(self.limit / 2);
+        Self {
+            at: self.at.min(half.at),
+            ..half
+        }
+    }
+
+    /// What it means that a step was not done by then.
+    fn missed(self, step: Step) -> impl FnOnce(Elapsed) -> ConnectError {
+        move |_| ConnectError::too_late(step, self.limit)
     }
 }
 
