@@ -59,7 +59,7 @@ impl Repeats {
     /// Whether an event is to be written.
     fn passes(&self, event: &Event<'_>) -> bool {
         let about = event.metadata();
-        if *about.level() > Level::INFO || [ACCESS, OWN].contains(&about.target()) {
+        if *about.level() > Level::INFO || [ACCESS, TARGET].contains(&about.target()) {
             return true;
         }
         let mut line = Line::default();
@@ -144,9 +144,6 @@ impl Seen {
     }
 }
 
-/// What is told of others is not held back: each of them is there once in a period.
-const OWN: &str = module_path!();
-
 fn tell(said: Said) {
     let (line, times) = (said.line, said.held_back);
     match (times, said.level) {
@@ -213,7 +210,8 @@ impl Visit for Line {
 /// The fields that say what a line is about.
 const SUBJECTS: [&str; 3] = ["credential", "route", "task"];
 
-/// Of the lines that tell what was held back.
+/// Of the lines that tell what was held back. None of them is held back itself: of each there is one in a
+/// period.
 pub(super) const TARGET: &str = module_path!();
 
 /// How many lines that say the same are written in a period.
