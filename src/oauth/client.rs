@@ -177,16 +177,7 @@ impl Client {
             None => None,
         };
         let identity = identity(provider, secret.as_ref());
-        let is_the_only_way = !grant.can_sign_in_again();
-        let kept = self.session.refresh_token(&identity, is_the_only_way);
-        let kept = match kept.await {
-            Err(error) if grant.can_sign_in_again() => {
-                warn!(credential = self.credential, "{error}; signing in anew");
-                None
-            }
-            kept => kept.map_err(no_session)?,
-        };
-        if let Some(kept) = kept {
+        if let Some(kept) = self.kept(grant, &identity).await? {
             let request = token_request::refresh(provider, endpoint, &kept).await?;
             match self.call_in_session(&identity, &request).await {
                 Err(refusal) if self.is_over(&kept, &refusal) => {
@@ -202,6 +193,22 @@ impl Client {
         })?;
         let outcome = self.call_in_session(&identity, &request).await;
         outcome.map_err(|refusal| refusal.error)
+    }
+
+    /// The refresh token at hand, if there is one.
+    async fn kept(
+        &self,
+        grant: &Grant,
+        identity: &str,
+    ) -> Result<Option<SecretString>, FetchError> {
+        let is_the_only_way = !grant.can_sign_in_again();
+        match self.session.refresh_token(identity, is_the_only_way).await {
+            Err(error) if !is_the_only_way => {
+                warn!(credential = self.credential, "{error}; signing in anew");
+                Ok(None)
+            }
+            kept => kept.map_err(no_session),
+        }
     }
 
     /// Whether it is time to give the refresh token up. A client that is refused, as while its secret is
