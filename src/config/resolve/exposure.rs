@@ -1,7 +1,6 @@
 //! `[secrets]`: files with secrets that every user of the machine can read.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path;
 
@@ -36,8 +35,7 @@ pub(super) fn check(raw: &raw::Secrets, report: &mut Report) {
         let Some(file) = file.or_else(|| report.main_file()) else {
             continue;
         };
-        let exposed = readable_by_others(&file).unwrap_or(false);
-        if policy == Policy::Allow || !exposed || seen.contains(&file) {
+        if seen.contains(&file) || !readable_by_others(&file) {
             continue;
         }
         let name = file.display();
@@ -47,30 +45,34 @@ pub(super) fn check(raw: &raw::Secrets, report: &mut Report) {
                 format!("{name}, which every user of this machine can read"),
                 format!("{ADVICE}; or secrets.readable_by_others = \"warn\""),
             ),
-            Policy::Warn | Policy::Allow => report.warn(format!(
+            Policy::Warn => report.warn(format!(
                 "{key}: every user of this machine can read {name}; better is {ADVICE}"
             )),
+            Policy::Allow => {}
         }
         seen.push(file);
     }
 }
 
-fn readable_by_others(file: &path::Path) -> io::Result<bool> {
+fn readable_by_others(file: &path::Path) -> bool {
     are_let(READ, file)
 }
 
 /// Whether every user can write to a directory, and take away what others have put there.
 pub(super) fn writable_by_others(directory: &path::Path) -> bool {
     let is_sticky = fs::metadata(directory).is_ok_and(|of| of.mode() & STICKY != 0);
-    !is_sticky && are_let(WRITE, directory).unwrap_or(false)
+    !is_sticky && are_let(WRITE, directory)
 }
 
-/// Its own mode lets others do something, and every directory above it lets them come there.
-fn are_let(what: u32, path: &path::Path) -> io::Result<bool> {
-    let path = fs::canonicalize(path)?;
+/// Its own mode lets others do something, and every directory above it lets them come there. What is not
+/// there lets nobody.
+fn are_let(what: u32, path: &path::Path) -> bool {
+    let Ok(path) = fs::canonicalize(path) else {
+        return false;
+    };
     let lets = |path: &path::Path, what| fs::metadata(path).is_ok_and(|of| of.mode() & what != 0);
     let mut above = path.ancestors().skip(1);
-    Ok(lets(&path, what) && above.all(|directory| lets(directory, ENTER)))
+    lets(&path, what) && above.all(|directory| lets(directory, ENTER))
 }
 
 const READ: u32 = 0o004;
@@ -107,11 +109,7 @@ mod tests {
             mode(directory.path(), above);
             mode(&file, own);
             for path in [&file, &link] {
-                assert_eq!(
-                    readable_by_others(path).unwrap(),
-                    exposed,
-                    "{above:o} {own:o}"
-                );
+                assert_eq!(readable_by_others(path), exposed, "{above:o} {own:o}");
             }
         }
     }
