@@ -131,9 +131,9 @@ impl Upstream {
             }
             (Connected::Http2(http2), held) => {
                 self.shared.add(http2, held);
-                let too_many =
+                let no_place =
                     || UpstreamError::Connect(ConnectError::Http("it takes no request".into()));
-                Carrier::Shared(self.shared.take(Instant::now()).ok_or_else(too_many)?)
+                Carrier::Shared(self.shared.take(Instant::now()).ok_or_else(no_place)?)
             }
         };
         Ok(Connection::new(carrier, false, Rc::clone(self)))
