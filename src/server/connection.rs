@@ -249,6 +249,8 @@ where
         let batch = Batch::new(io);
         let connection = http2::Builder::new(LocalExecutor)
             .max_concurrent_streams(settings.max_streams)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(window_for(settings.max_streams))
             .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
             .max_send_buf_size(settings.max_header_bytes)
             .serve_connection(TokioIo::new(batch.clone()), service);
@@ -326,6 +328,18 @@ fn answer<'a, F>(
     let exchange = begin(now);
     let body = |body| CallerBody::new(body, connection.clone(), now, exchange.clone());
     Answering::new(call(request.map(body)), exchange)
+}
+
+/// How much of one request's body may be under way before the upstream has taken it.
+const STREAM_WINDOW: u32 = 128 * 1024;
+
+/// Room for all that the bodies on one connection may have under way: with less, an upstream that takes
+/// one slowly would hold up all others.
+///
+/// RFC 9113 §6.9.1: "A sender MUST NOT allow a flow-control window to exceed 2^31-1 octets."
+fn window_for(streams: u32) -> u32 {
+    let most = i32::MAX.unsigned_abs();
+    STREAM_WINDOW.saturating_mul(streams).min(most)
 }
 
 /// RFC 8446 §5.1: the type of a record (handshake, 22), and the first half of its version.

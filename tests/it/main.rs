@@ -49,6 +49,7 @@ mod first_minute;
 mod first_token;
 mod fleet;
 mod floors;
+mod flow_control;
 mod forwarding;
 mod hardening;
 mod http2;

@@ -285,9 +285,10 @@ where
     });
     let streams = move || {
         let connection = connection.borrow();
-        connection
+        let allowed = connection
             .as_ref()
-            .map_or(0, http2::Connection::current_max_send_streams)
+            .map_or(0, http2::Connection::current_max_send_streams);
+        allowed.min(MOST_STREAMS as usize)
     };
     let http2 = Http2 {
         sender,
@@ -311,10 +312,15 @@ const BUFFER: usize = 64 * 1024;
 /// The largest head of an answer in HTTP/2.
 const HEADER_LIST: u32 = 64 * 1024;
 
-/// How much of one answer, and of all on one connection, may be under way before the caller has
-/// taken it.
+/// How much of one answer may be under way before the caller has taken it.
 const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// How many requests share a connection. There is room for all that their answers may have under way:
+/// with less, some callers that read slowly, as those of event streams do, would hold up all others.
+/// h2 also ends a connection, with all that is on it, when small frames lie there that take half of
+/// this room beside their bytes.
+const MOST_STREAMS: u32 = 128;
+const CONNECTION_WINDOW: u32 = MOST_STREAMS * STREAM_WINDOW;
 
 /// When a connection with requests on it is asked whether it is still there, and how long it may
 /// take to say so. Not more often: servers of gRPC count pings in a silent stream, and after a few of
