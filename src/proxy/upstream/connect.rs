@@ -323,9 +323,10 @@ const MOST_STREAMS: u32 = 128;
 const CONNECTION_WINDOW: u32 = MOST_STREAMS * STREAM_WINDOW;
 
 /// When a connection with requests on it is asked whether it is still there, and how long it may
-/// take to say so. Not more often: servers of gRPC count pings in a silent stream, and after a few of
-/// them end the connection (ENHANCE_YOUR_CALM). One on which nothing is acknowledged is over sooner.
-const PING_AFTER: Duration = Duration::from_secs(20);
+/// take to say so. Not more often: servers of gRPC want five minutes between two pings in a silent
+/// stream, and at the third that comes sooner they end the connection with all that is on it
+/// (ENHANCE_YOUR_CALM, "too_many_pings"). One on which nothing is acknowledged is over sooner.
+const PING_AFTER: Duration = Duration::from_secs(310);
 const PING_PATIENCE: Duration = Duration::from_secs(20);
 
 #[cfg(test)]

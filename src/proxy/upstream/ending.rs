@@ -55,12 +55,16 @@ impl End {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
     use std::rc::Rc;
+    use std::time::Duration;
 
     use http::Request;
+    use hyper::client::conn::TrySendError;
     use prometheus::IntGauge;
     use smallvec::SmallVec;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::Instant;
 
     use super::super::connect::{Connected, over_http2};
     use super::super::held::Held;
@@ -88,5 +92,54 @@ mod tests {
         assert!(error.take_message().is_none(), "it was on its way");
         let error = error.into_error();
         assert!(matches!(End::of(&error), End::Vanished), "{error:?}");
+    }
+
+    /// gRPC's servers want five minutes between two of them, if nobody has told them otherwise.
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn pings_in_a_silent_stream_are_as_rare_as_grpc_wants_them() {
+        let (near, far) = duplex(65_536);
+        let mut pings = pin!(answer_pings(far));
+        let held = Held::count(&Rc::default(), IntGauge::new("open", "Open.").unwrap());
+        let connected = tokio::select! {
+            connected = over_http2(near, held.counted()) => connected.unwrap(),
+            _ = pings.as_mut() => panic!("nothing is silent yet"),
+        };
+        let Connected::Http2(mut http2) = connected else {
+            panic!("it is HTTP/2");
+        };
+        let request =
+            Request::get("http://localhost/").body(OutgoingBody::Kept(SmallVec::new().into_iter()));
+        let mut last = Instant::now();
+        let sent = http2.sender.try_send_request(request.unwrap());
+        let pings = tokio::select! {
+            pings = pings => pings,
+            ended = sent => panic!("it goes on: {:?}", ended.map_err(TrySendError::into_error)),
+        };
+        for ping in pings {
+            assert!(ping - last >= Duration::from_mins(5), "{:?}", ping - last);
+            last = ping;
+        }
+    }
+
+    /// The other end of an HTTP/2 connection, which answers three pings and nothing else. Says when
+    /// they came.
+    async fn answer_pings(mut far: DuplexStream) -> Vec<Instant> {
+        far.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        far.read_exact(&mut [0; 24]).await.unwrap();
+        let mut pings = Vec::new();
+        while pings.len() < 3 {
+            let mut head = [0; 9];
+            far.read_exact(&mut head).await.unwrap();
+            let length = usize::from(u16::from_be_bytes([head[1], head[2]]));
+            let mut payload = vec![0; length];
+            far.read_exact(&mut payload).await.unwrap();
+            // RFC 9113 §6.7: PING is of type 6, and flag 1 says that it is an answer.
+            if head[3..5] == [6, 0] {
+                pings.push(Instant::now());
+                far.write_all(&[0, 0, 8, 6, 1, 0, 0, 0, 0]).await.unwrap();
+                far.write_all(&payload).await.unwrap();
+            }
+        }
+        pings
     }
 }
