@@ -14,7 +14,8 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
-use std::task::Poll;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -39,15 +40,31 @@ pub(super) struct Activity {
     owing: AtomicBool,
     /// How many requests there have been.
     begun: AtomicU64,
-    /// Whether the caller has sent all of its request and waits for the answer alone.
-    asked_all: AtomicBool,
+    /// How much of the last request whoever answers it has got.
+    asked: AtomicU8,
     /// Whether the last request's body was given up before its end.
     given_up: AtomicBool,
     /// Whether what is read next is the rest of it, and no head.
     rest_is_next: AtomicBool,
-    /// Since when the caller's side of the connection is over while it is still being answered;
-    /// never, if zero.
+    /// Of which request the caller's side of the connection was found over while it was being
+    /// answered; of none, if zero.
+    ends_with: AtomicU64,
+    /// Since when the caller waits for its answer alone, and its side is over; never, if zero.
     half_closed_since: AtomicU64,
+    /// Who reads the end once it is known to come too early.
+    reader: Mutex<Option<Waker>>,
+}
+
+/// How much of a request whoever answers it has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Asked {
+    /// Its head, and maybe not all that has arrived of its body.
+    Partly,
+    /// All that had arrived, when more was asked for.
+    More,
+    /// All of it.
+    All,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,10 +107,12 @@ impl Activity {
             served: AtomicBool::new(false),
             owing: AtomicBool::new(false),
             begun: AtomicU64::new(0),
-            asked_all: AtomicBool::new(false),
+            asked: AtomicU8::new(Asked::Partly as u8),
             given_up: AtomicBool::new(false),
             rest_is_next: AtomicBool::new(false),
+            ends_with: AtomicU64::new(0),
             half_closed_since: AtomicU64::new(0),
+            reader: Mutex::default(),
         }
     }
 
@@ -154,6 +173,9 @@ impl Activity {
         loop {
             let now = Instant::now();
             let blocked_since = self.time(&self.blocked_since);
+            if self.ends_with.load(Relaxed) > 0 && self.has_asked(Asked::All) {
+                self.note_half_closed();
+            }
             let half_closed_since = self.time(&self.half_closed_since);
             let (due, why) = match (self.phase(), blocked_since, half_closed_since) {
                 (_, Some(since), _) => (since + limits.stalled, Overdue::Stalled),
@@ -214,7 +236,7 @@ impl Activity {
     /// A request's head is complete, and an answer is owed. Returns the request's number.
     pub(super) fn begin(&self, now: Instant) -> u64 {
         self.owing.store(true, Relaxed);
-        self.asked_all.store(false, Relaxed);
+        self.asked.store(Asked::Partly as u8, Relaxed);
         self.given_up.store(false, Relaxed);
         self.enter_at(Phase::Busy, self.nanos_until(now));
         self.begun.fetch_add(1, Relaxed) + 1
@@ -226,9 +248,26 @@ impl Activity {
         self.begun.load(Relaxed) == number
     }
 
+    fn has_asked(&self, asked: Asked) -> bool {
+        self.asked.load(Relaxed) == asked as u8
+    }
+
+    /// A piece of the request's body has been taken, and another may be there.
+    pub(super) fn asked_partly(&self) {
+        self.asked.store(Asked::Partly as u8, Relaxed);
+    }
+
+    /// All that has arrived of the request's body has been taken, and more is wanted.
+    pub(super) fn asked_more(&self) {
+        self.asked.store(Asked::More as u8, Relaxed);
+        if self.ends_with.load(Relaxed) > 0 {
+            self.call_reader();
+        }
+    }
+
     /// All of the request has arrived.
     pub(super) fn asked_all(&self) {
-        self.asked_all.store(true, Relaxed);
+        self.asked.store(Asked::All as u8, Relaxed);
     }
 
     /// Nobody reads the rest of the request's body. hyper reads once what has arrived of it: if that
@@ -245,17 +284,50 @@ impl Activity {
 
     /// Whether the end of the caller's side was held back and no answer is owed any more.
     pub(super) fn is_to_end(&self) -> bool {
-        self.half_closed_since.load(Relaxed) > 0 && self.phase() == Phase::Idle
+        self.ends_with.load(Relaxed) > 0 && self.phase() == Phase::Idle
     }
 
     /// The caller's side is over. Whether it only waits for its answer now or has gone altogether
     /// does not show; says whether it is to be answered all the same.
-    pub(super) fn half_closed(&self) -> bool {
-        let waits = self.is_http1() && self.asked_all.load(Relaxed) && self.phase() == Phase::Busy;
-        if waits && self.half_closed_since.load(Relaxed) == 0 {
+    ///
+    /// hyper reads on as soon as it has read all of a request, and whoever answers it may not have
+    /// got all of that yet. So the end waits until that one has had its turn, and is too early only
+    /// if it then wants more.
+    pub(super) fn half_closed(&self, cx: &Context<'_>) -> bool {
+        if !self.is_http1() || self.phase() != Phase::Busy {
+            return false;
+        }
+        let latest = self.begun.load(Relaxed);
+        let is_new = self.ends_with.swap(latest, Relaxed) != latest;
+        if self.has_asked(Asked::All) {
+            self.note_half_closed();
+        } else if is_new {
+            // Those who were woken before come before.
+            cx.waker().wake_by_ref();
+        } else if self.has_asked(Asked::More) {
+            return false;
+        } else {
+            let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            *reader = Some(cx.waker().clone());
+        }
+        true
+    }
+
+    fn note_half_closed(&self) {
+        if self.half_closed_since.load(Relaxed) == 0 {
             self.half_closed_since.store(self.now(), Relaxed);
         }
-        waits
+    }
+
+    fn call_reader(&self) {
+        let reader = self
+            .reader
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
     }
 
     /// All that was there to be written has been.

@@ -133,7 +133,12 @@ impl Body for CallerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            if let Some(exchange) = &self.exchange {
+                exchange.request_is_awaited();
+            }
+            return Poll::Pending;
+        };
         if frame.is_none() || self.body.is_end_stream() {
             self.over();
         } else if let Some(exchange) = &self.exchange {

@@ -81,10 +81,26 @@ impl Exchange {
 
     /// The caller has sent a piece of the request's body.
     pub(super) fn request_moved(&self) {
-        if let Self::Stream(stream) = self
-            && stream.answer_is_over.get()
+        match self {
+            Self::Alone(alone) => {
+                if alone.activity.is_latest(alone.number) {
+                    alone.activity.asked_partly();
+                }
+            }
+            Self::Stream(stream) => {
+                if stream.answer_is_over.get() {
+                    stream.waiting_since.set(Some(Instant::now()));
+                }
+            }
+        }
+    }
+
+    /// What comes next of the request's body is not there yet.
+    pub(super) fn request_is_awaited(&self) {
+        if let Self::Alone(alone) = self
+            && alone.activity.is_latest(alone.number)
         {
-            stream.waiting_since.set(Some(Instant::now()));
+            alone.activity.asked_more();
         }
     }
 

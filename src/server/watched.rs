@@ -128,7 +128,7 @@ impl AsyncRead for WatchedStream {
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.filled().len() > before {
             self.activity.received();
-        } else if matches!(outcome, Poll::Ready(Ok(()))) && self.activity.half_closed() {
+        } else if matches!(outcome, Poll::Ready(Ok(()))) && self.activity.half_closed(cx) {
             // hyper would take the end for the caller's leave and call the request off. It reads
             // again when the answer is over.
             return Poll::Pending;

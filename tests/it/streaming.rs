@@ -71,6 +71,60 @@ async fn a_caller_who_has_nothing_more_to_say_is_answered() {
     );
 }
 
+/// The end of its side comes with the last piece of its request, as old clients have it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_has_said_all_with_its_body_is_answered() {
+    let wire = Wire::start("").await;
+    for (fields, body) in [
+        ("Content-Length: 4", "last"),
+        (
+            "Content-Length: 4\r\nExpect: 100-continue\r\nConnection: close",
+            "last",
+        ),
+        ("Transfer-Encoding: chunked", "4\r\nlast\r\n0\r\n\r\n"),
+    ] {
+        for at_once in [true, false] {
+            let head = format!("POST / HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n\r\n");
+            let (mut caller, mut upstream) = match at_once {
+                true => {
+                    let mut caller = wire.call((head + body).as_bytes()).await;
+                    caller.shutdown().await.unwrap();
+                    (caller, wire.accept().await)
+                }
+                false => {
+                    let (mut caller, upstream) = wire.exchange(&head).await;
+                    caller.write_all(body.as_bytes()).await.unwrap();
+                    caller.shutdown().await.unwrap();
+                    (caller, upstream)
+                }
+            };
+            read_until(&mut upstream, body).await;
+            let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nheard";
+            upstream.write_all(answer).await.unwrap();
+            read_until(&mut caller, "heard").await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_ends_in_the_midst_of_its_body_is_told_at_once() {
+    let wire = Wire::start("").await;
+    for half in [
+        "Content-Length: 8\r\n\r\nhalf",
+        "Transfer-Encoding: chunked\r\n\r\n8\r\nhalf",
+        "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+    ] {
+        let head = "POST / HTTP/1.1\r\nHost: localhost\r\n";
+        let mut caller = wire.call(format!("{head}{half}").as_bytes()).await;
+        let mut upstream = wire.accept().await;
+        read_until(&mut upstream, "half").await;
+        let ended = Instant::now();
+        caller.shutdown().await.unwrap();
+        read_until(&mut caller, "request_broken").await;
+        assert!(ended.elapsed() < Duration::from_secs(2), "{half}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_who_leaves_ends_the_upstream_request() {
     let wire = Wire::start("").await;

@@ -157,23 +157,49 @@ async fn a_caller_who_takes_nothing_of_its_answer_is_overdue() {
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_has_ended_its_side_is_answered_if_it_is_soon() {
+    let nobody = &Context::from_waker(Waker::noop());
     let waiting = async |activity: &Arc<Activity>| {
         let exchange = Exchange::alone(activity, Instant::now());
-        assert!(!activity.half_closed(), "in the midst of its request");
         exchange.request_is_over();
         seconds(100).await;
-        assert!(activity.half_closed());
+        assert!(activity.half_closed(nobody));
         seconds(1000).await;
     };
     assert_eq!(overdue_after(waiting).await, 105_000);
     let answered = async |activity: &Arc<Activity>| {
         let exchange = Exchange::alone(activity, Instant::now());
         exchange.request_is_over();
-        assert!(activity.half_closed());
+        assert!(activity.half_closed(nobody));
         exchange.answer_is_over();
-        assert!(!activity.half_closed(), "it is over now");
+        assert!(!activity.half_closed(nobody), "it is over now");
     };
     // Timers count in whole milliseconds, and more than one have run by then.
     let after = overdue_after(answered).await;
     assert!((60_000..=60_010).contains(&after), "{after}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_is_too_early_when_more_is_wanted_and_not_before() {
+    let nobody = &Context::from_waker(Waker::noop());
+    let broken_off = async |activity: &Arc<Activity>| {
+        let exchange = Exchange::alone(activity, Instant::now());
+        exchange.request_is_awaited();
+        assert!(activity.half_closed(nobody), "the last piece may be there");
+        exchange.request_moved();
+        assert!(activity.half_closed(nobody), "there may be another");
+        exchange.request_is_awaited();
+        assert!(!activity.half_closed(nobody), "there is none");
+    };
+    broken_off(&Arc::new(Activity::new())).await;
+    let whole = async |activity: &Arc<Activity>| {
+        let exchange = Exchange::alone(activity, Instant::now());
+        exchange.request_is_awaited();
+        assert!(activity.half_closed(nobody));
+        exchange.request_moved();
+        seconds(100).await;
+        exchange.request_is_over();
+        assert!(activity.half_closed(nobody));
+        seconds(1000).await;
+    };
+    assert_eq!(overdue_after(whole).await, 105_000);
 }
