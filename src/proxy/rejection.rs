@@ -41,8 +41,9 @@ impl Rejection {
             StatusCode::URI_TOO_LONG => (Reason::TargetTooLong, "the request's target is too long"),
             _ => (
                 Reason::BadRequest,
-                "what came is not HTTP, or not valid (a space, <, > or a letter beyond ASCII in the target has \
-                 to be percent-encoded); TLS is spoken only where proxy.listen has tls:",
+                "what came is not HTTP, or not valid (a space, a quotation mark, a backtick, <, > or a letter \
+                 beyond ASCII in the target has to be percent-encoded); TLS is spoken only where proxy.listen \
+                 has tls:",
             ),
         };
         Self::new(reason, None, detail.into())
