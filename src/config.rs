@@ -190,14 +190,16 @@ pub fn load_with_files(layers: &Layers) -> (Result<Settings, Problems>, Files) {
         Ok(decoded) => decoded,
         Err(problems) => return (Err(problems), own),
     };
-    let settings = resolve::resolve(raw, &mut report);
-    let files = report.read_files().clone();
-    match settings {
+    match resolve::resolve(raw, &mut report) {
         Some(mut settings) if report.is_clean() => {
             settings.annotated = show::annotated(&settings, &report);
+            let files = report.read_files().clone();
             settings.files = files.clone();
             (Ok(settings), files)
         }
-        _ => (Err(report.into_problems()), files),
+        _ => {
+            let files = report.files_of_mistakes();
+            (Err(report.into_problems()), files)
+        }
     }
 }

@@ -44,6 +44,7 @@ pub(super) fn decode(layers: &Layers) -> Result<(raw::Config, Report), Problems>
         warnings: layers.misspelt_variables().collect(),
         secret_files: Vec::new(),
         read_files,
+        needed_files: Files::new(),
     };
     // Each round takes at least one value out, so there are no more rounds than values.
     loop {
@@ -78,6 +79,7 @@ pub(super) struct Report {
     warnings: Vec<String>,
     secret_files: Vec<(Path, Option<PathBuf>)>,
     read_files: Files,
+    needed_files: Files,
 }
 
 impl Report {
@@ -99,16 +101,25 @@ impl Report {
     /// Notes a file whose content is part of the settings, so that they change with it. To be done
     /// before it is read.
     pub(super) fn reads(&mut self, file: impl Into<PathBuf>) {
-        let file = self.read_files.entry(file.into());
-        if let Entry::Vacant(new) = file {
-            let stamp = Stamp::of(new.key());
-            new.insert(stamp);
-        }
+        note(&mut self.read_files, file.into());
     }
 
     /// The files that were noted so.
     pub(super) fn read_files(&self) -> &Files {
         &self.read_files
+    }
+
+    /// Notes a file without which, as it is, there may be a mistake. To be done before it is read.
+    pub(super) fn needs(&mut self, file: impl Into<PathBuf>) {
+        note(&mut self.needed_files, file.into());
+    }
+
+    /// The files in which a mistake may be mended: a secret that is not there yet is one, and it is
+    /// no part of the settings.
+    pub(super) fn files_of_mistakes(&self) -> Files {
+        let mut files = self.read_files.clone();
+        files.extend(self.needed_files.clone());
+        files
     }
 
     /// What is written at a path, as JSON; secrets may stand in it.
@@ -239,6 +250,14 @@ impl Report {
     fn metadata_of(&self, path: &[String]) -> Option<&Metadata> {
         let value = look_up(&self.written, path)?;
         self.figment.get_metadata(first_tag(value))
+    }
+}
+
+/// As it is now, unless it was looked at before.
+fn note(files: &mut Files, file: PathBuf) {
+    if let Entry::Vacant(new) = files.entry(file) {
+        let stamp = Stamp::of(new.key());
+        new.insert(stamp);
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::support::certificates::Authority;
-use crate::support::{AuthorizationServer, Gatepass, Load, Reply, Upstream, get, simple_config};
+use crate::support::{
+    AuthorizationServer, CLIENT_SECRET, Gatepass, Load, Reply, Upstream, get, simple_config,
+};
 
 const TAKEN_UP: &str = r#"gatepass_config_reloads_total{outcome="success"}"#;
 const REFUSED: &str = r#"gatepass_config_reloads_total{outcome="failure"}"#;
@@ -260,5 +262,37 @@ async fn a_changed_file_of_what_takes_a_restart_is_named() {
     }
     std::fs::write(file("ca.pem"), &first).unwrap();
     gatepass.wait_for_metric(TAKEN_UP, 4.0).await;
+    assert_eq!(get(gatepass.admin(), "/readyz").await.body(), "ready\n");
+}
+
+/// Whoever rotates a file may empty it first, and Kubernetes may bring a configuration before the
+/// secret that it names.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistake_in_a_file_is_mended_there() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    std::fs::write(file("key"), "first").unwrap();
+    let config = format!(
+        "{}\nheaders = {{ x-api-key = {{ file = \"{}\" }} }}",
+        simple_config(&provider, &upstream),
+        file("key").display()
+    );
+    let gatepass = Gatepass::start(&config).ready().await;
+    std::fs::write(file("key"), "").unwrap();
+    gatepass.wait_for_metric(REFUSED, 1.0).await;
+    std::fs::write(file("key"), "second").unwrap();
+    gatepass.wait_for_metric(TAKEN_UP, 1.0).await;
+    get(gatepass.proxy(), "/").await;
+    assert_eq!(upstream.last().all("x-api-key"), ["second"]);
+
+    let inline = format!("client_secret = \"{CLIENT_SECRET}\"");
+    let named = format!("client_secret_file = \"{}\"", file("secret").display());
+    assert!(config.contains(&inline));
+    gatepass.write_config(&config.replace(&inline, &named));
+    gatepass.wait_for_metric(REFUSED, 2.0).await;
+    std::fs::write(file("secret"), CLIENT_SECRET).unwrap();
+    gatepass.wait_for_metric(TAKEN_UP, 2.0).await;
     assert_eq!(get(gatepass.admin(), "/readyz").await.body(), "ready\n");
 }

@@ -232,6 +232,7 @@ fn from_file(file: String, path: &Path, plainly: &str, report: &mut Report) -> O
 }
 
 fn readable(file: String, path: &Path, plainly: &str, report: &mut Report) -> Option<Secret> {
+    report.needs(&file);
     let secret = Secret::in_file(&file);
     let Err(error) = secret.read_blocking() else {
         return Some(secret);
