@@ -183,6 +183,15 @@ pub fn load(layers: &Layers) -> Result<Settings, Problems> {
     load_with_files(layers).0
 }
 
+/// The same once more, for what has changed since. What is no file is not even opened: a pipe has said
+/// what it had to say, and whoever opens one waits until somebody writes, for ever if nobody does.
+pub fn load_again(layers: &Layers) -> (Result<Settings, Problems>, Files) {
+    match layers.spent() {
+        Some(problem) => (Err(Problems::one(problem)), decode::seen(layers)),
+        None => load_with_files(layers),
+    }
+}
+
 /// The same, and the files whose change may change the outcome, as they were before they were read.
 pub fn load_with_files(layers: &Layers) -> (Result<Settings, Problems>, Files) {
     let own = decode::seen(layers);

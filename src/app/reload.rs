@@ -191,7 +191,7 @@ impl Reloader {
     /// Off this thread, because disks can hang.
     async fn load(&self) -> (Result<Settings, Problems>, Files) {
         let layers = self.layers.clone();
-        match spawn_blocking(move || config::load_with_files(&layers)).await {
+        match spawn_blocking(move || config::load_again(&layers)).await {
             Ok(loaded) => loaded,
             // The supervisor starts this task again.
             Err(error) => std::panic::resume_unwind(Box::new(error.to_string())),

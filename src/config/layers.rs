@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::env::{self, VarError};
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -122,6 +122,17 @@ impl Layers {
         let is_in_its_place = |file: &PathBuf| DEFAULT_FILES.iter().any(|of| file == Path::new(of));
         let has_flags = admin_listen.is_some() || profile.is_some() || route.is_some();
         listen.is_empty() && !has_flags && self.file.as_ref().is_some_and(is_in_its_place)
+    }
+
+    /// Why there is no reading it again, if there is not.
+    pub(super) fn spent(&self) -> Option<Problem> {
+        let kind = fs::metadata(self.file.as_ref()?).ok()?.file_type();
+        let is_spent = !kind.is_file() && !kind.is_dir();
+        is_spent.then(|| {
+            let found = "no ordinary file, of which nothing can be read a second time";
+            let expected = "a file; what comes through a pipe changes with a restart alone";
+            Problem::of_source(self.main_source(), found, expected)
+        })
     }
 
     /// The profiles of the file that none was chosen of.

@@ -1,6 +1,7 @@
 //! A changed configuration is taken up while requests go on, and a mistake changes nothing.
 
 use std::os::unix::fs::symlink;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -295,4 +296,28 @@ async fn a_mistake_in_a_file_is_mended_there() {
     std::fs::write(file("secret"), CLIENT_SECRET).unwrap();
     gatepass.wait_for_metric(TAKEN_UP, 2.0).await;
     assert_eq!(get(gatepass.admin(), "/readyz").await.body(), "ready\n");
+}
+
+/// Whoever opens a pipe waits until somebody writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_in_the_place_of_the_file_is_told() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let other = Upstream::start().await;
+    let config = simple_config(&provider, &upstream);
+    let gatepass = Gatepass::start(&config).ready().await;
+    let file = gatepass.config_file();
+    let pipe = file.with_extension("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    std::fs::rename(pipe, file).unwrap();
+    gatepass.wait_for_metric(REFUSED, 1.0).await;
+    let ready = get(gatepass.admin(), "/readyz").await;
+    assert!(
+        ready.body().contains("no ordinary file"),
+        "{}",
+        ready.body()
+    );
+    gatepass.write_config(&(config + &route("/other", &other)));
+    gatepass.wait_for_metric(TAKEN_UP, 1.0).await;
 }

@@ -166,10 +166,15 @@ impl Gatepass {
 
     /// Puts another configuration in the place of the one that it runs with.
     pub fn write_config(&self, config: &str) {
-        let file = self.directory.path().join("gatepass.toml");
+        let file = self.config_file();
         let beside = file.with_extension("next");
         std::fs::write(&beside, config).unwrap();
         std::fs::rename(beside, file).unwrap();
+    }
+
+    /// Where it stands.
+    pub fn config_file(&self) -> PathBuf {
+        self.directory.path().join("gatepass.toml")
     }
 
     /// The same, and waits until it is taken up.
