@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use prometheus::core::Collector as _;
+use prometheus::proto::{LabelPair, Metric, MetricFamily};
 use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
 };
@@ -139,7 +141,45 @@ impl ProxyMetrics {
 
     /// The metrics of requests that no route matches. No route can have this name.
     pub fn for_unmatched(&self) -> RouteMetrics {
-        self.for_route("(none)")
+        self.for_route(UNMATCHED)
+    }
+
+    /// Takes away those of routes that are gone. Otherwise a configuration whose routes come and go would
+    /// fill the memory and every scrape with them.
+    pub fn keep(&self, is_there: impl Fn(&str) -> bool) {
+        let families = self.in_flight.collect();
+        let metrics = families.iter().flat_map(MetricFamily::get_metric);
+        let routes = metrics.flat_map(Metric::get_label);
+        for route in routes.map(LabelPair::value) {
+            if route != UNMATCHED && !is_there(route) {
+                self.forget(route);
+            }
+        }
+    }
+
+    fn forget(&self, route: &str) {
+        let of = &[route];
+        let _ = self.in_flight.remove_label_values(of);
+        for class in STATUS_CLASSES {
+            let _ = self.requests.remove_label_values(&[route, class]);
+        }
+        for reason in Reason::ALL {
+            let labels = [route, reason.label()];
+            let _ = self.rejections.remove_label_values(&labels);
+        }
+        for histograms in [&self.duration, &self.own_duration, &self.upstream_duration] {
+            let _ = histograms.remove_label_values(of);
+        }
+        let counters = [
+            &self.request_bytes,
+            &self.answer_bytes,
+            &self.broken,
+            &self.replays,
+        ];
+        for counters in counters {
+            let _ = counters.remove_label_values(of);
+        }
+        self.upstream.forget(route);
     }
 }
 
@@ -327,6 +367,8 @@ fn count<T: PartialEq>(counters: &[(T, IntCounter)], what: T) {
         }
     }
 }
+
+const UNMATCHED: &str = "(none)";
 
 /// None at 0, and then by the first digit of the status.
 const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];

@@ -321,3 +321,35 @@ async fn a_pipe_in_the_place_of_the_file_is_told() {
     gatepass.write_config(&(config + &route("/other", &other)));
     gatepass.wait_for_metric(TAKEN_UP, 1.0).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_that_are_gone_are_not_counted_any_more() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream);
+    let of = |route: &str| format!("route=\"{route}\"");
+    let gatepass = Gatepass::start(&(config.clone() + &route("/first", &upstream)))
+        .ready()
+        .await;
+    assert_eq!(get(gatepass.proxy(), "/first").await.status(), 200);
+    let metrics = get(gatepass.admin(), "/metrics").await.into_body();
+    assert!(metrics.contains(&of("first")), "{metrics}");
+    gatepass
+        .reload(&(config.clone() + &route("/second", &upstream)))
+        .await;
+    let metrics = get(gatepass.admin(), "/metrics").await.into_body();
+    assert!(!metrics.contains(&of("first")), "{metrics}");
+    for there in ["second", "root", "(none)"] {
+        assert!(metrics.contains(&of(there)), "{there}: {metrics}");
+    }
+    // What goes on has lost nothing, and what comes again begins anew.
+    gatepass
+        .reload(&(config + &route("/first", &upstream)))
+        .await;
+    assert_eq!(get(gatepass.proxy(), "/first").await.status(), 200);
+    let counted = |route: &str| {
+        let labels = of(route);
+        format!("gatepass_requests_total{{{labels},status_class=\"2xx\"}}")
+    };
+    assert_eq!(gatepass.metric(&counted("first")).await, 1.0);
+}

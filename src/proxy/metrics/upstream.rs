@@ -107,6 +107,21 @@ impl UpstreamMetrics {
             }),
         }
     }
+
+    pub(super) fn forget(&self, route: &str) {
+        let _ = self.open.remove_label_values(&[route]);
+        for counters in [&self.opened, &self.reused] {
+            let _ = counters.remove_label_values(&[route]);
+        }
+        for cause in Cause::ALL {
+            let labels = [route, cause.label()];
+            let _ = self.failures.remove_label_values(&labels);
+        }
+        for reason in Retry::ALL {
+            let labels = [route, reason.label()];
+            let _ = self.retries.remove_label_values(&labels);
+        }
+    }
 }
 
 impl Cause {
