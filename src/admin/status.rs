@@ -3,7 +3,7 @@
 //! `/api/status` serves it as JSON, whose members keep their names and meaning; the page at `/` shows
 //! the same to people. No token and no secret is part of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use prometheus::proto::{Metric, MetricFamily};
 use serde::Serialize;
@@ -126,6 +126,8 @@ pub(super) fn look(admin: &Admin) -> Status {
     findings.extend(admin.readiness.remarks());
     let credentials = admin.credentials.all();
     let routes = admin.published.load().table.descriptions();
+    let of_credentials = Labelled::by("credential", &families);
+    let of_routes = Labelled::by("route", &families);
     Status {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: (now - admin.started).as_secs(),
@@ -134,11 +136,11 @@ pub(super) fn look(admin: &Admin) -> Status {
         findings,
         credentials: credentials
             .iter()
-            .map(|reader| credential(reader, admin, &families, now))
+            .map(|reader| credential(reader, admin, &of_credentials, now))
             .collect(),
         routes: routes
             .into_iter()
-            .map(|description| route(description, &admin.trends, &families))
+            .map(|description| route(description, &admin.trends, &of_routes))
             .collect(),
         events: admin
             .subscribers
@@ -153,7 +155,7 @@ pub(super) fn look(admin: &Admin) -> Status {
 fn credential(
     reader: &TokenReader,
     admin: &Admin,
-    families: &[MetricFamily],
+    metrics: &Labelled<'_>,
     now: Instant,
 ) -> CredentialStatus {
     let name = reader.credential();
@@ -161,10 +163,9 @@ fn credential(
     let until = |at: Instant| at.saturating_duration_since(now).as_secs();
     let token = state.valid();
     let setback = state.setback();
-    let of = ("credential", name);
     let gauge = |family| {
-        let mut found = labelled(families, family, of);
-        found.next().map(|metric| metric.get_gauge().get_value())
+        let found = metrics.of(family, name).first();
+        found.map(|metric| metric.get_gauge().get_value())
     };
     CredentialStatus {
         name: name.to_owned(),
@@ -188,14 +189,14 @@ fn credential(
             .iter()
             .map(|of| refresh(of, now))
             .collect(),
-        attempts: counts(families, "gatepass_token_refreshes_total", of, "outcome"),
-        origins: counts(families, "gatepass_token_origins_total", of, "origin"),
+        attempts: metrics.counts("gatepass_token_refreshes_total", name, "outcome"),
+        origins: metrics.counts("gatepass_token_origins_total", name, "origin"),
         sharing: admin.standings.of(name),
         holds_lease: gauge("gatepass_store_lease_held") == Some(1.0),
         requests_left: gauge("gatepass_token_requests_left")
             .filter(|left| *left >= 0.0)
             .map(whole),
-        store_errors: counts(families, "gatepass_store_errors_total", of, "reason"),
+        store_errors: metrics.counts("gatepass_store_errors_total", name, "reason"),
     }
 }
 
@@ -207,51 +208,59 @@ fn refresh(attempt: &Attempt, now: Instant) -> Refresh {
     }
 }
 
-fn route(route: RouteDescription, trends: &Trends, families: &[MetricFamily]) -> RouteStatus {
-    let of = ("route", route.name.as_str());
-    let durations = labelled(families, "gatepass_request_duration_seconds", of).next();
-    let mean_seconds = durations.and_then(|metric| {
+fn route(route: RouteDescription, trends: &Trends, metrics: &Labelled<'_>) -> RouteStatus {
+    let name = &route.name;
+    let durations = metrics.of("gatepass_request_duration_seconds", name);
+    let mean_seconds = durations.first().and_then(|metric| {
         let histogram = metric.get_histogram();
         let count = histogram.get_sample_count();
         #[expect(clippy::cast_precision_loss, reason = "nobody counts so far")]
         let count = count as f64;
         (count > 0.0).then(|| histogram.get_sample_sum() / count)
     });
-    let in_flight = labelled(families, "gatepass_requests_in_flight", of).next();
+    let in_flight = metrics.of("gatepass_requests_in_flight", name);
     RouteStatus {
-        in_flight: in_flight.map_or(0, |metric| whole(metric.get_gauge().get_value())),
-        requests: counts(families, "gatepass_requests_total", of, "status_class"),
-        rejections: counts(families, "gatepass_rejections_total", of, "reason"),
+        in_flight: in_flight
+            .first()
+            .map_or(0, |metric| whole(metric.get_gauge().get_value())),
+        requests: metrics.counts("gatepass_requests_total", name, "status_class"),
+        rejections: metrics.counts("gatepass_rejections_total", name, "reason"),
         mean_seconds,
-        trend: trends.of(&route.name),
+        trend: trends.of(name),
         route,
     }
 }
 
-/// What one of the counters of a family has come to, by another label; those at zero are left out.
-fn counts(
-    families: &[MetricFamily],
-    name: &str,
-    of: (&str, &str),
-    by: &str,
-) -> BTreeMap<String, u64> {
-    let counted = labelled(families, name, of).filter_map(|metric| {
-        let label = metric.get_label().iter().find(|pair| pair.name() == by)?;
-        Some((
-            label.value().to_owned(),
-            whole(metric.get_counter().get_value()),
-        ))
-    });
-    counted.filter(|(_, count)| *count > 0).collect()
-}
+/// Metrics by the name of their family and what they have under a label. Were each looked for among all,
+/// those of a thousand routes would keep the refreshers waiting for a second.
+struct Labelled<'a>(HashMap<&'a str, HashMap<&'a str, Vec<&'a Metric>>>);
 
-/// The metrics of a family that have this label.
-fn labelled<'a>(
-    families: &'a [MetricFamily],
-    name: &str,
-    (label, value): (&'a str, &'a str),
-) -> impl Iterator<Item = &'a Metric> {
-    metrics(families, name).filter(move |metric| label_of(metric, label) == value)
+impl<'a> Labelled<'a> {
+    fn by(label: &str, families: &'a [MetricFamily]) -> Self {
+        let of_family = |family: &'a MetricFamily| {
+            let mut metrics: HashMap<_, Vec<_>> = HashMap::new();
+            for metric in family.get_metric() {
+                let of = metrics.entry(label_of(metric, label));
+                of.or_default().push(metric);
+            }
+            (family.name(), metrics)
+        };
+        Self(families.iter().map(of_family).collect())
+    }
+
+    fn of(&self, family: &str, value: &str) -> &[&'a Metric] {
+        let found = self.0.get(family).and_then(|of| of.get(value));
+        found.map_or(&[], Vec::as_slice)
+    }
+
+    /// What the counters of a family have come to, by another label; those at zero are left out.
+    fn counts(&self, family: &str, value: &str, by: &str) -> BTreeMap<String, u64> {
+        let counted = self.of(family, value).iter().map(|metric| {
+            let count = whole(metric.get_counter().get_value());
+            (label_of(metric, by).to_owned(), count)
+        });
+        counted.filter(|(_, count)| *count > 0).collect()
+    }
 }
 
 /// The metrics of a family.

@@ -15,7 +15,9 @@ impl Places {
     pub(super) fn of(text: &str) -> Self {
         let mut places = Self::default();
         if let Ok(tree) = toml::from_str::<Located>(text) {
-            places.note(&tree, &mut Vec::new(), text);
+            // Counted once: from the beginning for each key, a thousand routes would take a second.
+            let breaks: Vec<_> = text.match_indices('\n').map(|(at, _)| at).collect();
+            places.note(&tree, &mut Vec::new(), &breaks);
         }
         places
     }
@@ -27,13 +29,13 @@ impl Places {
         paths.find_map(|path| self.0.get(path).copied())
     }
 
-    fn note(&mut self, tree: &Located, path: &mut Vec<String>, text: &str) {
+    fn note(&mut self, tree: &Located, path: &mut Vec<String>, breaks: &[usize]) {
         for (key, offset, inner) in tree.inner() {
             path.push(key);
             // A table may be opened again further down; it stands where it stands first.
-            let line = line_and_column(text, offset).0;
+            let line = breaks.partition_point(|at| *at < offset) + 1;
             self.0.entry(path.clone()).or_insert(line);
-            self.note(inner, path, text);
+            self.note(inner, path, breaks);
             path.pop();
         }
     }
