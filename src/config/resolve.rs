@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use super::decode::{Path, Report};
 use super::problem::near_miss;
-use super::scalar::{Count, Number, Size, Workers, value_or};
+use super::scalar::{Count, Number, OneOrMany, Size, Workers, value_or};
 use super::{Admin, Guard, Proxy, Settings, raw};
 use crate::proxy::Admission;
 use crate::{proxy, runtime, server};
@@ -275,6 +275,20 @@ fn required(
             None
         }
     }
+}
+
+/// What something is held to. Of nothing in an empty list, that would be anything.
+fn any_of(written: Option<OneOrMany>, path: &Path, report: &mut Report) -> Option<Vec<String>> {
+    let written = written.map(|list| list.0);
+    if written.as_ref().is_some_and(Vec::is_empty) {
+        report.add(
+            path,
+            "an empty list",
+            "one or more, or no such key where any will do",
+        );
+        return None;
+    }
+    Some(written.unwrap_or_default())
 }
 
 /// One of a few words; `Some(None)` if none is written.

@@ -208,3 +208,64 @@ headers = { "a b" = "c" }
 "#;
     insta::assert_snapshot!("none_hides_another", check(config, &[]));
 }
+
+/// An empty list would hold of everything, and who writes one means something else.
+#[test]
+fn that_would_be_passed_over() {
+    let config = r#"
+[stores.fleet]
+kind = "redis"
+url = "rediss://store.example"
+unencrypted = true
+tls.server_name = "other.example"
+
+[traces]
+tls.server_name = "other.example"
+
+[credentials.a]
+grant_type = "password"
+issuer = "https://id.example"
+client_id = "a"
+username = "u"
+password = "canary"
+session_file = ""
+verify = { audience = [] }
+
+[[routes]]
+path = "/"
+host = []
+methods = []
+upstream = "https://api.example"
+credential = "a"
+"#;
+    let told = check(config, &[]);
+    for (line, key, found) in [
+        (6, "stores.fleet.tls.server_name", "another name"),
+        (9, "traces.tls.server_name", "another name"),
+        (17, "credentials.a.session_file", "an empty string"),
+        (18, "credentials.a.verify.audience", "an empty list"),
+        (22, "routes[0].host", "an empty list"),
+        (23, "routes[0].methods", "an empty list"),
+    ] {
+        let problem = format!("gatepass.toml:{line}: {key}\n    found     {found}\n");
+        assert!(told.contains(&problem), "{problem}{told}");
+    }
+    assert!(told.starts_with("gatepass: 6 problems"), "{told}");
+}
+
+#[test]
+fn each_of_a_list() {
+    let config = r#"
+[[routes]]
+path = "/"
+methods = ["get", "post"]
+remove_headers = ["host", "te"]
+remove_response_headers = ["a b", "trailer"]
+upstream = "https://api.example"
+credential = "none"
+"#;
+    let told = check(config, &[]);
+    for found in ["get", "post", "host", "te", "a b", "trailer"] {
+        assert!(told.contains(&format!("found     {found:?}")), "{told}");
+    }
+}

@@ -13,8 +13,8 @@ use super::super::problem::near_miss;
 use super::super::scalar::{OneOrMany, Size, value_or};
 use super::super::{Listen, raw};
 use super::{
-    LEGAL_NAME, MOST_HEADERS, TrustedRoots, at_most, choice, is_legal_name, listener, required,
-    revision,
+    LEGAL_NAME, MOST_HEADERS, TrustedRoots, any_of, at_most, choice, is_legal_name, listener,
+    required, revision,
 };
 use crate::proxy::{Forwarded, PathPrefix, Protocol, Settings, Timeouts, USUAL_HEADERS};
 use crate::server::Address;
@@ -55,8 +55,8 @@ fn route(
     report: &mut Report,
 ) -> Option<Settings> {
     let prefix = prefix(raw.path, &path.key("path"), report);
-    let hosts = raw.host.map_or_else(Vec::new, |hosts| hosts.0);
-    let hosts = listener::hosts(hosts, &path.key("host"), report);
+    let hosts = any_of(raw.host, &path.key("host"), report);
+    let hosts = hosts.and_then(|hosts| listener::hosts(hosts, &path.key("host"), report));
     let methods = methods(raw.methods, &path.key("methods"), report);
     let name = match raw.name {
         Some(name) => checked_name(name, &path.key("name"), report),
@@ -162,8 +162,8 @@ fn replay_limit(written: Option<Size>, path: &Path, report: &mut Report) -> Opti
 }
 
 fn methods(written: Option<OneOrMany>, path: &Path, report: &mut Report) -> Option<Vec<Method>> {
-    let written = written.map_or_else(Vec::new, |methods| methods.0);
-    let mut methods = Vec::new();
+    let written = any_of(written, path, report)?;
+    let (mut methods, mut are_good) = (Vec::new(), true);
     for text in written {
         // RFC 9110 §9.1: "The method token is case-sensitive".
         match Method::from_bytes(text.as_bytes()) {
@@ -171,11 +171,11 @@ fn methods(written: Option<OneOrMany>, path: &Path, report: &mut Report) -> Opti
             _ => {
                 let expected = "methods in capitals, such as [\"GET\", \"POST\"]";
                 report.add(path, format!("{text:?}"), expected);
-                return None;
+                are_good = false;
             }
         }
     }
-    Some(methods)
+    are_good.then_some(methods)
 }
 
 fn prefix(written: Option<String>, path: &Path, report: &mut Report) -> Option<PathPrefix> {

@@ -9,7 +9,7 @@ use url::Url;
 use super::super::super::decode::{Path, Report};
 use super::super::super::raw;
 use super::super::super::scalar::value_or;
-use super::super::{TrustedRoots, endpoint, secret, trust};
+use super::super::{TrustedRoots, any_of, endpoint, required, secret, trust};
 use super::way::Way;
 use super::{client, grant, request};
 use crate::oauth::transport::{bare, is_loopback};
@@ -109,14 +109,14 @@ fn session_file(
     let Some(file) = written else {
         return Some(None);
     };
+    let file = required(Some(file), path, SESSION_FILE, report)?;
     secret::refuse_unexpanded(&file, path, report)?;
     let found = match SessionFile::new(PathBuf::from(&file)).check_blocking() {
         Ok(()) => return Some(Some(file.into())),
         Err(error) if secret::is_surely_a_path(&file) => error.to_string(),
         Err(_) => secret::NO_SURE_TOKEN_PATH.into(),
     };
-    let expected = "a file of gatepass's own, or the name of one in a directory that is there";
-    report.add(path, found, expected);
+    report.add(path, found, SESSION_FILE);
     None
 }
 
@@ -139,7 +139,8 @@ fn verification(
         report.add(&path, "nothing", expected);
         return None;
     }
-    let audience = written.audience.map_or_else(Vec::new, |list| list.0);
+    let of_audience = credential.key("verify").key("audience");
+    let audience = any_of(written.audience, &of_audience, report)?;
     let by_issuer = matches!(endpoint, Some(EndpointSettings::OfIssuer(_)));
     if written.issuer.is_none() && audience.is_empty() && !by_issuer {
         // Many tenants of one provider share its keys.
@@ -177,6 +178,9 @@ fn egress_proxy(
     }
     url.map(Some)
 }
+
+const SESSION_FILE: &str =
+    "a file of gatepass's own, or the name of one in a directory that is there";
 
 const KEY_SET: &str = "where the provider publishes its keys, such as https://id.example/jwks";
 

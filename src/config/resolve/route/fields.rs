@@ -53,7 +53,7 @@ pub(super) fn names(
     report: &mut Report,
 ) -> Option<Vec<HeaderName>> {
     let written = written.map_or_else(Vec::new, |names| names.0);
-    let mut names = Vec::new();
+    let (mut names, mut are_good) = (Vec::new(), true);
     for text in written {
         let name = HeaderName::try_from(&text).ok();
         let own =
@@ -63,11 +63,11 @@ pub(super) fn names(
             None => {
                 let expected = "names of header fields that gatepass does not set itself";
                 report.add(path, format!("{text:?}"), expected);
-                return None;
+                are_good = false;
             }
         }
     }
-    Some(names)
+    are_good.then_some(names)
 }
 
 /// Fields that gatepass sets itself or that belong to one connection.
