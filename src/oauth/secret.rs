@@ -127,9 +127,21 @@ pub fn oddity(secret: &SecretString) -> Option<&'static str> {
         Some("has a line break")
     } else if secret.trim() != secret {
         Some("begins or ends with a space")
+    } else if secret.contains(is_unseen) {
+        Some("has a character that nobody sees")
     } else {
         None
     }
+}
+
+/// What terminals take for a command, and what pages and documents put between letters: soft hyphens,
+/// spaces and joiners without width, marks of direction, byte order marks.
+fn is_unseen(c: char) -> bool {
+    let is_of_format = matches!(
+        c,
+        '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}'
+    );
+    c.is_control() || is_of_format
 }
 
 /// What is around a secret that was copied with it. Header fields and parameters may well have that.
@@ -204,6 +216,9 @@ mod tests {
             ("one\r\ntwo", Some("has a line break")),
             (" s3cret", Some("begins or ends with a space")),
             ("s3cret\t", Some("begins or ends with a space")),
+            ("s3\u{1b}[Dcret", Some("has a character that nobody sees")),
+            ("s3cret\u{200b}", Some("has a character that nobody sees")),
+            ("geheimnißvoll", None),
             ("-----BEGIN PRIVATE KEY-----\nabc\n", None),
             ("{\n}", None),
         ] {

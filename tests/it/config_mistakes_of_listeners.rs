@@ -150,3 +150,16 @@ fn what_is_reached_from_outside_needs_a_key_a_certificate_or_a_word() {
     // Whose process calls says nothing about who is on the network.
     mistakes(&format!("{wide}callers.uids = [0]\n{ROUTE}"));
 }
+
+/// Every caller would be refused, whatever it shows.
+#[test]
+fn a_key_that_no_caller_can_show() {
+    for key in [" canary", "canary\\t", "can\\u0001ary", "can\\nary"] {
+        let told = mistakes(&format!("proxy.callers.key = \"{key}\"\n{ROUTE}"));
+        let found = "gatepass.toml:1: proxy.callers\n    found     a key that no field can show";
+        assert!(told.contains(found), "{told}");
+    }
+    let config = format!("proxy.callers.key = \"canary clé\"\n{ROUTE}");
+    let checked = run(&["check"], &[("gatepass.toml", &config)]);
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+}

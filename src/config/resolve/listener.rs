@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use http::{HeaderName, Uri};
+use http::{HeaderName, HeaderValue, Uri};
 use rustls::ServerConfig;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::super::decode::{Path, Report};
 use super::super::scalar::OneOrMany;
@@ -274,7 +274,12 @@ pub(super) fn callers(raw: raw::Callers, path: &Path, report: &mut Report) -> Op
         None => None,
         // Read once: every request is held to it.
         Some(secret) => match read(&secret, report) {
-            Ok(value) => Some(CallerKey::new(header?, value)),
+            Ok(value) if can_be_shown(&value) => Some(CallerKey::new(header?, value)),
+            Ok(_) => {
+                let expected = "a key without line breaks, control characters and spaces around it";
+                report.add(path, "a key that no field can show (not shown)", expected);
+                return None;
+            }
             Err(error) => {
                 report.add(path, error.to_string(), "a key that can be read");
                 return None;
@@ -285,6 +290,13 @@ pub(super) fn callers(raw: raw::Callers, path: &Path, report: &mut Report) -> Op
         .uids
         .map(|uids| uids.into_iter().map(u32::from).collect());
     Some(Callers { key, uids })
+}
+
+/// RFC 9110 §5.5: "leading or trailing whitespace" is no part of a field's value. Every caller would be
+/// refused.
+fn can_be_shown(key: &SecretString) -> bool {
+    let key = key.expose_secret();
+    key.trim_matches([' ', '\t']) == key && HeaderValue::from_str(key).is_ok()
 }
 
 /// The names that requests may be for. Where only this machine can call, those of this machine and
