@@ -63,7 +63,7 @@ impl BuildError {
             } => Trouble::new(
                 format!("the {listener} listener cannot use {address}"),
                 error,
-                listen_advice(listener, error),
+                listen_advice(listener, address, error),
             ),
             Self::Activation(error) => Trouble::new(
                 "what systemd has handed over cannot be listened on",
@@ -119,13 +119,16 @@ impl From<prometheus::Error> for BuildError {
 }
 
 /// What to do about an address that cannot be had.
-fn listen_advice(listener: &str, error: &io::Error) -> String {
+fn listen_advice(listener: &str, address: &Address, error: &io::Error) -> String {
     let flag = if listener == "admin" {
         "--admin-listen"
     } else {
         "--listen"
     };
     match error.kind() {
+        _ if matches!(address, Address::Systemd(_)) => format!(
+            "see the socket unit (systemctl cat gatepass.socket), or choose another address with {flag}"
+        ),
         io::ErrorKind::AddrInUse => {
             format!("stop the process that listens there, or choose another address with {flag}")
         }

@@ -163,3 +163,12 @@ fn a_key_that_no_caller_can_show() {
     let checked = run(&["check"], &[("gatepass.toml", &config)]);
     assert_eq!(checked.code, Some(0), "{}", checked.stderr);
 }
+
+#[test]
+fn a_socket_that_systemd_has_not_handed_over() {
+    let config = format!("proxy.listen = \"systemd\"\nadmin.listen = \"127.0.0.1:0\"\n{ROUTE}");
+    let started = run(&["run"], &[("gatepass.toml", &config)]);
+    assert_eq!(started.code, Some(69));
+    let next = "next      see the socket unit (systemctl cat gatepass.socket), or choose another";
+    assert!(started.stderr.contains(next), "{}", started.stderr);
+}
