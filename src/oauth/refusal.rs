@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::confidential::Confidential;
 use super::grant::Grant;
-use super::token_response::{clean, describe};
+use super::token_response::{clean, describe, is_page, where_to_look};
 use super::transport::Answer;
 use crate::token::source::{FailureKind, FetchError};
 
@@ -43,15 +43,13 @@ pub(super) struct Said {
 
 /// Looks for a no in an answer. Some providers send it with status 200, so that is not asked.
 ///
-/// Either as RFC 6749 §5.2 has it, or Google's own: `{"error":{"code":400,"message":"CODE : more"}}`.
+/// Either as RFC 6749 §5.2 has it, or Google's own: `{"error":{"code":400,"message":"CODE : more"}}`, or that of
+/// AWS: `{"__type":"CODE","message":"more"}`.
 pub(super) fn said(json: &Map<String, Value>, confidential: &Confidential) -> Option<Said> {
-    let text = |table: &Map<String, Value>, name: &str| {
-        let text = clean(table.get(name)?.as_str()?, confidential);
-        Some(text).filter(|text| !text.is_empty())
-    };
-    match json.get("error")? {
-        Value::Object(google) => {
-            let message = text(google, "message").or_else(|| text(google, "status"))?;
+    match json.get("error") {
+        Some(Value::Object(google)) => {
+            let text = |name| text(google, name, confidential);
+            let message = text("message").or_else(|| text("status"))?;
             Some(match message.split_once(" : ") {
                 Some((code, more)) => Said {
                     code: code.to_owned(),
@@ -63,22 +61,62 @@ pub(super) fn said(json: &Map<String, Value>, confidential: &Confidential) -> Op
                 },
             })
         }
-        _ => Some(Said {
-            code: text(json, "error")?,
-            description: text(json, "error_description"),
-        }),
+        Some(_) => {
+            let code = text(json, "error", confidential)?;
+            // The league of PHP puts what is really wrong into a hint.
+            let hint = text(json, "hint", confidential);
+            let told = explanation(json, confidential).filter(|told| *told != code);
+            let description = match (told, hint) {
+                (Some(told), Some(hint)) => Some(format!("{told}: {hint}")),
+                (told, hint) => told.or(hint),
+            };
+            Some(Said { code, description })
+        }
+        None => {
+            let kind = text(json, "__type", confidential)?;
+            let code = kind.rsplit('#').next().unwrap_or_default().to_owned();
+            let description = explanation(json, confidential);
+            Some(Said { code, description })
+        }
     }
 }
+
+/// What a server says to people, beside a code or without one.
+pub(super) fn explanation(
+    json: &Map<String, Value>,
+    confidential: &Confidential,
+) -> Option<String> {
+    EXPLANATIONS
+        .iter()
+        .find_map(|name| text(json, name, confidential))
+}
+
+fn text(json: &Map<String, Value>, name: &str, confidential: &Confidential) -> Option<String> {
+    let text = clean(json.get(name)?.as_str()?, confidential);
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// By RFC 6749 §5.2, by Spring, Laravel and AWS, by RFC 9457.
+const EXPLANATIONS: [&str; 6] = [
+    "error_description",
+    "message",
+    "Message",
+    "errorMessage",
+    "detail",
+    "title",
+];
 
 impl Said {
     pub(super) fn judge(self, status: u16, grant: &Grant) -> Refusal {
         let Self { code, description } = self;
         let (kind, advice) = judge(&code, status, grant);
         let advice = known(&code, description.as_deref()).unwrap_or(advice);
+        let names_the_token = |said: &str| code == "invalid_request" && said.contains(OVER);
+        let is_over = description.as_deref().is_some_and(names_the_token);
         let said = description.map_or_else(String::new, |said| format!(" (\"{said}\")"));
         Refusal {
-            of_the_grant: ENDS_A_SESSION.contains(&code.as_str()),
-            of_the_client: code == INVALID_CLIENT,
+            of_the_grant: is_over || ENDS_A_SESSION.contains(&code.as_str()),
+            of_the_client: is_of_the_client(&code, status),
             ..Refusal::new(
                 FetchError::new(kind, format!("answered {status} {code}{said}")).advise(advice),
             )
@@ -98,14 +136,22 @@ const ENDS_A_SESSION: [&str; 6] = [
     "USER_NOT_FOUND",
 ];
 
-/// RFC 6749 §5.2: "Client authentication failed".
-const INVALID_CLIENT: &str = "invalid_client";
+/// What league/oauth2-server, and so Laravel Passport, says of such a refresh token beside `invalid_request`.
+const OVER: &str = "The refresh token is invalid";
+
+/// RFC 6749 §5.2: "invalid_client: Client authentication failed […]. The authorization server MAY return an HTTP
+/// 401 (Unauthorized) status code". Keycloak says `unauthorized_client` with that status.
+fn is_of_the_client(code: &str, status: u16) -> bool {
+    code == "invalid_client" || (code == "unauthorized_client" && status == 401)
+}
 
 /// Whose fault an error code is, and what to do about it.
 fn judge(code: &str, status: u16, grant: &Grant) -> (FailureKind, &'static str) {
     use FailureKind::{Refused, Throttled, Unavailable};
     match code {
-        INVALID_CLIENT => (Refused, CHECK_CLIENT),
+        _ if is_of_the_client(code, status) => (Refused, CHECK_CLIENT),
+        // Of Spring, where nobody has looked at the grant yet. It may stand for more than the client.
+        "unauthorized" | "Unauthorized" if grant.is_oauth() => (Refused, CHECK_CLIENT),
         "invalid_grant" => (Refused, grant.advice()),
         "unauthorized_client" | "unsupported_grant_type" => (
             Refused,
@@ -123,6 +169,10 @@ fn judge(code: &str, status: u16, grant: &Grant) -> (FailureKind, &'static str) 
         _ if code.starts_with("TOO_MANY_ATTEMPTS") || code == "QUOTA_EXCEEDED" => {
             (Throttled, SLOWER)
         }
+        // Of AWS, with status 400.
+        "TooManyRequestsException" | "LimitExceededException" | "ThrottlingException" => {
+            (Throttled, SLOWER)
+        }
         _ if status == 429 => (Throttled, SLOWER),
         _ if matches!(status, 404 | 405 | 410) => (FailureKind::Misconfigured, NOTHING_THERE),
         _ if status >= 500 => (Unavailable, SEE_PROVIDER),
@@ -131,10 +181,18 @@ fn judge(code: &str, status: u16, grant: &Grant) -> (FailureKind, &'static str) 
 }
 
 /// An answer that is no success and names no error.
-pub(super) fn without_reason(status: u16, answer: &Answer, grant: &Grant) -> Refusal {
+pub(super) fn without_reason(
+    status: u16,
+    answer: &Answer,
+    fields: Option<&Map<String, Value>>,
+    confidential: &Confidential,
+    grant: &Grant,
+) -> Refusal {
     let (kind, advice) = match status {
         400 if wants_tls(answer) => (FailureKind::Misconfigured, WANTS_TLS),
         300..=399 => (FailureKind::Misconfigured, NO_REDIRECT),
+        // No token endpoint says no by a page: a firewall does, or what else stands in front of it.
+        400..=403 if is_page(answer) => (FailureKind::Refused, where_to_look(answer)),
         401 | 403 if grant.is_oauth() => (FailureKind::Refused, CHECK_CLIENT),
         401 | 403 => (FailureKind::Refused, grant.advice()),
         404 | 405 | 410 => (FailureKind::Misconfigured, NOTHING_THERE),
@@ -147,7 +205,10 @@ pub(super) fn without_reason(status: u16, answer: &Answer, grant: &Grant) -> Ref
             "check token_endpoint, scope and audience",
         ),
     };
-    let message = format!("answered {status} with {}", describe(answer));
+    let explanation = fields.and_then(|fields| explanation(fields, confidential));
+    let advice = known("", explanation.as_deref()).unwrap_or(advice);
+    let said = explanation.map_or_else(String::new, |said| format!(" (\"{said}\")"));
+    let message = format!("answered {status} with {}{said}", describe(answer));
     Refusal::new(FetchError::new(kind, message).advise(advice))
 }
 
@@ -175,8 +236,8 @@ fn known(code: &str, description: Option<&str>) -> Option<&'static str> {
     found.map(|(_, advice)| *advice)
 }
 
-/// Of Entra, Google, Auth0, Keycloak and Salesforce.
-const KNOWN: [(&str, &str); 13] = [
+/// Of Entra, Google, Auth0, Keycloak, Salesforce, AWS and Spring.
+const KNOWN: [(&str, &str); 19] = [
     (
         "AADSTS7000215",
         "make a new secret: this one is its ID, and Entra shows the value only once",
@@ -228,6 +289,30 @@ const KNOWN: [(&str, &str); 13] = [
     (
         "no client credentials user enabled",
         "have Salesforce enable the client credentials flow and name its user",
+    ),
+    (
+        "API key not valid",
+        "check api_key: Google does not know it",
+    ),
+    (
+        "PASSWORD_LOGIN_DISABLED",
+        "have sign-in by password switched on in the Google project",
+    ),
+    (
+        "are blocked.",
+        "have the API key's restrictions changed: it is for pages, apps or APIs of another kind",
+    ),
+    (
+        "Missing Authentication Token",
+        "check token_endpoint: so AWS's API Gateway says that there is nothing at this path",
+    ),
+    (
+        "Password attempts exceeded",
+        "check the password, and wait a while: Cognito holds this user back",
+    ),
+    (
+        "account is locked",
+        "check the password, and have the user unlocked",
     ),
 ];
 

@@ -16,9 +16,9 @@ use super::transport::Answer;
 use crate::token::LONGEST_LIFE;
 use crate::token::source::{FailureKind, FetchError, FetchedToken};
 use crate::wording::harmless;
-use body::{bare_token, could_be_bare, is_of_token_characters, where_to_look};
+use body::{bare_token, could_be_bare, is_of_token_characters};
 
-pub(super) use body::{describe, fields};
+pub(super) use body::{describe, fields, is_page, where_to_look};
 
 /// Where the token stands in an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +90,10 @@ pub(super) fn read(
                 ..Refusal::new(error)
             })
         }
-        (status, None) => Err(without_reason(status, answer, grant)),
+        (status, None) => {
+            let fields = fields.as_ref();
+            Err(without_reason(status, answer, fields, confidential, grant))
+        }
     };
     outcome.map_err(|refusal| Refusal {
         error: FetchError {

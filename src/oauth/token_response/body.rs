@@ -63,17 +63,23 @@ pub(in crate::oauth) fn describe(answer: &Answer) -> String {
     }
 }
 
+/// Whether it is a page for people.
+pub(in crate::oauth) fn is_page(answer: &Answer) -> bool {
+    let kind = answer.content_type.as_deref();
+    kind.is_some_and(|kind| is_media_type(kind, "text/html"))
+}
+
 /// Why something else may have come than a token.
-pub(super) fn where_to_look(answer: &Answer) -> &'static str {
-    match &answer.content_type {
-        _ if answer.body.starts_with(GZIP) => {
+pub(in crate::oauth) fn where_to_look(answer: &Answer) -> &'static str {
+    match () {
+        () if answer.body.starts_with(GZIP) => {
             "have the provider, or a proxy on the way, answer without a Content-Encoding"
         }
-        Some(kind) if is_media_type(kind, "text/html") => {
+        () if is_page(answer) => {
             "check whether this address is a token endpoint, and whether a proxy on the way \
              answers in its place"
         }
-        _ => "check whether this address is a token endpoint",
+        () => "check whether this address is a token endpoint",
     }
 }
 

@@ -50,6 +50,80 @@ fn messages_say_what_to_do() {
     "#);
 }
 
+/// Not every provider keeps to RFC 6749 §5.2.
+#[test]
+fn what_a_server_says_to_people_is_told() {
+    let grant = Grant::Password {
+        username: "bob".into(),
+        password: Secret::Value("p".into()),
+    };
+    let of = |status, body: &str| {
+        let settings = settings(&[TokenLocation::default()]);
+        let answer = answer(status, body);
+        let refusal = read(&answer, &settings, &grant, &Confidential::default()).unwrap_err();
+        let kind = refusal.error.kind.label();
+        format!("{kind} {}: {}", refusal.of_the_client, refusal.error)
+    };
+    let said = [
+        // API Gateway and Cognito.
+        of(403, r#"{"message":"Missing Authentication Token"}"#),
+        of(429, r#"{"message":"Too Many Requests"}"#),
+        of(502, r#"{"message":"Internal server error"}"#),
+        of(
+            400,
+            r#"{"__type":"com.amazon#NotAuthorizedException","message":"Password attempts exceeded"}"#,
+        ),
+        of(
+            400,
+            r#"{"__type":"TooManyRequestsException","message":"Rate exceeded"}"#,
+        ),
+        // Laravel and the league of PHP.
+        of(
+            422,
+            r#"{"message":"The client id field is required.","errors":{}}"#,
+        ),
+        of(
+            400,
+            r#"{"error":"invalid_scope","error_description":"It is unknown","hint":"Check the `a` scope"}"#,
+        ),
+        // Spring.
+        of(
+            401,
+            r#"{"status":401,"error":"Unauthorized","message":"Unauthorized","path":"/oauth/token"}"#,
+        ),
+        of(
+            401,
+            r#"{"error":"unauthorized","error_description":"Full authentication is required"}"#,
+        ),
+        of(
+            400,
+            r#"{"error":"invalid_grant","error_description":"User account is locked"}"#,
+        ),
+        // Keycloak.
+        of(
+            401,
+            r#"{"error":"unauthorized_client","error_description":"Invalid client secret"}"#,
+        ),
+        of(400, r#"{"error":"unauthorized_client"}"#),
+    ];
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+/// A firewall says no by a page, and so does what stands in the place of a token endpoint.
+#[test]
+fn a_page_is_not_the_token_endpoints_no() {
+    for status in [400, 403] {
+        let page = Answer {
+            content_type: Some("text/html; charset=utf-8".into()),
+            ..answer(status, "<html>Request blocked</html>")
+        };
+        let told = read_usual(&page).unwrap_err();
+        assert_eq!(told.kind, FailureKind::Refused);
+        let advice = told.advice.unwrap();
+        assert!(advice.contains("a proxy on the way"), "{advice}");
+    }
+}
+
 /// No Content-Encoding is asked for, and none is taken off.
 #[test]
 fn a_compressed_answer_is_called_one() {
@@ -100,6 +174,12 @@ fn only_a_clear_word_ends_a_session() {
         (400, r#"{"error":{"message":"TOKEN_EXPIRED"}}"#, true),
         (400, r#"{"error":"their_own_word"}"#, false),
         (400, r#"{"error":"invalid_request"}"#, false),
+        // league/oauth2-server before version 9.
+        (
+            401,
+            r#"{"error":"invalid_request","error_description":"The refresh token is invalid."}"#,
+            true,
+        ),
         (400, r#"{"error":"invalid_scope"}"#, false),
         (400, r#"{"error":{"message":"API key not valid."}}"#, false),
         (404, r#"{"error":"Not Found"}"#, false),
