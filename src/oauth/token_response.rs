@@ -1,6 +1,7 @@
 //! Reading the token endpoint's answer: lenient about its form, strict about what is sent on.
 
 mod body;
+mod instead;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::token::LONGEST_LIFE;
 use crate::token::source::{FailureKind, FetchError, FetchedToken};
 use crate::wording::harmless;
 use body::{bare_token, could_be_bare, is_of_token_characters};
+use instead::{CHECK_TOKEN_FIELD, instead_of_a_token};
 
 pub(super) use body::{describe, fields, is_page, where_to_look};
 
@@ -85,7 +87,11 @@ pub(super) fn read(
         (status, Some(said)) => Err(said.judge(status, grant)),
         (200..=299, None) => {
             let refresh_token = fields.as_ref().and_then(refresh_token);
-            token(answer, fields, settings, Clock::Fresh).map_err(|error| Refusal {
+            let token = match instead_of_a_token(answer, fields.as_ref(), settings, confidential) {
+                Some(said) if refresh_token.is_none() => Err(said),
+                _ => token(answer, fields, settings, Clock::Fresh),
+            };
+            token.map_err(|error| Refusal {
                 refresh_token,
                 ..Refusal::new(error)
             })
@@ -220,27 +226,25 @@ fn no_bare_token(answer: &Answer, text: &str) -> FetchError {
 
 /// Says what is there instead of a token.
 fn missing(answer: &Answer, has_fields: bool, settings: &AnswerSettings) -> FetchError {
-    let wanted: Vec<_> = settings
-        .token
-        .iter()
-        .map(|place| match place {
-            TokenLocation::Json(pointer) => pointer.trim_start_matches('/'),
-            TokenLocation::WholeBody => "a bare token",
-        })
-        .collect();
-    match (has_fields, wanted.as_slice()) {
-        (false, _) => malformed(format!(
+    match has_fields {
+        false => malformed(format!(
             "answered with {} instead of a JSON object",
             describe(answer)
         ))
         .advise(where_to_look(answer)),
-        (true, ["a bare token"]) => {
-            malformed("answered with a JSON object instead of a bare token")
-                .advise("check token_field")
+        true => {
+            malformed(format!("answered without {}", wanted(settings))).advise(CHECK_TOKEN_FIELD)
         }
-        (true, several) => malformed(format!("answered without {}", several.join(" or ")))
-            .advise("check token_field, and whether this address is a token endpoint"),
     }
+}
+
+/// The places where a token was looked for.
+fn wanted(settings: &AnswerSettings) -> String {
+    let places = settings.token.iter().map(|place| match place {
+        TokenLocation::Json(pointer) => pointer.trim_start_matches('/'),
+        TokenLocation::WholeBody => "a bare token",
+    });
+    places.collect::<Vec<_>>().join(" or ")
 }
 
 /// RFC 6749 §5.1: "token_type REQUIRED. […] Value is case insensitive." Some providers leave it out.

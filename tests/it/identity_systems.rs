@@ -275,6 +275,25 @@ async fn gdso_tokens_are_found_in_every_shape() {
     }
 }
 
+/// As what stands in front of the provider says it, with status 200, when that is out of order.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_word_is_sent_in_the_place_of_a_good_token() {
+    let provider = AuthorizationServer::start();
+    provider.otherwise(Reply::Words(60.0, GDSO.answer.into()));
+    let upstream = Upstream::start().await;
+    upstream.check_tokens(provider.introspection());
+    let config = GDSO
+        .config(&provider, &upstream)
+        .replace("\"2s\"", "\"60s\"");
+    let gatepass = Gatepass::start(&config).ready().await;
+    provider.otherwise(Reply::Json(200, "Unauthorized".into()));
+    gatepass.order_refresh("theirs").await;
+    let refused = r#"gatepass_token_refreshes_total{credential="theirs",outcome="refused"}"#;
+    gatepass.wait_for_metric(refused, 1.0).await;
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    assert_eq!(upstream.bad_tokens(), Vec::<String>::new());
+}
+
 /// One token for many manufacturers, and public data without any.
 #[tokio::test(flavor = "multi_thread")]
 async fn routes_share_a_credential_and_public_data_needs_none() {

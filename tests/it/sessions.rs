@@ -199,21 +199,25 @@ async fn a_provider_in_trouble_does_not_end_the_session() {
 /// Not every provider has a word for a refresh token that is over.
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_without_a_clear_word_lead_to_the_password_in_the_end() {
-    let stage = Stage::new().await;
-    let gatepass = stage.start(PASSWORD).await;
-    let strange = r#"{"error":"session_gone"}"#;
-    stage
-        .provider
-        .plan((0..3).map(|_| Reply::Json(400, strange.into())));
-    for _ in 0..3 {
-        refresh_now(&gatepass, &stage.provider).await;
+    for (status, strange) in [
+        (400, r#"{"error":"session_gone"}"#),
+        (200, r#"{"status":"KO","message":"session gone"}"#),
+    ] {
+        let stage = Stage::new().await;
+        let gatepass = stage.start(PASSWORD).await;
+        stage
+            .provider
+            .plan((0..3).map(|_| Reply::Json(status, strange.into())));
+        for _ in 0..3 {
+            refresh_now(&gatepass, &stage.provider).await;
+        }
+        stage.provider.wait_for_requests(5).await;
+        let refresh = "canary-refresh-1";
+        assert_eq!(
+            stage.asked(),
+            ["password", refresh, refresh, refresh, "password"]
+        );
     }
-    stage.provider.wait_for_requests(5).await;
-    let refresh = "canary-refresh-1";
-    assert_eq!(
-        stage.asked(),
-        ["password", refresh, refresh, refresh, "password"]
-    );
 }
 
 /// In a row: what was refused once a week, and taken in between, is good.

@@ -1,3 +1,4 @@
+mod instead;
 mod refusals;
 
 use http::StatusCode;
