@@ -99,3 +99,24 @@ fn a_secret_that_everybody_can_read_is_told_or_refused() {
         assert!(!said.contains("Warning"), "{said}");
     }
 }
+
+/// What a preset fills in is nobody's secret, and in no file.
+#[test]
+fn what_a_preset_fills_in_is_exposed_nowhere() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let file = directory.path().join("gatepass.toml");
+    let config = "secrets.readable_by_others = \"refuse\"\n[credentials.a]\npreset = \"itc-compliance\"\n\
+                  domain = \"id.example\"\nclient_id = \"x\"\nclient_secret_env = \"SECRET\"\n[[routes]]\n\
+                  path = \"/\"\nupstream = \"https://api.example\"\ncredential = \"a\"\n";
+    fs::write(&file, config).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    let mut check = crate::support::gatepass::command();
+    check
+        .args(["check", "--config"])
+        .arg(&file)
+        .env("SECRET", "canary");
+    let output = check.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+}

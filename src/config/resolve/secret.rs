@@ -59,7 +59,8 @@ fn source_of(
             None
         }
         SecretSource::Value(value) => {
-            if !report.is_from_environment(path) {
+            // What a preset fills in stands in no file.
+            if report.is_written(path) && !report.is_from_environment(path) {
                 report.secret_in(path, None);
             }
             Some(Secret::Value(value))
