@@ -229,6 +229,14 @@ async fn each_speaks_as_its_documents_say() {
     assert_eq!(envase.header("authorization").as_deref(), Some(basic));
     let masmovil = first_request(&MASMOVIL).await;
     assert_eq!(masmovil.header("authorization").as_deref(), Some(basic));
+    let odd = MASMOVIL.keys.replace("canary-secret", "canary+s3cret/%");
+    let odd = System {
+        keys: odd.leak(),
+        ..MASMOVIL
+    };
+    let odd = first_request(&odd).await;
+    let as_it_is = "Basic dG1zOmNhbmFyeStzM2NyZXQvJQ=="; // tms:canary+s3cret/%
+    assert_eq!(odd.header("authorization").as_deref(), Some(as_it_is));
     let fulfillmenttools = first_request(&FULFILLMENTTOOLS).await;
     let line = "POST /v1/accounts:signInWithPassword?key=canary-api-key HTTP/1.1\r\n";
     assert!(

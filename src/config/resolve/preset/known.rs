@@ -100,7 +100,10 @@ pub(super) const PRESETS: [Preset; 13] = [
     },
     Preset {
         name: "itc-compliance",
-        needs: &[Need::new("domain", "the host of compliance-auth")],
+        needs: &[Need::new(
+            "domain",
+            "the host of compliance-auth, such as \"auth.example\"",
+        )],
         token_endpoint: "https://{domain}/oauth/token",
         fill: fill_itc_compliance,
         check: nothing_to_check,
@@ -118,12 +121,17 @@ pub(super) const PRESETS: [Preset; 13] = [
     },
     Preset {
         name: "masmovil",
-        needs: &[Need::new("domain", "the host of Authn")],
+        needs: &[Need::new(
+            "domain",
+            "the host of Authn, such as \"authn.example\"",
+        )],
         token_endpoint: "https://{domain}/oauth/token",
         fill: |raw| {
             raw.grant_type.get_or_insert_with(|| "password".into());
+            // Authn's own words: "Basic base64(client_id:client_secret)". What RFC 6749 §2.3.1 has encoded, servers
+            // of Spring do not decode: a secret with a `+` would be refused.
             let method = &mut raw.token_endpoint_auth_method;
-            method.get_or_insert_with(|| "client_secret_basic".into());
+            method.get_or_insert_with(|| "client_secret_basic_raw".into());
         },
         check: nothing_to_check,
     },
