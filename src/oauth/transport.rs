@@ -302,6 +302,10 @@ impl Transport {
             "raise the limit of open files (ulimit -n, LimitNOFILE)".into()
         } else if cause.contains("Connection refused") && self.is_proxied {
             "check egress_proxy: nothing listens there".into()
+        } else if cause.contains("proxy authorization required") {
+            "egress_proxy wants a name and a password: http://NAME:PASSWORD@HOST:PORT".into()
+        } else if cause.contains("tunnel error") {
+            "check egress_proxy, and whether it lets gatepass through to this address".into()
         } else if cause.contains("Connection refused") {
             // The name has been found by then.
             format!("check {key}, and whether the provider is up: nothing listens there")

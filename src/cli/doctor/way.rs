@@ -235,9 +235,10 @@ async fn handshake(
         }
     };
     let chain = look_at(server, config, name, addresses).await;
-    let next = match outdated(&chain) {
-        Some(said) => format!("have {said}, unless this machine's clock is wrong"),
-        None => tls::advice(&error, server.may_be_plain)
+    let next = match (outdated(&chain), breaks_off(&chain, &error)) {
+        (Some(said), _) => format!("have {said}, unless this machine's clock is wrong"),
+        (None, Some(said)) => said,
+        (None, None) => tls::advice(&error, server.may_be_plain)
             .unwrap_or("check what it asks of its clients")
             .into(),
     };
@@ -283,6 +284,22 @@ fn outdated(chain: &[Shown]) -> Option<String> {
     })
 }
 
+/// What to do where a server shows no certificate but its own, and nobody here knows who signed it. Browsers
+/// fetch what is missing, and hide that it is.
+fn breaks_off(chain: &[Shown], error: &str) -> Option<String> {
+    let [own] = chain else {
+        return None;
+    };
+    let is_unknown = error.contains("UnknownIssuer") && own.subject != own.issuer;
+    let issuer = harmless(&own.issuer);
+    is_unknown.then(|| {
+        format!(
+            "if \"{issuer}\" is a private authority, name its PEM file with tls.ca_file; if it is one in \
+             between, have the server show its certificate as well"
+        )
+    })
+}
+
 fn lines(chain: &[Shown]) -> String {
     let line = |shown: &Shown| {
         let written = |time| humantime::format_rfc3339_seconds(time);
@@ -323,6 +340,28 @@ mod tests {
         see that the line hosts: of /etc/nsswitch.conf names files and dns: it names nothing that is there
         look for a slip in upstream, and whether this machine's DNS knows the name
         ");
+    }
+
+    #[test]
+    fn a_server_that_shows_no_certificate_but_its_own_is_told_what_may_be_missing() {
+        let shown = |subject: &str, issuer: &str| Shown {
+            subject: subject.into(),
+            issuer: issuer.into(),
+            not_before: UNIX_EPOCH,
+            not_after: UNIX_EPOCH,
+        };
+        let own = shown("id.example", "Between");
+        let unknown = "invalid peer certificate: UnknownIssuer";
+        insta::assert_snapshot!(breaks_off(std::slice::from_ref(&own), unknown).unwrap(), @r#"if "Between" is a private authority, name its PEM file with tls.ca_file; if it is one in between, have the server show its certificate as well"#);
+        assert_eq!(
+            breaks_off(&[own.clone(), shown("Between", "Root")], unknown),
+            None
+        );
+        assert_eq!(breaks_off(&[shown("self", "self")], unknown), None);
+        assert_eq!(
+            breaks_off(&[own], "invalid peer certificate: Expired"),
+            None
+        );
     }
 
     #[test]
