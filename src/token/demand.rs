@@ -5,6 +5,8 @@
 //! they are, they cost one token request. A 401 that another token does not mend (a permission that
 //! is missing) must not become a token request each: there is a budget for them.
 
+mod in_vain;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::budget::Budget;
+use in_vain::InVain;
 
 /// What a 401 of an upstream does to the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,9 +94,22 @@ struct Wishes {
     /// The last attempt failed, and the next one follows at the pace of failures.
     failing: bool,
     budget: Budget,
+    in_vain: InVain,
 }
 
 impl Wishes {
+    /// Whether another token may be fetched for a refused one, which is noted. The first one that is refused
+    /// after others were taken is always worth a try.
+    fn take(&mut self, is_replacement: bool) -> bool {
+        let now = Instant::now();
+        let is_due = !is_replacement || self.in_vain.is_due(now);
+        let may_be = is_due && self.budget.take(now);
+        if may_be && is_replacement {
+            self.in_vain.note(now);
+        }
+        may_be
+    }
+
     /// The route whose upstream refused this generation, if another is wished for that.
     fn refused_by(&self, generation: u64) -> Option<&Arc<str>> {
         let (refused, route) = self.refused.as_ref()?;
@@ -147,6 +163,7 @@ impl Demand {
                 attempting: false,
                 failing: false,
                 budget: Budget::full(settings.per_minute),
+                in_vain: InVain::default(),
             }),
             wake: Notify::new(),
             progress: watch::Sender::default(),
@@ -172,9 +189,9 @@ impl Demand {
         if !wishes.attempting && wishes.refused_by(generation).is_none() {
             // A provider that fails has a pace of its own; a client that was revoked is the very
             // case in which every upstream refuses its tokens.
-            if wishes.failing || now.is_over || !wishes.budget.take(Instant::now()) {
+            let is_new = wishes.replacement == generation;
+            if wishes.failing || now.is_over || !wishes.take(is_new) {
                 self.metrics.held_back.inc();
-                let is_new = wishes.replacement == generation;
                 return match is_new && !wishes.failing && !now.is_over {
                     true => Refusal::Unmended,
                     false => Refusal::HeldBack,

@@ -126,6 +126,41 @@ async fn the_budget_is_so_many_a_minute() {
     assert_eq!(demand.metrics.held_back.get(), 291);
 }
 
+/// Each may be a sign-in, and cost money.
+#[tokio::test(start_paused = true)]
+async fn a_permission_that_is_missing_for_hours_costs_ever_fewer_refreshes() {
+    let demand = demand(4);
+    let mut generation = 1;
+    demand.attempted(generation, false);
+    let mut refreshed_in_an_hour = async |demand: &Demand| {
+        let mut refreshed = 0;
+        for _ in 0..3600 {
+            if let Refusal::Awaited(_) = refuse(demand, generation) {
+                refreshed += 1;
+                generation += 1;
+                demand.attempted(generation, false);
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        (refreshed, generation)
+    };
+    let (refreshed, _) = refreshed_in_an_hour(&demand).await;
+    assert!((10..=25).contains(&refreshed), "{refreshed}");
+    let (refreshed, last) = refreshed_in_an_hour(&demand).await;
+    assert!((5..=7).contains(&refreshed), "{refreshed}");
+
+    // A token that comes in its time is worth a try, and after some calm all are.
+    demand.attempted(last + 1, false);
+    assert!(matches!(refuse(&demand, last + 1), Refusal::Awaited(_)));
+    demand.attempted(last + 2, false);
+    assert!(matches!(refuse(&demand, last + 2), Refusal::Unmended));
+    tokio::time::advance(Duration::from_secs(1800)).await;
+    for generation in last + 2..last + 6 {
+        assert!(matches!(refuse(&demand, generation), Refusal::Awaited(_)));
+        demand.attempted(generation + 1, false);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_refusal_of_an_older_token_is_no_reason() {
     let demand = demand(4);
