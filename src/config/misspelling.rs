@@ -197,7 +197,7 @@ const SYNONYMS: [(&[&str], &str); 33] = [
     ),
     (&["grant", "flow", "type"], "grant_type"),
     (&["type"], "kind"),
-    (&["user", "login"], "username"),
+    (&["user", "login", "email"], "username"),
     (&["pass"], "password"),
     (&["aud"], "audience"),
     (&["provider"], "preset"),

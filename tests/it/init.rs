@@ -27,6 +27,41 @@ fn init(further: &[&str], files: &[(&str, &str)]) -> Finished {
     run(&[&FLAGS[..], further].concat(), files)
 }
 
+/// Providers limit sign-ins, and each start is one where no session is kept.
+#[test]
+fn where_a_user_signs_in_a_place_for_the_session_is_shown() {
+    for (preset, has_sessions) in [("masmovil", true), ("gdso-tis", false)] {
+        let directory = tempfile::tempdir().unwrap();
+        let output = directory.path().join("gatepass.toml");
+        let flags = [
+            "init",
+            "--preset",
+            preset,
+            "--domain",
+            "id.example",
+            "--username",
+            "tms",
+            "--password-file",
+            "./later",
+            "--upstream",
+            "https://api.example",
+            "--output",
+            output.to_str().unwrap(),
+        ];
+        let client = ["--client-id", "tms", "--client-secret-file", "./secret"];
+        let client = if has_sessions { &client[..] } else { &[] };
+        let written = run(&[&flags[..], client].concat(), &[]);
+        assert_eq!(written.code, Some(0), "{}", written.stderr);
+        let config = fs::read_to_string(&output).unwrap();
+        let shown = config.contains(&format!("\n# session_file = \"./{preset}.session\""));
+        assert_eq!(shown, has_sessions, "{config}");
+        let used = config.replace("# session_file", "session_file");
+        let files = [("gatepass.toml", &*used), ("later", "x"), ("secret", "y")];
+        let checked = run(&["check"], &files);
+        assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    }
+}
+
 #[test]
 fn where_nobody_answers_flags_say_it_all() {
     let directory = tempfile::tempdir().unwrap();

@@ -241,10 +241,15 @@ impl Draft {
 
     /// Whether a scope would be a good answer, and there is none yet.
     pub(super) fn takes_scope(&self) -> bool {
-        let mut with_scope = self.clone();
-        with_scope.set("scope", "scope".into());
-        let checked = crate::config::load(&with_scope.layers());
-        self.value("scope").is_none() && self.without_files_to_come(checked).is_ok()
+        self.value("scope").is_none() && self.takes("scope", "scope")
+    }
+
+    /// Whether this key may stand there with this value.
+    fn takes(&self, key: &'static str, value: &str) -> bool {
+        let mut with_it = self.clone();
+        with_it.set(key, value.into());
+        let checked = crate::config::load(&with_it.layers());
+        self.without_files_to_come(checked).is_ok()
     }
 
     pub(super) fn name(&self) -> &str {
@@ -277,6 +282,12 @@ impl Draft {
         }
         if self.is_login() {
             text.push_str(STORE);
+        }
+        // It needs a place that outlives the process, which nobody but the user knows.
+        let session = format!("./{name}.session");
+        if self.value("password_file").is_some() && self.takes("session_file", &session) {
+            let line = format!("# session_file = {}", quoted(&session));
+            let _ = writeln!(text, "{line:<40} # {ABOUT_SESSION_FILE}");
         }
         let upstream = self.route.upstream.as_deref().unwrap_or_default();
         let _ = write!(
@@ -347,6 +358,8 @@ key_file = \"./sessions-key\"
 ";
 
 const STORE: &str = "store = \"sessions\"\n";
+
+const ABOUT_SESSION_FILE: &str = "keeps its session: no sign-in at each start";
 
 const CREDENTIAL: &str = "
 # How tokens are got. No secret stands here: each file with one is named.
