@@ -183,8 +183,8 @@ pub fn advice(error: &str, may_be_plain: bool) -> Option<&'static str> {
     }
 }
 
-/// The authorities in a PEM file, for people; what cannot be read is left out.
-pub fn authorities(path: &Path) -> Vec<Shown> {
+/// The certificates in a PEM file, for people; what cannot be read is left out.
+pub fn certificates(path: &Path) -> Vec<Shown> {
     let pem = fs::read(path).unwrap_or_default();
     let certificates = CertificateDer::pem_slice_iter(&pem).flatten();
     shown(&certificates.collect::<Vec<_>>())

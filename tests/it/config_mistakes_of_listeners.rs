@@ -1,6 +1,7 @@
 //! Mistakes in what says where and how applications call, and in what an upstream speaks.
 
 use crate::config_mistakes::mistakes;
+use crate::support::certificates::{Authority, Identity};
 use crate::support::gatepass::run;
 
 const ROUTE: &str = r#"
@@ -123,6 +124,33 @@ fn sockets_that_cannot_be_made_and_keys_for_none() {
     let config = format!("proxy.listen = \"unix:proxy.sock\"\n{config}");
     let checked = run(&["check"], &[("gatepass.toml", &config)]);
     assert!(!checked.stdout.contains("Warning"), "{}", checked.stdout);
+}
+
+#[test]
+fn certificates_of_ones_own_that_have_run_out() {
+    let authority = Authority::new();
+    let warnings = |identity: &Identity| {
+        let config = format!(
+            "proxy.listen = \"tls:127.0.0.1:8443\"\n\
+             proxy.tls = {{ cert_file = \"tls.crt\", key_file = \"tls.key\" }}\n{ROUTE}\
+             tls = {{ client_cert_file = \"tls.crt\", client_key_file = \"tls.key\" }}"
+        );
+        let files = [
+            ("gatepass.toml", &*config),
+            ("tls.crt", &*identity.certificate),
+            ("tls.key", &*identity.key),
+        ];
+        let checked = run(&["check"], &files);
+        assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+        let lines = checked.stdout.lines();
+        let warnings = lines.filter(|line| line.starts_with("Warning"));
+        warnings.collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(
+        "of_outdated_certificates",
+        warnings(&authority.expired_server())
+    );
+    assert_eq!(warnings(&authority.server()), "");
 }
 
 #[test]

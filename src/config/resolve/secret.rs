@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::env::{self, VarError};
 use std::path::{Component, PathBuf};
+use std::time::Duration;
 
 use http::HeaderName;
 use secrecy::{ExposeSecret, SecretString};
@@ -11,6 +12,9 @@ use super::super::decode::{Path, Report};
 use super::super::layers::NOT_UTF_8;
 use super::super::scalar::SecretSource;
 use crate::oauth::{self, Secret};
+use crate::tls;
+use crate::token::clock;
+use crate::wording::harmless;
 
 /// Makes sure that a secret can be had. `plainly` says where the secret itself goes.
 pub(super) fn resolve(
@@ -223,7 +227,19 @@ pub(super) fn key_file_path(file: String, path: &Path, report: &mut Report) -> O
 /// A certificate in a file. It is no secret, but a key may have been taken for it.
 pub(super) fn certificate_file(file: String, path: &Path, report: &mut Report) -> Option<PathBuf> {
     let plainly = "goes into a file of its own";
-    readable(file.clone(), path, plainly, report).map(|_| PathBuf::from(file))
+    readable(file.clone(), path, plainly, report)?;
+    let file = PathBuf::from(file);
+    for shown in tls::certificates(&file) {
+        if clock::since(shown.not_after) > Duration::ZERO {
+            report.warn(format!(
+                "{path}: the certificate \"{}\" has run out on {}, and whoever is shown it refuses \
+                 it; have it renewed",
+                harmless(&shown.subject),
+                humantime::format_rfc3339_seconds(shown.not_after),
+            ));
+        }
+    }
+    Some(file)
 }
 
 fn from_file(file: String, path: &Path, plainly: &str, report: &mut Report) -> Option<Secret> {

@@ -71,7 +71,7 @@ pub(super) fn refuse_server_name(raw: &raw::Tls, whose: &str, path: &Path, repor
 
 /// No handshake fails for it, as what is trusted is the key; whoever signs with it signs no more.
 fn warn_of_outdated(file: &std::path::Path, path: &Path, report: &mut Report) {
-    for authority in tls::authorities(file) {
+    for authority in tls::certificates(file) {
         if clock::since(authority.not_after) > Duration::ZERO {
             report.warn(format!(
                 "{}: the certificate of the authority \"{}\" has run out on {}; put that of its \
