@@ -35,10 +35,13 @@ impl HourlyBudget {
 
     /// How long it takes until there may be another request; nothing if there may be one now.
     pub(super) fn is_spent(&self) -> Option<Duration> {
-        let now = self.begun.elapsed();
-        let asked = self.asked.borrow();
-        self.show(asked_lately(&asked, now));
-        until_affordable(&asked, self.per_hour?, now)
+        self.show_own();
+        until_affordable(&self.asked.borrow(), self.per_hour?, self.begun.elapsed())
+    }
+
+    /// Shows what is left after the requests of this replica alone.
+    pub(super) fn show_own(&self) {
+        self.show(asked_lately(&self.asked.borrow(), self.begun.elapsed()));
     }
 
     /// Shows what is left after so many requests in the last hour.

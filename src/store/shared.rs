@@ -228,7 +228,9 @@ impl SharedSource {
             return Err(self.spent(left));
         }
         self.shared_by.take();
-        self.ask(occasion).await
+        let fetched = self.ask(occasion).await;
+        self.budget.show_own();
+        fetched
     }
 
     async fn ask(&self, occasion: Occasion) -> Result<FetchedToken, FetchError> {
