@@ -122,12 +122,15 @@ async fn a_changed_credential_takes_over_with_its_first_token() {
                 has no token yet: token endpoint";
     assert!(ready.body().contains(told), "{}", ready.body());
     assert_eq!(gatepass.metric(TAKEN_UP).await, 0.0);
+    // What runs is not what is written, and may never be.
+    assert_eq!(gatepass.metric(SUCCESSFUL).await, 0.0);
 
     // A second thought is taken up although the first waits.
     provider.otherwise(Reply::Token(3600.0));
     gatepass
         .reload(&config.replace("client_id = \"tms\"", "client_id = \"third\""))
         .await;
+    assert_eq!(gatepass.metric(SUCCESSFUL).await, 1.0);
     assert_eq!(get(gatepass.admin(), "/readyz").await.body(), "ready\n");
     assert_eq!(load.stop().await, []);
     assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);

@@ -64,10 +64,12 @@ impl Standing {
         self.metrics.successful.set(0);
     }
 
+    /// It may wait for ever, and whoever watches the metrics is to know.
     pub(super) fn waits_for(&self, reader: TokenReader) {
         let mut open = self.open();
         open.mistake = None;
         open.waits_for = Some(reader);
+        self.metrics.successful.set(0);
     }
 
     pub(super) fn taken_up(&self, restart: Vec<String>) {
@@ -112,7 +114,8 @@ impl ReloadMetrics {
         )?;
         let successful = IntGauge::new(
             "gatepass_config_last_reload_successful",
-            "1 while the configuration could be taken up as it is written, 0 while it has a mistake.",
+            "1 while the configuration could be taken up as it is written, 0 while it has a mistake or \
+             waits for a first token.",
         );
         let successful = metric::registered(registry, successful)?;
         successful.set(1);
