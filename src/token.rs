@@ -270,9 +270,9 @@ impl TokenState {
     }
 }
 
-/// What is said of a credential whose newer secret is refused.
+/// What is said of a credential whose secret is refused, or whose file is missing or empty.
 const ON_THE_PREVIOUS_SECRET: &str =
-    "gets its tokens with the previous secret, because the newer one is refused";
+    "gets its tokens with the previous secret, because the present one cannot be used";
 
 /// Longer lives are counted as this one: ten years, which no process outlives and which cannot
 /// overflow a timer.

@@ -62,7 +62,7 @@ impl Lines {
     pub(super) fn to(out: impl Write + Send + 'static) -> io::Result<Self> {
         let dropped = IntCounter::new(
             "gatepass_log_lines_dropped_total",
-            "Log lines that were not written, because nobody read what was written before.",
+            "Log lines that were not written: nobody read what was written before, or its disk was full.",
         );
         let shared = Arc::new(Shared {
             waiting: Mutex::default(),
@@ -124,7 +124,7 @@ impl Shared {
             if written.is_ok() && dropped > told {
                 warn!(
                     lines = dropped - told,
-                    "log lines were dropped, because nobody read the log"
+                    "log lines were dropped: nobody read the log, or its disk was full"
                 );
                 told = dropped;
             }

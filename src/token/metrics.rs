@@ -103,7 +103,7 @@ impl TokenMetrics {
             previous_secret: metric::gauges(
                 registry,
                 "gatepass_token_previous_secret_in_use",
-                "1 while tokens are got with the previous secret, because the newer one is refused.",
+                "1 while tokens are got with the previous secret, because the present one cannot be used.",
                 labels,
             )?,
             refusals: metric::counters(

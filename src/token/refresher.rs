@@ -282,7 +282,7 @@ impl Refresher {
         match token.refused_secret() {
             Some(refusal) => warn!(
                 credential,
-                "the previous secret is in use, because the newer one is refused: {refusal}"
+                "the previous secret is in use, because the present one cannot be used: {refusal}"
             ),
             None if self.on_previous_secret.get() => {
                 info!(credential, "the newer secret is accepted");

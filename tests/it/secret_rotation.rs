@@ -79,10 +79,10 @@ async fn while_the_provider_does_not_know_the_new_one_the_old_one_is_used() {
     assert_eq!(stage.secrets(), ["canary-old", "canary-new", "canary-old"]);
     let ready = get(gatepass.admin(), "/readyz").await;
     assert_eq!(ready.status(), 200);
-    let wanted = "credential \"envase\" gets its tokens with the previous secret, because the newer \
-                  one is refused: token endpoint";
+    let wanted = "credential \"envase\" gets its tokens with the previous secret, because the present \
+                  one cannot be used: token endpoint";
     assert!(ready.body().contains(wanted), "{}", ready.body());
-    gatepass.output_with("the previous secret is in use, because the newer one is refused");
+    gatepass.output_with("the previous secret is in use, because the present one cannot be used");
     assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
 
     // Another change is not waited for until the next refresh, an hour later.
