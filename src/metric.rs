@@ -102,6 +102,11 @@ impl<T> Facts<T> {
         kept.show = Some(Box::new(show));
     }
 
+    /// Whether they are shown.
+    pub fn are_shown(&self) -> bool {
+        self.0.borrow().show.is_some()
+    }
+
     /// What they are shown by is another's from now on.
     pub fn hide(&self) {
         self.0.borrow_mut().show = None;

@@ -255,6 +255,11 @@ impl CredentialMetrics {
         self.restarts.inc();
     }
 
+    /// Whether requests depend on this one, and not on another of its name or on none yet.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.facts.are_shown()
+    }
+
     /// Another is at work under its name from now on, or none.
     pub fn hide(&self) {
         self.facts.hide();

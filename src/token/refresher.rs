@@ -345,6 +345,7 @@ impl Refresher {
             failures,
             next_attempt,
             retire_at: self.retire_at(),
+            at_work: self.metrics.is_at_work(),
         });
         self.writer.record_setback(Setback {
             error: Arc::new(error),

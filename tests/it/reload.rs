@@ -115,7 +115,13 @@ async fn a_changed_credential_takes_over_with_its_first_token() {
     provider.otherwise(Reply::Json(401, refusal.into()));
     let other = config.replace("client_id = \"tms\"", "client_id = \"another\"");
     gatepass.write_config(&other);
-    gatepass.output_with("the changed configuration waits for its first token");
+    let output = gatepass.output_with("the changed configuration waits for its first token");
+    let told = "no first token for the changed configuration";
+    assert!(output.contains(told), "{output}");
+    assert!(
+        !output.contains("no token to send"),
+        "there is one: {output}"
+    );
     let ready = get(gatepass.admin(), "/readyz").await;
     assert_eq!(ready.status(), 200);
     let told = "the configuration was changed and waits for the first token: credential \"envase\" \

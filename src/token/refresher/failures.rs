@@ -20,6 +20,8 @@ pub(super) struct Failure<'a> {
     pub(super) next_attempt: Instant,
     /// When the token at hand ends, if there is one.
     pub(super) retire_at: Option<Instant>,
+    /// Requests go by it, and not by the one that it is to replace.
+    pub(super) at_work: bool,
 }
 
 /// Knows what was logged last.
@@ -91,6 +93,14 @@ impl Failure<'_> {
                 usable_seconds = whole_seconds_until(retire_at),
                 "token refresh failed, the token at hand stays in use: {error}"
             ),
+            // No request is answered with 503 for it.
+            None if !self.at_work => warn!(
+                credential,
+                outcome,
+                failures,
+                retry_in_seconds,
+                "no first token for the changed configuration: {error}"
+            ),
             None => error!(
                 credential,
                 outcome, failures, retry_in_seconds, "no token to send: {error}"
@@ -119,6 +129,7 @@ mod tests {
                 failures: failures_in_a_row,
                 next_attempt: at(second),
                 retire_at: has_token.then(|| at(second)),
+                at_work: true,
             };
             failures.is_news(&failure, at(second))
         };
