@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::SavedSession;
 use super::hourly::{self, HOUR};
-use crate::token::schedule;
+use crate::token::schedule::{self, InARow};
 use crate::token::source::{FailureKind, FetchedToken};
 pub(super) use session::StoredSession;
 use term::Term;
@@ -48,6 +48,9 @@ struct Rest {
     #[serde(flatten)]
     term: Term,
     failures: u32,
+    /// An entry of an earlier version does not say.
+    #[serde(default)]
+    patient: u32,
     outcome: String,
 }
 
@@ -114,9 +117,18 @@ pub(super) struct Turn {
     /// When it began.
     pub(super) began: Duration,
     /// How many attempts of the fleet have failed since the last token.
-    pub(super) failures: u32,
+    pub(super) failures: InARow,
     /// The refresh token that was taken in it is used up, and the one that followed it is not stored.
     pub(super) owes_session: bool,
+}
+
+impl Rest {
+    fn failures(&self) -> InARow {
+        InARow {
+            all: self.failures,
+            patient: self.patient,
+        }
+    }
 }
 
 impl Record {
@@ -158,7 +170,7 @@ impl Record {
         Claim::Granted(Turn {
             generation: self.generation,
             began: now,
-            failures: self.rest.as_ref().map_or(0, |rest| rest.failures),
+            failures: self.rest.as_ref().map(Rest::failures).unwrap_or_default(),
             owes_session: false,
         })
     }
@@ -274,9 +286,11 @@ impl Record {
         if !self.end(turn, by) {
             return;
         }
+        let InARow { all, patient } = turn.failures.and_one_of(kind.pace());
         self.rest = Some(Rest {
             term: Term::new(now, rest),
-            failures: turn.failures.saturating_add(1),
+            failures: all,
+            patient,
             outcome: kind.label().to_owned(),
         });
     }

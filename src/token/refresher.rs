@@ -20,7 +20,7 @@ use super::budget::Budget;
 use super::clock::{time_asleep, whole_seconds_until};
 use super::demand::Wish;
 use super::metrics::CredentialMetrics;
-use super::schedule::{self, Pace, Spread};
+use super::schedule::{self, InARow, Pace, Spread};
 use super::source::{FailureKind, FetchError, FetchedToken, Occasion, TokenSource};
 use super::{AccessToken, Attempt, Moment, Setback, TokenWriter};
 use crate::readiness::StartupGuard;
@@ -35,7 +35,7 @@ pub struct Refresher {
     random: RefCell<fastrand::Rng>,
     generation: Cell<u64>,
     /// Failed attempts since the last success.
-    failures: Cell<u32>,
+    failures: Cell<InARow>,
     told: Failures,
     /// Tokens in a row that lived for a moment only.
     short_lives: Cell<u32>,
@@ -75,7 +75,7 @@ impl Refresher {
             metrics,
             random: RefCell::new(random),
             generation,
-            failures: Cell::new(0),
+            failures: Cell::default(),
             told: Failures::default(),
             short_lives: Cell::new(0),
             spread,
@@ -269,7 +269,7 @@ impl Refresher {
         }
         self.tell_of_secret(&token);
         self.generation.set(generation);
-        self.failures.set(0);
+        self.failures.take();
         self.in_turn.set(shared_by.is_none());
         self.metrics.obtained(&token);
         self.writer.store(token);
@@ -318,8 +318,10 @@ impl Refresher {
 
     /// A failed attempt costs the requests nothing while the token at hand is good.
     fn endure(&self, error: FetchError) -> Instant {
-        let failures = self.failures.get().saturating_add(1);
-        self.failures.set(failures);
+        let pace = error.kind.pace();
+        let in_a_row = self.failures.get().and_one_of(pace);
+        let failures = in_a_row.all;
+        self.failures.set(in_a_row);
         self.in_turn.set(false);
         self.metrics.failed(error.kind, failures);
 
@@ -328,7 +330,7 @@ impl Refresher {
         let delay = match (error.kind, error.retry_after) {
             // It was reckoned with the end of the token at hand: later may be too late.
             (FailureKind::HeldBack, Some(wait)) => wait.min(Pace::LONGEST_WISH),
-            (kind, wish) => kind.pace().delay(failures, wish, jitter),
+            (_, wish) => pace.delay(in_a_row.of(pace), wish, jitter),
         };
         let mut next_attempt = now + delay;
         if let Some(retire_at) = self.retire_at() {

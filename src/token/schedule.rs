@@ -138,6 +138,35 @@ impl Pace {
     pub const LONGEST_WISH: Duration = Duration::from_secs(600);
 }
 
+/// Failures in a row, by what paces them. An outage says nothing of a refusal that follows it: a provider that
+/// asks for a second of patience as it comes back is not left alone for a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct InARow {
+    pub(crate) all: u32,
+    /// How many of them are for [`Pace::PATIENT`].
+    pub(crate) patient: u32,
+}
+
+impl InARow {
+    /// With one more.
+    pub fn and_one_of(self, pace: Pace) -> Self {
+        Self {
+            all: self.all.saturating_add(1),
+            patient: self
+                .patient
+                .saturating_add(u32::from(pace == Pace::PATIENT)),
+        }
+    }
+
+    /// How many a pace goes by.
+    pub fn of(self, pace: Pace) -> u32 {
+        match pace == Pace::PATIENT {
+            true => self.patient,
+            false => self.all.saturating_sub(self.patient),
+        }
+    }
+}
+
 /// Nobody has asked yet.
 const UNKNOWN: Duration = Duration::from_secs(1);
 

@@ -118,10 +118,11 @@ fn all_wait_after_a_failure_but_who_has_something_new() {
         ..claimant("c", 0)
     };
     let turn = granted(record.claim(&eager, seconds(112)));
-    assert_eq!(turn.failures, 1);
-    record.fail(turn, "c", FailureKind::Refused, seconds(30), seconds(113));
+    assert_eq!((turn.failures.all, turn.failures.patient), (1, 1));
+    let kind = FailureKind::Unavailable;
+    record.fail(turn, "c", kind, seconds(30), seconds(113));
     let turn = granted(record.claim(&claimant("b", 0), seconds(143)));
-    assert_eq!(turn.failures, 2);
+    assert_eq!((turn.failures.all, turn.failures.patient), (2, 1));
 }
 
 /// By as much as it was set back, all would wait longer: hours as a rule.

@@ -57,8 +57,8 @@ impl SharedSource {
                 let _ = told.await;
             }
             Err(error) => {
-                let failures = turn.failures.saturating_add(1);
                 let pace = error.kind.pace();
+                let failures = turn.failures.and_one_of(pace).of(pace);
                 let rest = pace.delay(failures, error.retry_after, fastrand::f64());
                 let told = entry.update(|record, now| {
                     record.fail(turn, entry.replica(), error.kind, rest, now);

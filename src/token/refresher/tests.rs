@@ -305,6 +305,33 @@ async fn a_refusal_is_repeated_slowly() {
     );
 }
 
+/// A provider that comes back may ask for a little patience at first, or not know its clients yet.
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_refusal_after_an_outage_is_repeated_as_soon_as_any_first_one() {
+    for kind in [FailureKind::Throttled, FailureKind::Refused] {
+        let outage = (0..20).map(|_| Answer::Failure(FailureKind::Unavailable));
+        let back = [Answer::Failure(kind), token(60)];
+        let stage = Stage::play(outage.chain(back));
+        settle().await;
+        while stage.fetches() < 21 {
+            pass(Duration::from_millis(100)).await;
+        }
+        pass(Duration::from_secs(5)).await;
+        assert!(stage.header().is_some(), "{kind:?}");
+    }
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_refusal_is_repeated_slowly_whatever_comes_in_between() {
+    let kinds = [FailureKind::Refused, FailureKind::Unavailable];
+    let stage = Stage::play(kinds.into_iter().cycle().take(200).map(Answer::Failure));
+    for _ in 0..600 {
+        pass(Duration::from_secs(1)).await;
+    }
+    let fetches = stage.fetches();
+    assert!((20..80).contains(&fetches), "{fetches} in 10 min");
+}
+
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn an_attempt_follows_at_the_latest_when_the_token_ends() {
     let refusals = (0..100).map(|_| Answer::Failure(FailureKind::Refused));
