@@ -10,6 +10,7 @@ mod succession;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -53,6 +54,9 @@ pub(super) struct Reloader {
     awaited: Cell<bool>,
     standing: Standing,
 }
+
+/// What came of reading the configuration, and the files as they were then.
+type Written = (Result<Settings, Problems>, Files);
 
 struct Running {
     revision: Revision,
@@ -142,35 +146,62 @@ impl Reloader {
                 let watched = WatchedFiles::seen(self.files.borrow().clone());
                 self.asked(&watched).await;
             }
-            has_reason = self.read_again().await;
+            has_reason = false;
+            let mut read = Some(self.load().await);
+            while let Some(written) = read {
+                read = self.take_up(written).await;
+            }
         }
     }
 
-    /// Takes up what is written by now. `true` if there is a reason to read it once more.
-    async fn read_again(&self) -> bool {
-        let (loaded, files) = self.load().await;
+    /// Takes up what was read. Returns what was read meanwhile, if that is something else.
+    async fn take_up(&self, (loaded, files): Written) -> Option<Written> {
         let watched = WatchedFiles::seen(files.clone());
         let next = self.judge(loaded);
-        // Not before: whoever starts this task again after a panic is to find a change.
+        self.has_read(files);
+        let Some(mut next) = next else {
+            self.resume().await;
+            return None;
+        };
+        self.coming.replace(std::mem::take(&mut next.keepers));
+        let superseded = self.wait_for_tokens(&next, watched).await;
+        let keepers = self.coming.take();
+        match superseded {
+            Some(_) => self.retire(keepers),
+            None => self.swap(next, keepers),
+        }
+        superseded
+    }
+
+    /// Waits until the next state can take over, or is not what is written any more; then what was read.
+    ///
+    /// A SIGHUP that finds the same again disturbs nobody: keepers that began anew with each would ask a
+    /// provider that wants patience, and lose the tokens that have come.
+    async fn wait_for_tokens(&self, next: &Next, mut watched: WatchedFiles) -> Option<Written> {
+        let mut tokens = pin!(self.tokens(next));
+        loop {
+            tokio::select! {
+                () = &mut tokens => return None,
+                () = self.asked(&watched) => {}
+            }
+            let (loaded, files) = self.load().await;
+            match &loaded {
+                Ok(settings) if settings.revision == next.revision => {}
+                _ => return Some((loaded, files)),
+            }
+            info!("what is written goes on waiting for its first token");
+            watched = WatchedFiles::seen(files.clone());
+            self.has_read(files);
+        }
+    }
+
+    /// Not before what was read has been judged: whoever starts this task again after a panic is to find
+    /// a change.
+    fn has_read(&self, files: Files) {
         self.files.replace(files);
         if self.awaited.take() {
             systemd::ready();
         }
-        let Some(mut next) = next else {
-            self.resume().await;
-            return false;
-        };
-        self.coming.replace(std::mem::take(&mut next.keepers));
-        let superseded = tokio::select! {
-            () = self.tokens(&next) => false,
-            () = self.asked(&watched) => true,
-        };
-        let keepers = self.coming.take();
-        match superseded {
-            true => self.retire(keepers),
-            false => self.swap(next, keepers),
-        }
-        superseded
     }
 
     /// Waits for a reason to read the configuration again.
@@ -189,7 +220,7 @@ impl Reloader {
     }
 
     /// Off this thread, because disks can hang.
-    async fn load(&self) -> (Result<Settings, Problems>, Files) {
+    async fn load(&self) -> Written {
         let layers = self.layers.clone();
         match spawn_blocking(move || config::load_again(&layers)).await {
             Ok(loaded) => loaded,

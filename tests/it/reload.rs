@@ -152,6 +152,44 @@ async fn a_changed_credential_takes_over_with_its_first_token() {
     assert_eq!(provider.count(), asked + 1);
 }
 
+/// A provider that asks for patience is not asked again by a SIGHUP that changes nothing, nor is a token lost
+/// that has come meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_token_goes_on_waiting_when_it_is_read_again() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let endpoint = provider.token_endpoint();
+    let config = format!(
+        "[credentials.other]\ntoken_endpoint = \"{endpoint}\"\nclient_id = \"other\"\n\
+         client_secret = \"canary\"\n{}\n[[routes]]\npath = \"/other\"\nupstream = \"{}\"\n\
+         credential = \"other\"\n",
+        simple_config(&provider, &upstream),
+        upstream.origin()
+    );
+    let gatepass = Gatepass::start(&config).ready().await;
+
+    provider.plan([Reply::Token(3600.0)]);
+    let patience =
+        "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 600\r\nContent-Length: 0\r\n\r\n";
+    provider.otherwise(Reply::Bytes(patience.into()));
+    let changed = config.replace("client_secret =", "scope = \"changed\"\nclient_secret =");
+    gatepass.write_config(&changed);
+    gatepass.output_with("the changed configuration waits for its first token");
+    let asked = provider.count();
+    assert_eq!(asked, 4, "each credential twice");
+
+    gatepass.signal(Signal::HUP);
+    gatepass.wait_for_event("what is written goes on waiting for its first token");
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    assert_eq!(provider.count(), asked);
+    assert_eq!(gatepass.metric(TAKEN_UP).await, 0.0);
+
+    // Another change is taken up.
+    provider.otherwise(Reply::Token(3600.0));
+    gatepass.reload(&changed.replace("changed", "again")).await;
+    assert_eq!(get(gatepass.admin(), "/readyz").await.body(), "ready\n");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_goes_is_gone() {
     let provider = AuthorizationServer::start();
