@@ -199,15 +199,18 @@ impl Proxy {
 }
 
 impl Ways {
-    /// A route whose upstream is among those `known` goes on with its connections.
-    fn new(routing: Arc<Routing>, known: &[([u8; 32], Rc<Upstream>)]) -> Self {
-        let mut known = known.to_vec();
+    /// A route whose upstream is among those `before` goes on with its connections. One that has changed
+    /// knows at least where its name led: a reload while the DNS is out of order would cost its requests.
+    fn new(routing: Arc<Routing>, before: &[([u8; 32], Rc<Upstream>)]) -> Self {
+        let mut known = before.to_vec();
         let mut upstream = |route: &Route| {
             let revision = route.settings.upstream_revision;
-            match known.iter().position(|(of, _)| *of == revision) {
-                Some(index) => known.swap_remove(index).1,
-                None => Rc::new(Upstream::new(route)),
+            if let Some(index) = known.iter().position(|(of, _)| *of == revision) {
+                return known.swap_remove(index).1;
             }
+            let changed = Upstream::new(route);
+            before.iter().for_each(|(_, of)| changed.learn_from(of));
+            Rc::new(changed)
         };
         let upstreams = routing.table.routes().map(&mut upstream).collect();
         Self { routing, upstreams }

@@ -79,6 +79,11 @@ impl Upstream {
         }
     }
 
+    /// Knows of one before it where its name led last.
+    pub(super) fn learn_from(&self, before: &Self) {
+        self.connector.learn_from(&before.connector);
+    }
+
     /// Notes a failure and counts it.
     pub(super) fn failed(&self) -> u64 {
         let failures = self.failures.get().saturating_add(1);

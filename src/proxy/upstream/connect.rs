@@ -82,6 +82,13 @@ impl Connector {
         }
     }
 
+    /// Knows where the other one's name led last, if that is its own.
+    pub(super) fn learn_from(&self, other: &Self) {
+        if let (Place::Tcp(own), Place::Tcp(others)) = (&self.place, &other.place) {
+            own.learn_from(others);
+        }
+    }
+
     /// Whether HTTP/2 may come of it.
     pub(super) fn may_speak_http2(&self) -> bool {
         self.speaks_http2 || self.tls.is_some()

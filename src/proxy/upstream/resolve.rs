@@ -114,6 +114,21 @@ impl Resolver {
         }
     }
 
+    /// Knows what another one of the same name has found last. It is no other name because a reload has
+    /// changed something else about its upstream.
+    pub(super) fn learn_from(&self, other: &Self) {
+        if (&self.host, self.port) != (&other.host, other.port) {
+            return;
+        }
+        if let Some(look_up) = other.latest.borrow().as_ref() {
+            other.remember(look_up);
+        }
+        let own = self.known().map(|known| known.since);
+        if let Some(known) = other.known().filter(|known| Some(known.since) > own) {
+            self.last_good.replace(Some(known));
+        }
+    }
+
     fn known(&self) -> Option<Known> {
         let known = self.last_good.borrow();
         let is_young = |known: &&Known| Instant::now() < known.since + REMEMBERED;

@@ -86,6 +86,31 @@ async fn an_outage_of_the_dns_leaves_the_last_addresses_for_a_while() {
     assert!(error.starts_with("its name cannot"), "{error}");
 }
 
+/// A reload makes another resolver of what has changed, while the DNS may be out of order.
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn what_a_name_had_last_is_known_to_those_that_come_after() {
+    let [earlier, later] = [(); 2].map(|()| resolver("http://127.0.0.1"));
+    found_by(&earlier, Duration::ZERO, Ok("10.0.0.1")).await;
+    sleep(Duration::from_secs(60)).await;
+    found_by(&later, Duration::ZERO, Ok("10.0.0.2")).await;
+    for (url, expected) in [
+        ("http://127.0.0.1", "10.0.0.2:80; addresses of 0s ago"),
+        ("http://127.0.0.2", "its name cannot be resolved"),
+        ("http://127.0.0.1:81", "its name cannot be resolved"),
+    ] {
+        let next = resolver(url);
+        for other in [&earlier, &later, &earlier] {
+            next.learn_from(other);
+        }
+        let found = found_by(&next, Duration::ZERO, Err("Try again")).await;
+        assert!(found.starts_with(expected), "{url}: {found}");
+    }
+    sleep(REMEMBERED).await;
+    let next = resolver("http://127.0.0.1");
+    next.learn_from(&later);
+    assert!(next.known().is_none());
+}
+
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn what_the_dns_says_now_wins() {
     let resolver = resolver("http://127.0.0.1");
