@@ -9,7 +9,6 @@
 
 mod client;
 pub mod client_authentication;
-mod confidential;
 mod discovery;
 pub mod grant;
 mod inquiry;

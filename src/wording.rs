@@ -1,8 +1,12 @@
 //! How operators are told things: errors in one form, and the words of others without what would
-//! steer a terminal.
+//! steer a terminal, and without secrets.
+
+mod confidential;
 
 use std::error::Error;
 use std::fmt;
+
+pub use confidential::Confidential;
 
 /// An error as a command prints it: what failed and on what, why, and what to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +58,8 @@ pub fn labelled(f: &mut fmt::Formatter<'_>, label: &str, text: &str) -> fmt::Res
 pub fn harmless(text: &str) -> String {
     let steers = |c: char| {
         c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+            || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
     };
     let mut harmless = String::new();
     for c in text.chars() {
@@ -86,8 +91,9 @@ mod tests {
 
     #[test]
     fn what_steers_a_terminal_is_spelt_out() {
-        let text = "a\u{1b}[31mé\u{202e}\u{9b}";
-        assert_eq!(harmless(text), "a\\u{1b}[31mé\\u{202e}\\u{9b}");
+        let text = "a\u{1b}[31mé\u{202e}\u{9b}\u{61c}\u{e0041}";
+        let spelt_out = "a\\u{1b}[31mé\\u{202e}\\u{9b}\\u{61c}\\u{e0041}";
+        assert_eq!(harmless(text), spelt_out);
     }
 
     #[test]

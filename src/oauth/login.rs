@@ -16,10 +16,12 @@ use super::client::Client;
 use super::session::identity;
 use super::token_response::ReceivedToken;
 use super::transport::{Answer, Peer};
-use super::{Grant, Origin, ProviderSettings, Settings, jwt_claims, sharing, token_request};
-use super::{confidential::Confidential, token_response};
+use super::{
+    Grant, Origin, ProviderSettings, Settings, jwt_claims, sharing, token_request, token_response,
+};
 use crate::store::{Entry, SavedSession, Stores};
 use crate::token::source::{FailureKind, FetchError, FetchedToken};
+use crate::wording::Confidential;
 pub use authorization::{Authorization, Returned};
 pub use device::DeviceAuthorization;
 

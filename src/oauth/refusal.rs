@@ -3,11 +3,11 @@
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::confidential::Confidential;
 use super::grant::Grant;
 use super::token_response::{clean, describe, is_page, where_to_look};
 use super::transport::Answer;
 use crate::token::source::{FailureKind, FetchError};
+use crate::wording::Confidential;
 
 /// A provider's no.
 #[derive(Debug)]
@@ -208,7 +208,10 @@ pub(super) fn without_reason(
     let explanation = fields.and_then(|fields| explanation(fields, confidential));
     let advice = known("", explanation.as_deref()).unwrap_or(advice);
     let said = explanation.map_or_else(String::new, |said| format!(" (\"{said}\")"));
-    let message = format!("answered {status} with {}{said}", describe(answer));
+    let message = format!(
+        "answered {status} with {}{said}",
+        describe(answer, confidential)
+    );
     Refusal::new(FetchError::new(kind, message).advise(advice))
 }
 

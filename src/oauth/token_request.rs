@@ -11,10 +11,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::confidential::Confidential;
 use super::secret::Secret;
 use super::{ProviderSettings, RequestSettings};
 use crate::token::source::{FailureKind, FetchError};
+use crate::wording::Confidential;
 
 /// How the parameters of a request are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

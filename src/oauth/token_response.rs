@@ -5,18 +5,17 @@ mod instead;
 
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
 use super::AnswerSettings;
-use super::confidential::Confidential;
 use super::grant::Grant;
 use super::jwt_claims::{self, Clock};
 use super::refusal::{Refusal, said, without_reason};
 use super::transport::Answer;
 use crate::token::LONGEST_LIFE;
 use crate::token::source::{FailureKind, FetchError, FetchedToken};
-use crate::wording::harmless;
+use crate::wording::{Confidential, harmless};
 use body::{bare_token, could_be_bare, is_of_token_characters};
 use instead::{CHECK_TOKEN_FIELD, instead_of_a_token};
 
@@ -89,7 +88,7 @@ pub(super) fn read(
             let refresh_token = fields.as_ref().and_then(refresh_token);
             let token = match instead_of_a_token(answer, fields.as_ref(), settings, confidential) {
                 Some(said) if refresh_token.is_none() => Err(said),
-                _ => token(answer, fields, settings, Clock::Fresh),
+                _ => token(answer, fields, settings, Clock::Fresh, confidential),
             };
             token.map_err(|error| Refusal {
                 refresh_token,
@@ -128,7 +127,14 @@ pub(super) fn read_kept(
         body: text,
     };
     let fields = fields(&answer);
-    token(&answer, fields, settings, Clock::Kept { age })
+    let confidential = Confidential::default();
+    token(
+        &answer,
+        fields,
+        settings,
+        Clock::Kept { age },
+        &confidential,
+    )
 }
 
 /// The fuzz targets' way in: whatever an answer holds, reading it comes to an end.
@@ -161,12 +167,10 @@ fn token(
     fields: Option<Map<String, Value>>,
     settings: &AnswerSettings,
     clock: Clock,
+    confidential: &Confidential,
 ) -> Result<ReceivedToken, FetchError> {
     let received = fields.as_ref().and_then(refresh_token);
     let fields = fields.map(Value::Object);
-    if let Some(fields) = &fields {
-        check_type(fields.get("token_type"), settings.token_type.as_deref())?;
-    }
     let found = settings.token.iter().find_map(|place| {
         let secret = match (place, &fields) {
             (TokenLocation::Json(pointer), Some(fields)) => {
@@ -177,9 +181,23 @@ fn token(
         };
         Some((place, secret))
     });
-    let (place, secret) = found.ok_or_else(|| missing(answer, fields.is_some(), settings))?;
+    if let Some(fields) = &fields {
+        // Whoever takes one field for the other may put a token there.
+        let tokens = received.as_ref().map(ExposeSecret::expose_secret);
+        let tokens = tokens
+            .into_iter()
+            .chain(found.as_ref().map(|(_, token)| token.as_str()));
+        let quote = |text: &str| clean(text, &confidential.and(tokens));
+        check_type(
+            fields.get("token_type"),
+            settings.token_type.as_deref(),
+            quote,
+        )?;
+    }
+    let found = found.ok_or_else(|| missing(answer, fields.is_some(), settings, confidential));
+    let (place, secret) = found?;
     if *place == TokenLocation::WholeBody && !could_be_bare(&secret) {
-        return Err(no_bare_token(answer, &secret));
+        return Err(no_bare_token(answer, &secret, confidential));
     }
     check_characters(&secret)?;
     let number = |names: [&str; 2]| {
@@ -211,25 +229,30 @@ fn refresh_token(fields: &Map<String, Value>) -> Option<SecretString> {
 }
 
 /// What stands there instead is as a rule a page for people.
-fn no_bare_token(answer: &Answer, text: &str) -> FetchError {
+fn no_bare_token(answer: &Answer, text: &str, confidential: &Confidential) -> FetchError {
     let scheme = text.split(' ').next().unwrap_or_default();
     match scheme.eq_ignore_ascii_case("bearer") {
         true => malformed("has the word Bearer before its token")
             .advise("take it off: the token alone is needed"),
         false => malformed(format!(
             "answered with {} instead of a bare token",
-            describe(answer)
+            describe(answer, confidential)
         ))
         .advise(where_to_look(answer)),
     }
 }
 
 /// Says what is there instead of a token.
-fn missing(answer: &Answer, has_fields: bool, settings: &AnswerSettings) -> FetchError {
+fn missing(
+    answer: &Answer,
+    has_fields: bool,
+    settings: &AnswerSettings,
+    confidential: &Confidential,
+) -> FetchError {
     match has_fields {
         false => malformed(format!(
             "answered with {} instead of a JSON object",
-            describe(answer)
+            describe(answer, confidential)
         ))
         .advise(where_to_look(answer)),
         true => {
@@ -248,12 +271,16 @@ fn wanted(settings: &AnswerSettings) -> String {
 }
 
 /// RFC 6749 §5.1: "token_type REQUIRED. […] Value is case insensitive." Some providers leave it out.
-fn check_type(found: Option<&Value>, wanted: Option<&str>) -> Result<(), FetchError> {
+fn check_type(
+    found: Option<&Value>,
+    wanted: Option<&str>,
+    quote: impl FnOnce(&str) -> String,
+) -> Result<(), FetchError> {
     match (found.and_then(Value::as_str), wanted) {
         (Some(other), Some(wanted)) if !other.eq_ignore_ascii_case(wanted) => {
             Err(malformed(format!(
                 "handed out a token of type \"{}\" instead of \"{wanted}\"",
-                clean(other, &Confidential::default())
+                quote(other)
             ))
             .advise("set token_type if it is to be sent nevertheless"))
         }

@@ -16,7 +16,7 @@ use super::retry_after;
 use super::token_request::TokenRequest;
 use crate::tls;
 use crate::token::source::{FailureKind, FetchError};
-use crate::wording::innermost;
+use crate::wording::{harmless, innermost};
 
 /// How a provider is reached.
 #[derive(Clone)]
@@ -283,7 +283,8 @@ impl Transport {
         if error.is_timeout() {
             return peer.too_late(self.timeout);
         }
-        let cause = innermost(&error);
+        // The names of a certificate are in it.
+        let cause = harmless(&innermost(&error));
         let (what, advice) = match error.is_connect() {
             true => ("cannot be reached", self.way_to_reach(peer, &cause)),
             false => ("gave no usable answer", way_to_an_answer(peer)),

@@ -21,13 +21,15 @@ use ::redis::{
     ServerErrorKind, TlsCertificates, cmd,
 };
 use rustls::ClientConfig;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::backend::{Answer, Backend, Reading, StoreError, Swap};
 use crate::runtime::Disk;
+use crate::wording::{Confidential, harmless};
+use access::Access;
 use news::Bells;
-use scripts::{READ, SWAP, without_script};
+use scripts::{READ, SWAP, in_short};
 
 /// Where a Redis is and how it is reached.
 #[derive(Clone)]
@@ -133,6 +135,7 @@ impl Redis {
                 settings,
                 time_out,
                 connection: RefCell::default(),
+                confidential: RefCell::default(),
             }),
             bells: Rc::default(),
             listener: RefCell::default(),
@@ -192,6 +195,8 @@ struct Calls {
     settings: RedisSettings,
     time_out: Duration,
     connection: RefCell<Option<Connection>>,
+    /// What servers have been told and might repeat.
+    confidential: RefCell<Confidential>,
 }
 
 #[derive(Clone)]
@@ -223,7 +228,7 @@ impl Calls {
 
     async fn connect(&self) -> RedisResult<Connection> {
         if self.settings.topology == Topology::Cluster {
-            let access = self.settings.access().await?;
+            let access = self.access().await?;
             let cluster = access.cluster(self.time_out)?;
             let connection = cluster.get_async_connection().await?;
             return Ok(Connection::Cluster(connection));
@@ -234,9 +239,18 @@ impl Calls {
         Ok(Connection::Single(connection.await?))
     }
 
+    async fn access(&self) -> RedisResult<Access<'_>> {
+        let access = self.settings.access().await?;
+        for password in access.passwords() {
+            let mut confidential = self.confidential.borrow_mut();
+            confidential.add(password.expose_secret());
+        }
+        Ok(access)
+    }
+
     /// The server that writes; of a Cluster any one, another with each `turn`.
     async fn client(&self, turn: usize) -> RedisResult<Client> {
-        let access = self.settings.access().await?;
+        let access = self.access().await?;
         match &self.settings.topology {
             Topology::Sentinel(service) => {
                 let mut sentinels = access.sentinels(service)?;
@@ -252,7 +266,7 @@ impl Calls {
 
     fn fault(&self, error: &RedisError) -> StoreError {
         let denied = |advice| StoreError::Denied {
-            why: format!("says no: {}", without_script(error)),
+            why: format!("says no: {}", self.said(error)),
             advice,
         };
         match error.kind() {
@@ -260,8 +274,15 @@ impl Calls {
             ErrorKind::AuthenticationFailed => denied(WHO),
             ErrorKind::Server(ServerErrorKind::NoPerm) => denied(RIGHTS),
             _ if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) => denied(WHO),
-            _ => StoreError::Unavailable(format!("is no help: {}", without_script(error))),
+            _ => StoreError::Unavailable(format!("is no help: {}", self.said(error))),
         }
+    }
+
+    /// What a server says, on one line. One that does not know a command repeats what came with it,
+    /// and with HELLO (RESP3) comes the password.
+    fn said(&self, error: &RedisError) -> String {
+        let said = in_short(error).replace('\n', " ");
+        harmless(self.confidential.borrow().blot_out(&said).trim_end())
     }
 
     fn config(&self) -> AsyncConnectionConfig {

@@ -67,6 +67,7 @@ mod outage;
 mod panics;
 mod profiles;
 mod provider_faults;
+mod quoted;
 mod refresh;
 mod refusals;
 mod reload;

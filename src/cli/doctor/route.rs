@@ -15,7 +15,7 @@ use super::way::{Server, Stream, reach};
 use crate::proxy::Settings;
 use crate::runtime::LocalExecutor;
 use crate::token::source::FetchedToken;
-use crate::wording::{harmless, innermost};
+use crate::wording::{Confidential, harmless, innermost};
 
 pub(super) async fn examine(
     route: &Settings,
@@ -89,7 +89,7 @@ async fn walk_call(
                 "see the upstream's own log for what it waits for",
             )
         })??;
-        judge(route, token.is_some(), &answer).map(|said| ((), said))
+        judge(route, token, &answer).map(|said| ((), said))
     };
     walk.take("call", work).await
 }
@@ -175,11 +175,28 @@ fn path(route: &Settings) -> String {
     }
 }
 
+/// What an upstream has been told that must not be shown.
+fn sent(route: &Settings, token: Option<&FetchedToken>) -> Confidential {
+    let token = token.map(|token| token.secret.expose_secret());
+    let values = route
+        .headers
+        .iter()
+        .filter_map(|(_, value)| value.to_str().ok());
+    Confidential::default().and(token.into_iter().chain(values))
+}
+
 /// What an answer says about the way, whatever it says about the path.
-fn judge(route: &Settings, with_token: bool, answer: &Response<()>) -> Result<String, Fault> {
+fn judge(
+    route: &Settings,
+    token: Option<&FetchedToken>,
+    answer: &Response<()>,
+) -> Result<String, Fault> {
     let status = answer.status();
+    let with_token = token.is_some();
     let field = |name| {
         let value = answer.headers().get(name)?.to_str().ok()?;
+        // Some say which token it is that they refuse.
+        let value = sent(route, token).blot_out(value);
         Some(harmless(&value.chars().take(200).collect::<String>()))
     };
     let path = path(route);

@@ -223,7 +223,7 @@ async fn handshake(
             let said = format!("{version}{}", lines(&chain));
             return Ok(((Box::new(stream), chain), said));
         }
-        Ok(Err(error)) => error.to_string(),
+        Ok(Err(error)) => harmless(&error.to_string()),
         Err(_) => {
             return Err(Fault::new(
                 format!(

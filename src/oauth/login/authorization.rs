@@ -8,12 +8,12 @@ use http::StatusCode;
 use secrecy::SecretString;
 use url::Url;
 
-use super::super::confidential::Confidential;
 use super::super::token_response::clean;
 use super::super::transport::{Answer, bare};
 use super::super::unguessable::unguessable;
 use super::{Flow, Login};
 use crate::token::source::{FailureKind, FetchError};
+use crate::wording::Confidential;
 
 /// A login that was begun in a browser.
 pub struct Authorization {

@@ -8,13 +8,13 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
-use super::super::confidential::Confidential;
 use super::super::grant::DEVICE_CODE;
 use super::super::token_request;
 use super::super::token_response::{self, clean, duration};
 use super::super::transport::Peer;
 use super::{Login, Outcome};
 use crate::token::source::{FailureKind, FetchError};
+use crate::wording::Confidential;
 
 /// What a person is told, and what the provider is asked with meanwhile.
 pub struct DeviceAuthorization {

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::clean;
-use crate::oauth::confidential::Confidential;
 use crate::oauth::transport::Answer;
+use crate::wording::Confidential;
 
 /// The fields of an answer that has any: of a JSON object as a rule, whatever it is called, of a form
 /// with a few old providers. A byte order mark is not JSON, but it is not worth losing a token over.
@@ -50,15 +50,14 @@ pub(super) fn is_of_token_characters(token: &str) -> bool {
 }
 
 /// What kind of body it is; never what stands in it.
-pub(in crate::oauth) fn describe(answer: &Answer) -> String {
+pub(in crate::oauth) fn describe(answer: &Answer, confidential: &Confidential) -> String {
     let length = answer.body.len();
     match &answer.content_type {
         _ if length == 0 => "an empty body".into(),
         _ if answer.body.starts_with(GZIP) => format!("{length} bytes compressed by gzip"),
-        Some(content_type) => format!(
-            "{length} bytes of {}",
-            clean(content_type, &Confidential::default())
-        ),
+        Some(content_type) => {
+            format!("{length} bytes of {}", clean(content_type, confidential))
+        }
         None => format!("{length} bytes of no stated type"),
     }
 }

@@ -9,11 +9,11 @@ use serde_json::{Map, Value};
 use super::body::{bare_token, is_of_token_characters};
 use super::{TokenLocation, wanted};
 use crate::oauth::AnswerSettings;
-use crate::oauth::confidential::Confidential;
 use crate::oauth::refusal::explanation;
 use crate::oauth::token_response::clean;
 use crate::oauth::transport::Answer;
 use crate::token::source::{FailureKind, FetchError};
+use crate::wording::Confidential;
 
 /// What is said there, if it is no token and not nothing. The message continues a sentence whose subject is
 /// the token endpoint.

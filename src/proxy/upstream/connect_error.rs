@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::proxy::metrics::Cause;
 use crate::tls;
+use crate::wording::harmless;
 
 /// Which step failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -83,7 +84,8 @@ impl ConnectError {
         Self::Tls {
             // A certificate that is refused is refused again.
             broken_off: error.kind() != io::ErrorKind::InvalidData,
-            error: error.to_string(),
+            // The names that a certificate is for are the server's own words.
+            error: harmless(&error.to_string()),
         }
     }
 
@@ -165,6 +167,14 @@ mod tests {
         the TLS handshake (10.0.0.1:443, 10.0.0.2:443) was not done after 5s; what listens there may not speak TLS: check the port, and http:// or https:// in upstream
         the start of HTTP (10.0.0.1:443, 10.0.0.2:443) was not done after 5s; what listens there may not speak HTTP/2: check the port, and h2c:// or http:// in upstream
         ");
+    }
+
+    #[test]
+    fn the_names_of_a_certificate_steer_no_terminal() {
+        let named = "certificate is only valid for DnsName(\"\u{1b}[31m\")";
+        let error = io::Error::new(io::ErrorKind::InvalidData, named);
+        let told = ConnectError::tls(&error).to_string();
+        assert!(told.contains("DnsName(\"\\u{1b}[31m\")"), "{told}");
     }
 
     /// The look-up goes on, and the system's resolver asks again after 5 s.

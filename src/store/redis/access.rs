@@ -44,6 +44,10 @@ pub(super) struct Access<'a> {
 }
 
 impl Access<'_> {
+    pub(super) fn passwords(&self) -> impl Iterator<Item = &SecretString> {
+        self.password.iter().chain(&self.sentinel_password)
+    }
+
     /// RESP3 brings news on a connection that can still be asked whether it is alive.
     fn login(&self) -> RedisConnectionInfo {
         let mut login = RedisConnectionInfo::default()

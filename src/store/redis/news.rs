@@ -52,6 +52,7 @@ impl Bells {
     pub(super) async fn listen(&self, calls: &Calls) {
         for turn in 0.. {
             if let Err(error) = self.listen_once(calls, turn).await {
+                let error = calls.said(&error);
                 debug!("news of the store are not heard: {error}");
             }
             self.heard.set(false);

@@ -29,9 +29,13 @@ if ARGV[4] == '1' then redis.pcall('PUBLISH', ARGV[5], KEYS[1]) end
 return 1"
 );
 
-/// Where in gatepass's own script it was tells an operator nothing.
-pub(super) fn without_script(error: &RedisError) -> String {
+/// Where in gatepass's own script it was tells an operator nothing, nor does what came with a command
+/// that the server does not know.
+pub(super) fn in_short(error: &RedisError) -> String {
     let error = error.to_string();
+    if let Some((what, _)) = error.split_once(", with args beginning with:") {
+        return what.into();
+    }
     match error.split_once(" script: ") {
         Some((what, place)) if place.contains("@user_script") => what.trim_end_matches('.').into(),
         _ => error,

@@ -1,29 +1,37 @@
-//! Keeps secrets out of what a provider says.
+//! Keeps secrets out of what others say.
 
 use std::collections::HashSet;
 
 use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
-/// Strings that must not be shown, however a provider repeats them.
-#[derive(Default)]
+/// Strings that must not be shown, however somebody who was told them repeats them.
+#[derive(Default, Clone)]
 pub struct Confidential(Vec<Zeroizing<String>>);
 
 impl Confidential {
     /// What is `text` must not be shown from now on. Short ones are left out: blotting them out
-    /// would make nonsense of a provider's words.
-    pub(super) fn add(&mut self, text: impl Into<String>) {
+    /// would make nonsense of the words of others.
+    pub fn add(&mut self, text: impl Into<String>) {
         let text = text.into();
-        if text.len() >= LEAST_SECRET {
+        if text.len() >= LEAST_SECRET && !self.0.iter().any(|known| **known == text) {
             self.0.push(Zeroizing::new(text));
             // The longest first: blotting out a part of a longer one would leave the rest of it.
             self.0.sort_by_key(|text| std::cmp::Reverse(text.len()));
         }
     }
 
+    /// These, and more.
+    #[must_use]
+    pub fn and<'a>(&self, more: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut all = self.clone();
+        more.into_iter().for_each(|text| all.add(text));
+        all
+    }
+
     /// The beginning of the text without what must not be shown; nothing of it if a secret shines
     /// through in another spelling, or in part.
-    pub(super) fn blot_out(&self, text: &str) -> String {
+    pub fn blot_out(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in &self.0 {
             text = text.replace(secret.as_str(), "•••");
