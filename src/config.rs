@@ -19,7 +19,7 @@ mod resolve;
 mod scalar;
 mod show;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ pub struct Settings {
     pub revision: Revision,
     /// The files that it was read from, as they were before.
     pub files: Files,
+    /// The environment's variables that secrets were taken from.
+    pub secret_variables: BTreeSet<String>,
     /// Of each key that takes effect with a restart alone.
     pub fixed: BTreeMap<String, Revision>,
     /// Where callers are served.

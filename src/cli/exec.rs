@@ -53,6 +53,7 @@ pub(super) fn exec(arguments: ExecArguments) -> Result<u8, Failure> {
         ..Flags::default()
     })?;
     let mut settings = for_one_caller(config::load(&layers)?);
+    let secret_variables = std::mem::take(&mut settings.secret_variables);
     // Nobody spreads load over it.
     settings.delay = Duration::ZERO;
     let log = telemetry::start(telemetry::Settings {
@@ -70,12 +71,15 @@ pub(super) fn exec(arguments: ExecArguments) -> Result<u8, Failure> {
         let bound = app::build(settings, layers, &log)?;
         let mut command = Command::new(program);
         command.args(rest);
-        for (name, value) in variables(&arguments.variable, &bound)? {
-            command.env(name, value);
-        }
         // What gatepass is told is not the command's business, secrets least of all.
         for (name, _) in env::vars_os().filter(|(name, _)| is_ours(name)) {
             command.env_remove(name);
+        }
+        for name in secret_variables {
+            command.env_remove(name);
+        }
+        for (name, value) in variables(&arguments.variable, &bound)? {
+            command.env(name, value);
         }
         let (readiness, order) = (bound.readiness(), bound.order_to_stop());
         let (to_end_at_once, at_once) = mpsc::channel(1);

@@ -3,6 +3,7 @@
 //! serde stops at the first value that does not fit. So that all of them are reported, a value
 //! that does not fit is noted and taken out, and decoding starts again without it.
 
+use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
 use std::fmt;
 use std::path::PathBuf;
@@ -43,6 +44,7 @@ pub(super) fn decode(layers: &Layers) -> Result<(raw::Config, Report), Problems>
         problems: Vec::new(),
         warnings: layers.misspelt_variables().collect(),
         secret_files: Vec::new(),
+        secret_variables: BTreeSet::new(),
         read_files,
         needed_files: Files::new(),
     };
@@ -78,6 +80,8 @@ pub(super) struct Report {
     problems: Vec<Problem>,
     warnings: Vec<String>,
     secret_files: Vec<(Path, Option<PathBuf>)>,
+    /// The environment's, which the configuration takes secrets from.
+    pub(super) secret_variables: BTreeSet<String>,
     read_files: Files,
     needed_files: Files,
 }

@@ -88,6 +88,7 @@ pub(super) fn resolve(raw: raw::Config, report: &mut Report) -> Option<Settings>
         // Told once all of it is there.
         annotated: String::new(),
         files: BTreeMap::new(),
+        secret_variables: report.secret_variables.clone(),
         warnings,
     })
 }

@@ -34,21 +34,28 @@ async fn the_command_calls_through_the_proxy_and_gatepass_ends_with_it() {
     let upstream = Upstream::start().await;
     let config = simple_config(&provider, &upstream);
     let script = "curl -sS --noproxy '*' -o /dev/null -w '%{http_code}\\n' \"$API_URL/orders\"; \
-                  echo \"http_proxy=$http_proxy secret=$GATEPASS__CREDENTIALS__X__CLIENT_SECRET\"; \
+                  echo \"http_proxy=$http_proxy secret=$GATEPASS__CREDENTIALS__X__CLIENT_SECRET\" \
+                  \"$OF_A_FIELD, $OF_NOBODY\"; \
                   exit 7";
     let secret = "GATEPASS__CREDENTIALS__X__CLIENT_SECRET";
     let config = format!(
-        "[credentials.x]\ntoken_endpoint = \"{}\"\nclient_id = \"x\"\n{config}",
+        "[credentials.x]\ntoken_endpoint = \"{}\"\nclient_id = \"x\"\n{config}\n\
+         headers = {{ x-api-key = {{ env = \"OF_A_FIELD\" }} }}",
         provider.token_endpoint()
     );
     let finished = exec(
         &config,
         &["--variable", "API_URL=/v1", "--", "sh", "-c", script],
-        &[(secret, CANARY), ("http_proxy", "")],
+        &[
+            (secret, CANARY),
+            ("OF_A_FIELD", CANARY),
+            ("OF_NOBODY", "kept"),
+            ("http_proxy", ""),
+        ],
     )
     .await;
     assert_eq!(
-        finished.stdout, "200\nhttp_proxy= secret=\n",
+        finished.stdout, "200\nhttp_proxy= secret= , kept\n",
         "{}",
         finished.stderr
     );

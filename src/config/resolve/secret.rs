@@ -312,7 +312,10 @@ pub(in super::super) fn is_surely_a_path(file: &str) -> bool {
 
 fn from_variable(name: &str, path: &Path, plainly: &str, report: &mut Report) -> Option<Secret> {
     match env::var(name) {
-        Ok(value) if !value.is_empty() => return Some(Secret::Value(value.into())),
+        Ok(value) if !value.is_empty() => {
+            report.secret_variables.insert(name.into());
+            return Some(Secret::Value(value.into()));
+        }
         Err(VarError::NotUnicode(_)) => {
             let found = format!("{name}, which holds {NOT_UTF_8}");
             report.add(path, found, HOLDS_SECRET);
