@@ -31,7 +31,7 @@ impl Admission {
         present: Present,
         table: &RouteTable,
     ) -> Result<&'a str, Rejection> {
-        let Caller { peer, port, .. } = request.body().caller();
+        let Caller { peer, port, tls } = request.body().caller();
         self.callers.admit(peer, request.headers())?;
         refuse_what_is_not_forwarded(request.method())?;
         let field = host_field(request)?;
@@ -66,7 +66,7 @@ impl Admission {
         }
         let is_of_a_page = present.has(Field::Origin) || present.has(Field::SecFetchSite);
         if is_of_a_page {
-            self.refuse_other_sites(request.headers(), field)?;
+            self.refuse_other_sites(request.headers(), field, tls)?;
         }
         Ok(host)
     }
@@ -83,7 +83,12 @@ impl Admission {
     /// Browsers say which page a request comes from (Fetch, `Origin`; Fetch Metadata,
     /// `Sec-Fetch-Site`); applications have no reason to. Whatever page is open in a developer's
     /// browser can reach loopback, and would act with the credential.
-    fn refuse_other_sites(&self, headers: &HeaderMap, host: Option<&str>) -> Result<(), Rejection> {
+    fn refuse_other_sites(
+        &self,
+        headers: &HeaderMap,
+        host: Option<&str>,
+        tls: bool,
+    ) -> Result<(), Rejection> {
         let origin = headers.get(ORIGIN).map(HeaderValue::as_bytes);
         let site = headers.get(&SEC_FETCH_SITE).map(HeaderValue::as_bytes);
         let is_allowed = |origin: &[u8]| {
@@ -92,7 +97,8 @@ impl Admission {
         };
         let is_own = |origin: &[u8]| {
             let host = host.unwrap_or_default().as_bytes();
-            let origin = origin.strip_prefix(b"http://");
+            let scheme = if tls { "https://" } else { "http://" };
+            let origin = origin.strip_prefix(scheme.as_bytes());
             origin.is_some_and(|origin| origin.eq_ignore_ascii_case(host))
         };
         let by_origin = origin.is_none_or(|origin| is_allowed(origin) || is_own(origin));

@@ -185,6 +185,24 @@ async fn tls_is_spoken_where_it_is_asked_for_and_http2_agreed_on() {
     assert_eq!(upstream.requests(), requests);
 }
 
+/// A page that the upstream has shown through gatepass is gatepass's own.
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_a_page_s_own_origin_is_that_of_tls() {
+    let authority = Authority::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (gatepass, _upstream) = with_tls(&authority, directory.path(), "").await;
+    for (origin, status) in [("https://localhost", 200), ("http://localhost", 403)] {
+        let stream = connect(&gatepass, &authority, None, &[]).await.unwrap();
+        let mut caller = connect_over(stream).await;
+        let mut request = client::get_request("/");
+        request
+            .headers_mut()
+            .insert("origin", origin.parse().unwrap());
+        let answer = caller.send_request(request).await.unwrap();
+        assert_eq!(answer.status(), status, "{origin}");
+    }
+}
+
 /// One that writes all of it before it reads.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_over_tls_that_is_refused_early_is_told_why() {
