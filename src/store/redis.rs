@@ -274,6 +274,7 @@ impl Calls {
             ErrorKind::AuthenticationFailed => denied(WHO),
             ErrorKind::Server(ServerErrorKind::NoPerm) => denied(RIGHTS),
             _ if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) => denied(WHO),
+            _ if error.to_string().contains("unknown command") => denied(COMMANDS),
             _ => StoreError::Unavailable(format!("is no help: {}", self.said(error))),
         }
     }
@@ -305,6 +306,9 @@ impl Drop for Doubt<'_> {
 
 const WHO: &str = "check username, and password or password_file, of the store";
 const RIGHTS: &str = "have the user allowed EVAL, GET, SET, TIME and PUBLISH on gatepass:*";
+
+const COMMANDS: &str =
+    "see that it is Redis 6 or later, or Valkey, and has the command by this name";
 
 /// Where it is said which entry is new.
 const CHANNEL: &str = "gatepass";

@@ -54,7 +54,7 @@ async fn a_store_that_repeats_its_password_is_not_quoted_with_it() {
         }
     };
     let parrot = |asked: &str| format!("-ERR \u{1b}[31m no {}\r\n", asked.replace("\r\n", " "));
-    let known = "the store is no help: ResponseError: unknown command 'HELLO'; until";
+    let known = "the store says no: ResponseError: unknown command 'HELLO'; see that it is Redis 6";
     let strange = "the store is no help: ResponseError: \\u{1b}[31m no *";
     for (store, said) in [
         (answering(unknown).await, known),
