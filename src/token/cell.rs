@@ -108,6 +108,12 @@ impl TokenWriter {
         self.0.credential()
     }
 
+    /// Whether the upstream of this route has refused one token after the other lately.
+    pub fn is_refused_by(&self, route: &str) -> bool {
+        let routes = self.0.refused_by_routes();
+        routes.iter().any(|of| **of == *route)
+    }
+
     fn put(&self, state: TokenState) {
         self.cell().state.store(Arc::new(state));
     }

@@ -154,6 +154,11 @@ impl Refresher {
     }
 
     fn tell_of_refusal(&self, route: &str) {
+        // A permission that is missing for days would otherwise be a line every few seconds; that no
+        // token mends it has been told.
+        if self.writer.is_refused_by(route) {
+            return;
+        }
         warn!(
             credential = self.writer.credential(),
             route,
