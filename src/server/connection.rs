@@ -251,6 +251,9 @@ where
             .max_concurrent_streams(settings.max_streams)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(window_for(settings.max_streams))
+            // A caller may call off at once all that it has under way. At the 21st request that is
+            // called off before it has been looked at h2 ends the connection, with all others on it.
+            .max_pending_accept_reset_streams(settings.max_streams as usize)
             .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
             .max_send_buf_size(settings.max_header_bytes)
             .serve_connection(TokioIo::new(batch.clone()), service);

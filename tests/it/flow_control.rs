@@ -15,7 +15,9 @@ use tokio::time::timeout;
 use crate::support::Gatepass;
 use crate::support::between::Between;
 use crate::support::client::PATIENCE;
-use crate::support::frames::{END_HEADERS, END_STREAM, HEADERS, Received, SETTINGS, field, frame};
+use crate::support::frames::{
+    END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Received, SETTINGS, field, frame,
+};
 use crate::support::http2::{Pieces, connect, pieces};
 use crate::support::wire::{Wire, read_until};
 
@@ -100,18 +102,22 @@ fn echo(mut body: Incoming) -> Response<Pieces> {
     Response::new(pieces)
 }
 
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+fn get(stream: u32, path: &str) -> Vec<u8> {
+    // RFC 7541 Appendix A: 2 is ":method GET", 6 is ":scheme http".
+    let mut head = vec![0x82, 0x86];
+    head.extend(field(":path", path));
+    head.extend(field(":authority", "localhost"));
+    frame(HEADERS, END_HEADERS | END_STREAM, stream, &head)
+}
+
 /// A caller with no room for the answer's body, whose head it has got.
 async fn takes_nothing(gatepass: &Gatepass, path: &str) -> TcpStream {
     let mut caller = TcpStream::connect(gatepass.proxy()).await.unwrap();
     // RFC 9113 §6.5.2: SETTINGS_INITIAL_WINDOW_SIZE is 4.
     let no_room = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
-    // RFC 7541 Appendix A: 2 is ":method GET", 6 is ":scheme http".
-    let mut head = vec![0x82, 0x86];
-    head.extend(field(":path", path));
-    head.extend(field(":authority", "localhost"));
-    let head = frame(HEADERS, END_HEADERS | END_STREAM, 1, &head);
-    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice();
-    let bytes = [preface, &no_room, &head].concat();
+    let bytes = [PREFACE, &no_room, &get(1, path)].concat();
     caller.write_all(&bytes).await.unwrap();
     let mut read = Vec::new();
     while !Received::all(&read).iter().any(Received::answers_with_200) {
@@ -143,4 +149,24 @@ async fn upstreams_that_take_nothing_hold_up_no_other() {
     call(Bytes::from_static(b"another"));
     let mut upstream = wire.accept().await;
     read_until(&mut upstream, "\r\n\r\nanother").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_called_off_all_at_once_breaks_off_nothing_else() {
+    let between = Between::start(Version::HTTP_2, async |_| large()).await;
+    let mut caller = TcpStream::connect(between.gatepass.proxy()).await.unwrap();
+    let mut bytes = [PREFACE, &frame(SETTINGS, 0, 0, b"")].concat();
+    for stream in (1..180).step_by(2) {
+        bytes.extend(get(stream, "/"));
+        // RFC 9113 §7: CANCEL is 8.
+        bytes.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+    }
+    bytes.extend(get(181, "/"));
+    caller.write_all(&bytes).await.unwrap();
+    let mut read = Vec::new();
+    let answered = |frame: &Received| frame.stream == 181 && frame.answers_with_200();
+    while !Received::all(&read).iter().any(answered) {
+        let arrived = timeout(PATIENCE, caller.read_buf(&mut read)).await;
+        assert_ne!(arrived.unwrap().unwrap(), 0, "the connection goes on");
+    }
 }
