@@ -224,7 +224,7 @@ impl Activity {
         self.one_at_a_time.store(false, Relaxed);
     }
 
-    fn is_http1(&self) -> bool {
+    pub(super) fn is_http1(&self) -> bool {
         self.one_at_a_time.load(Relaxed)
     }
 

@@ -6,10 +6,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::activity::Activity;
 use super::exchange::Exchange;
@@ -110,6 +112,29 @@ impl CallerBody {
         self.connection.clone()
     }
 
+    /// Reads what still comes of a body that nobody wants, for a moment, so that the connection goes on.
+    ///
+    /// RFC 9112 §9.3: "A server MUST read the entire request message body or close the connection after
+    /// sending its response". hyper looks once whether all of it is there and closes otherwise, which the
+    /// answer does not say: a caller that sends body and head apart would lose its next request.
+    pub fn read_away(mut self) {
+        // Over HTTP/2 its stream ends alone.
+        if self.exchange.is_none() || !self.connection.activity().is_http1() {
+            return;
+        }
+        let reading = async move {
+            let mut left = MOST_READ_AWAY;
+            while let Some(Ok(frame)) = self.frame().await {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                match left.checked_sub(length) {
+                    Some(rest) => left = rest,
+                    None => return,
+                }
+            }
+        };
+        tokio::task::spawn_local(timeout(PATIENCE, reading));
+    }
+
     fn over(&mut self) {
         if let Some(exchange) = self.exchange.take() {
             exchange.request_is_over();
@@ -196,3 +221,9 @@ impl<B: Body + Unpin> Body for AnswerBody<B> {
         self.body.size_hint()
     }
 }
+
+/// How much of a body is read away. Whoever has more to send does so on another connection.
+const MOST_READ_AWAY: usize = 1 << 20;
+
+/// How long what is read away may take to come.
+const PATIENCE: Duration = Duration::from_secs(1);

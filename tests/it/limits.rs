@@ -104,6 +104,37 @@ async fn the_body_of_a_refused_request_is_not_taken_for_a_head() {
     read_until(&mut caller, "HTTP/1.1 408").await;
 }
 
+/// Many send head and body apart. What comes of a body after the answer must not cost the next request.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rest_of_a_refused_request_is_read_away_and_the_connection_goes_on() {
+    let provider = AuthorizationServer::start();
+    provider.otherwise(Reply::Silence);
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream).replace("path = \"/\"", "path = \"/api\"");
+    let gatepass = Gatepass::start(&format!(
+        "{config}\n[[routes]]\npath = \"/down\"\nupstream = \"http://127.0.0.1:9\"\ncredential = \"none\"\n"
+    ));
+    let mut caller = TcpStream::connect(gatepass.proxy()).await.unwrap();
+    for (path, reason) in [
+        ("/api", "\"no_token\""),
+        ("/elsewhere", "\"no_route\""),
+        ("/down", "\"upstream_unreachable\""),
+    ] {
+        for _ in 0..3 {
+            let head =
+                format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n");
+            caller.write_all(head.as_bytes()).await.unwrap();
+            read_until(&mut caller, reason).await;
+            caller.write_all(&[b'x'; 5000]).await.unwrap();
+        }
+    }
+
+    // That of a caller who does not send the rest ends.
+    let head = b"POST /elsewhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n";
+    caller.write_all(head).await.unwrap();
+    to_the_end(&mut caller).await;
+}
+
 /// Many write all of a request before they read anything: a reset in the midst of it would be all that
 /// they see.
 #[tokio::test(flavor = "multi_thread")]
