@@ -1,9 +1,9 @@
 //! TLS towards upstreams, token endpoints and callers: who is trusted, and by what one is known.
 
 mod chain;
+mod file;
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_platform_verifier::BuilderVerifierExt;
 
 pub use chain::{Onlooker, Shown, onlooker, shown};
+pub use file::read as read_file;
 
 /// Whose certificates are believed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -132,14 +133,14 @@ fn read_identity(identity: &Identity) -> Result<CertifiedKey, TlsError> {
     };
     let unreadable = |error: io::Error| format!("cannot be read: {error}");
     let pem =
-        fs::read(&identity.certificates).map_err(|error| of_certificates(unreadable(error)))?;
+        read_file(&identity.certificates).map_err(|error| of_certificates(unreadable(error)))?;
     let certificates = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| of_certificates(format!("is not valid PEM: {error}")))?;
     if certificates.is_empty() {
         return Err(of_certificates("holds no certificate in PEM form".into()));
     }
-    let pem = fs::read(&identity.key).map_err(|error| of_key(unreadable(error)))?;
+    let pem = read_file(&identity.key).map_err(|error| of_key(unreadable(error)))?;
     // The error may quote what stands in the file.
     let key = PrivateKeyDer::from_pem_slice(&pem)
         .map_err(|_| of_key("holds no private key in PEM form, or one with a passphrase".into()))?;
@@ -185,7 +186,7 @@ pub fn advice(error: &str, may_be_plain: bool) -> Option<&'static str> {
 
 /// The certificates in a PEM file, for people; what cannot be read is left out.
 pub fn certificates(path: &Path) -> Vec<Shown> {
-    let pem = fs::read(path).unwrap_or_default();
+    let pem = read_file(path).unwrap_or_default();
     let certificates = CertificateDer::pem_slice_iter(&pem).flatten();
     shown(&certificates.collect::<Vec<_>>())
 }
@@ -195,7 +196,7 @@ fn read_certificates(path: &Path) -> Result<RootCertStore, TlsError> {
         path: path.to_owned(),
         what,
     };
-    let pem = fs::read(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
+    let pem = read_file(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
     let mut roots = RootCertStore::empty();
     for (index, certificate) in CertificateDer::pem_slice_iter(&pem).enumerate() {
         let number = index + 1;

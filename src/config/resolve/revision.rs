@@ -2,7 +2,6 @@
 //! secrets are.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -11,6 +10,7 @@ use serde_json::Value;
 use super::super::Revision;
 use super::super::decode::{Path, Report};
 use super::super::raw;
+use crate::tls::read_file;
 
 /// Of everything.
 pub(super) fn of_all(report: &Report) -> Revision {
@@ -28,7 +28,7 @@ pub(super) fn of_all(report: &Report) -> Revision {
         .filter(|file| Some(*file) != own.as_ref())
     {
         // One that cannot be read is told elsewhere.
-        add(&mut digest, &fs::read(file).unwrap_or_default());
+        add(&mut digest, &read_file(file.as_ref()).unwrap_or_default());
     }
     finish(digest)
 }
@@ -43,7 +43,7 @@ pub(super) fn of_table(report: &Report, path: &Path, tls: &raw::Tls, but_for: &[
     add(&mut digest, written.to_string().as_bytes());
     let files = [&tls.ca_file, &tls.client_cert_file, &tls.client_key_file];
     for file in files.into_iter().flatten() {
-        add(&mut digest, &fs::read(file).unwrap_or_default());
+        add(&mut digest, &read_file(file.as_ref()).unwrap_or_default());
     }
     finish(digest)
 }
@@ -74,7 +74,7 @@ pub(super) fn of_fixed(report: &Report) -> BTreeMap<String, Revision> {
 fn add_files_in(value: &Value, digest: &mut Context, report: &Report) {
     match value {
         Value::String(file) if report.read_files().contains_key(path::Path::new(file)) => {
-            add(digest, &fs::read(file).unwrap_or_default());
+            add(digest, &read_file(file.as_ref()).unwrap_or_default());
         }
         Value::Array(list) => list.iter().for_each(|of| add_files_in(of, digest, report)),
         Value::Object(table) => table

@@ -1,7 +1,6 @@
 //! `[stores.NAME]`
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use super::{LEGAL_NAME, TrustedRoots, choice, exposure, is_legal_name, required,
 use crate::oauth::transport::is_loopback;
 use crate::store::redis::{DEFAULT_PORT, Node, Password, RedisTls, Topology};
 use crate::store::{Directory, KeyFile, Place, RedisSettings, Seal, Settings};
+use crate::tls::read_file;
 
 /// Resolves the stores; none if any of them has a mistake.
 pub(super) fn resolve(
@@ -321,7 +321,7 @@ fn warn_in_the_clear(servers: &Servers, has_password: bool, path: &Path, report:
 /// The same files once more, as the Redis client wants them. They are found good by now: what is in
 /// the place of a path and is none, such as the key itself, does not come here.
 fn certificates(raw: &raw::Tls, path: &Path, report: &mut Report) -> Option<TlsCertificates> {
-    let mut read = |file: &str, key: &str| match fs::read(file) {
+    let mut read = |file: &str, key: &str| match read_file(file.as_ref()) {
         Ok(pem) => Some(pem),
         Err(error) => {
             report.add(&path.key(key), error.to_string(), "a readable PEM file");

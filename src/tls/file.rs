@@ -1,0 +1,46 @@
+//! Files with certificates and keys, read whole.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Reads a file that the configuration names.
+///
+/// # Errors
+///
+/// It cannot be read, is no ordinary file, or is larger than 8 MiB.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // Asked before it is opened: whoever opens a pipe waits for somebody to write, and a device may never end.
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no ordinary file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(LARGEST + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(io::Error::other("it is larger than 8 MiB"));
+    }
+    Ok(bytes)
+}
+
+/// All public authorities together have a thirtieth of it.
+const LARGEST: u64 = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_end_is_not_read() {
+        let error = read(Path::new("/dev/zero")).unwrap_err();
+        assert_eq!(error.to_string(), "it is no ordinary file");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(LARGEST).unwrap();
+        assert_eq!(read(file.path()).unwrap().len() as u64, LARGEST);
+        file.as_file().set_len(1 << 40).unwrap();
+        let error = read(file.path()).unwrap_err();
+        assert_eq!(error.to_string(), "it is larger than 8 MiB");
+    }
+}
