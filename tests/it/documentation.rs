@@ -392,6 +392,7 @@ fn every_alert_has_its_runbook() {
     let written: Vec<_> = runbooks
         .lines()
         .filter_map(|line| line.strip_prefix("## "))
+        .filter(|heading| heading.starts_with("Gatepass"))
         .collect();
     assert_eq!(alerts, written);
     for alert in alerts {
