@@ -306,10 +306,7 @@ impl Reloader {
         running.keepers.extend(keepers);
         running.revision = revision;
         self.credentials.replace(readers(&running.keepers));
-        let routes = routing.table.descriptions();
-        let routes: BTreeSet<_> = routes.iter().map(|route| route.name.as_str()).collect();
-        let metrics = &self.parts.proxy_metrics;
-        metrics.keep(|route| routes.contains(route));
+        self.parts.proxy_metrics.keep(&routing.table);
         self.published.store(Arc::new(routing));
         if let (Some(shown), Some(tls)) = (&self.opened.tls, tls) {
             shown.store(tls);

@@ -3,6 +3,7 @@
 
 mod upstream;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use super::limit::Place;
 use super::record::Record;
 use super::rejection::Reason;
+use super::route::RouteTable;
 use crate::metric;
 pub(super) use upstream::{Cause, Retry};
 use upstream::{UpstreamHandles, UpstreamMetrics};
@@ -144,14 +146,15 @@ impl ProxyMetrics {
         self.for_route(UNMATCHED)
     }
 
-    /// Takes away those of routes that are gone. Otherwise a configuration whose routes come and go would
-    /// fill the memory and every scrape with them.
-    pub fn keep(&self, is_there: impl Fn(&str) -> bool) {
+    /// Takes away those of routes that are not in this table. Otherwise a configuration whose routes come and
+    /// go would fill the memory and every scrape with them.
+    pub fn keep(&self, table: &RouteTable) {
+        let kept: BTreeSet<_> = table.routes().map(|route| &*route.settings.name).collect();
         let families = self.in_flight.collect();
         let metrics = families.iter().flat_map(MetricFamily::get_metric);
         let routes = metrics.flat_map(Metric::get_label);
         for route in routes.map(LabelPair::value) {
-            if route != UNMATCHED && !is_there(route) {
+            if route != UNMATCHED && !kept.contains(route) {
                 self.forget(route);
             }
         }
