@@ -33,7 +33,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
-use http::header::EXPECT;
 use http::{HeaderValue, Request, Response};
 use hyper::service::{Service, service_fn};
 use tokio::time::{Instant, sleep_until};
@@ -141,9 +140,6 @@ impl Proxy {
             Ok(found) => found,
             Err(rejection) => {
                 let in_flight = self.shared.unmatched.begin(now, record);
-                if !request.headers().contains_key(EXPECT) {
-                    request.into_body().read_away();
-                }
                 return Ok(reject(&rejection, request_id, in_flight));
             }
         };

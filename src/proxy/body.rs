@@ -108,13 +108,6 @@ impl OutgoingBody {
         };
         (body, progress)
     }
-
-    /// See [`CallerBody::read_away`].
-    pub(super) fn read_away(self) {
-        if let Self::Streamed { body, .. } = self {
-            body.read_away();
-        }
-    }
 }
 
 impl Progress {

@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::header::EXPECT;
 use http::{HeaderMap, Request, StatusCode};
 use tokio::time::{Instant, sleep};
 use tracing::debug;
@@ -113,13 +112,9 @@ impl Journey<'_> {
         now: Instant,
     ) -> Result<Answer, Rejection> {
         let headers = request.headers_mut();
-        let way = match self.open_way(headers, now) {
-            Ok(Some(way)) => way,
-            Ok(None) => match self.connect(headers, &mut self.retries()).await {
-                Ok(way) => way,
-                Err(rejection) => return Err(unsent(*request, rejection)),
-            },
-            Err(rejection) => return Err(unsent(*request, rejection)),
+        let way = match self.open_way(headers, now)? {
+            Some(way) => way,
+            None => self.connect(headers, &mut self.retries()).await?,
         };
         let (answer, generation) = self.send(way, request, self.head.as_ref()).await?;
         match (&self.route.token, generation) {
@@ -311,15 +306,6 @@ impl Journey<'_> {
             ready_at,
         })
     }
-}
-
-/// What becomes of a request of which nothing was sent. A caller that waits to be asked for its body is not
-/// asked.
-fn unsent(request: Request<OutgoingBody>, rejection: Rejection) -> Rejection {
-    if !request.headers().contains_key(EXPECT) {
-        request.into_body().read_away();
-    }
-    rejection
 }
 
 /// Puts the route's token into the request in place of whatever the caller sent, or refuses the

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +10,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, timeout};
 
@@ -69,13 +69,28 @@ impl fmt::Debug for CallerConnection {
 }
 
 /// A caller's request body.
+///
+/// If it is dropped before its end, what still comes of it is read for a moment and thrown away, so that
+/// the connection goes on.
+///
+/// RFC 9112 §9.3: "A server MUST read the entire request message body or close the connection after
+/// sending its response". hyper looks once whether all of it is there and closes otherwise, which the
+/// answer does not say: a caller that sends body and head apart would lose its next request.
 #[derive(Debug)]
 pub struct CallerBody {
-    body: Incoming,
     connection: CallerConnection,
     arrived_at: Instant,
-    /// Until the body is over.
-    exchange: Option<Exchange>,
+    /// Whether the caller waits to be asked for it; whoever reads it asks.
+    is_held_back: bool,
+    /// Until it is over.
+    rest: Option<Rest>,
+}
+
+/// What still comes of a body.
+#[derive(Debug)]
+struct Rest {
+    body: Incoming,
+    exchange: Exchange,
 }
 
 impl CallerBody {
@@ -83,15 +98,17 @@ impl CallerBody {
         body: Incoming,
         connection: CallerConnection,
         arrived_at: Instant,
+        is_held_back: bool,
         exchange: Exchange,
     ) -> Self {
+        let is_over = body.is_end_stream();
         let mut body = Self {
-            body,
             connection,
             arrived_at,
-            exchange: Some(exchange),
+            is_held_back,
+            rest: Some(Rest { body, exchange }),
         };
-        if body.body.is_end_stream() {
+        if is_over {
             body.over();
         }
         body
@@ -112,41 +129,62 @@ impl CallerBody {
         self.connection.clone()
     }
 
-    /// Reads what still comes of a body that nobody wants, for a moment, so that the connection goes on.
-    ///
-    /// RFC 9112 §9.3: "A server MUST read the entire request message body or close the connection after
-    /// sending its response". hyper looks once whether all of it is there and closes otherwise, which the
-    /// answer does not say: a caller that sends body and head apart would lose its next request.
-    pub fn read_away(mut self) {
-        // Over HTTP/2 its stream ends alone.
-        if self.exchange.is_none() || !self.connection.activity().is_http1() {
-            return;
-        }
-        let reading = async move {
-            let mut left = MOST_READ_AWAY;
-            while let Some(Ok(frame)) = self.frame().await {
-                let length = frame.data_ref().map_or(0, Bytes::len);
-                match left.checked_sub(length) {
-                    Some(rest) => left = rest,
-                    None => return,
-                }
-            }
-        };
-        tokio::task::spawn_local(timeout(PATIENCE, reading));
-    }
-
     fn over(&mut self) {
-        if let Some(exchange) = self.exchange.take() {
-            exchange.request_is_over();
+        if let Some(rest) = self.rest.take() {
+            rest.exchange.request_is_over();
         }
     }
 }
 
 impl Drop for CallerBody {
     fn drop(&mut self) {
-        if let Some(exchange) = self.exchange.take() {
-            exchange.request_is_given_up();
+        let Some(rest) = self.rest.take() else { return };
+        // Over HTTP/2 its stream ends alone.
+        let is_in_the_way = self.connection.activity().is_http1();
+        match is_in_the_way && !self.is_held_back && rest.is_small() {
+            true => drop(tokio::task::spawn_local(rest.read_away())),
+            false => rest.exchange.request_is_given_up(),
         }
+    }
+}
+
+impl Rest {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if polled.is_pending() {
+            self.exchange.request_is_awaited();
+        }
+        polled
+    }
+
+    /// Whether it is not known to be more than is read away.
+    fn is_small(&self) -> bool {
+        self.body.size_hint().lower() <= MOST_READ_AWAY
+    }
+
+    async fn read_away(mut self) {
+        match timeout(PATIENCE, self.ends()).await {
+            Ok(true) => self.exchange.request_is_over(),
+            Ok(false) | Err(_) => self.exchange.request_is_given_up(),
+        }
+    }
+
+    /// Reads; says whether it came to its end.
+    async fn ends(&mut self) -> bool {
+        let mut left = MOST_READ_AWAY;
+        while let Some(frame) = poll_fn(|cx| self.poll_frame(cx)).await {
+            let Ok(frame) = frame else { return false };
+            self.exchange.request_moved();
+            let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => return false,
+            }
+        }
+        true
     }
 }
 
@@ -158,26 +196,28 @@ impl Body for CallerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
-            if let Some(exchange) = &self.exchange {
-                exchange.request_is_awaited();
-            }
-            return Poll::Pending;
+        self.is_held_back = false;
+        let Some(rest) = &mut self.rest else {
+            return Poll::Ready(None);
         };
-        if frame.is_none() || self.body.is_end_stream() {
-            self.over();
-        } else if let Some(exchange) = &self.exchange {
-            exchange.request_moved();
+        let frame = ready!(rest.poll_frame(cx));
+        match frame.is_none() || rest.body.is_end_stream() {
+            true => self.over(),
+            false => rest.exchange.request_moved(),
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        let rest = self.rest.as_ref();
+        rest.is_none_or(|rest| rest.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.rest {
+            Some(rest) => rest.body.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
     }
 }
 
@@ -223,7 +263,7 @@ impl<B: Body + Unpin> Body for AnswerBody<B> {
 }
 
 /// How much of a body is read away. Whoever has more to send does so on another connection.
-const MOST_READ_AWAY: usize = 1 << 20;
+const MOST_READ_AWAY: u64 = 1 << 20;
 
 /// How long what is read away may take to come.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
+use http::header::EXPECT;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
@@ -329,7 +330,16 @@ fn answer<'a, F>(
     // All that is to know when it came takes this time: the clock is not free.
     let now = Instant::now();
     let exchange = begin(now);
-    let body = |body| CallerBody::new(body, connection.clone(), now, exchange.clone());
+    let is_held_back = !request.body().is_end_stream() && request.headers().contains_key(EXPECT);
+    let body = |body| {
+        CallerBody::new(
+            body,
+            connection.clone(),
+            now,
+            is_held_back,
+            exchange.clone(),
+        )
+    };
     Answering::new(call(request.map(body)), exchange)
 }
 

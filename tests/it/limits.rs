@@ -9,8 +9,10 @@ use tokio::time::{Instant, timeout};
 
 use crate::support::client::PATIENCE;
 use crate::support::http2::Http2Upstream;
-use crate::support::wire::{Wire, read_until};
+use crate::support::wire::{GET, Wire, read_until};
 use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, raw, simple_config};
+
+const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n";
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
@@ -112,13 +114,17 @@ async fn the_rest_of_a_refused_request_is_read_away_and_the_connection_goes_on()
     let upstream = Upstream::start().await;
     let config = simple_config(&provider, &upstream).replace("path = \"/\"", "path = \"/api\"");
     let gatepass = Gatepass::start(&format!(
-        "{config}\n[[routes]]\npath = \"/down\"\nupstream = \"http://127.0.0.1:9\"\ncredential = \"none\"\n"
+        "{config}\n\
+         [[routes]]\npath = \"/down\"\nupstream = \"http://127.0.0.1:9\"\ncredential = \"none\"\n\
+         [[routes]]\npath = \"/little\"\nupstream = \"http://127.0.0.1:9\"\ncredential = \"none\"\n\
+         max_body = 1000\n"
     ));
     let mut caller = TcpStream::connect(gatepass.proxy()).await.unwrap();
     for (path, reason) in [
         ("/api", "\"no_token\""),
         ("/elsewhere", "\"no_route\""),
         ("/down", "\"upstream_unreachable\""),
+        ("/little", "\"body_too_large\""),
     ] {
         for _ in 0..3 {
             let head =
@@ -133,6 +139,33 @@ async fn the_rest_of_a_refused_request_is_read_away_and_the_connection_goes_on()
     let head = b"POST /elsewhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n";
     caller.write_all(head).await.unwrap();
     to_the_end(&mut caller).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rest_of_a_request_that_was_one_too_many_is_read_away() {
+    let wire = Wire::start_with("proxy.limits.requests = 1", "").await;
+    let (_first, _upstream) = wire.exchange(GET).await;
+    let mut caller = wire.call(POST).await;
+    for _ in 0..3 {
+        read_until(&mut caller, "\"overloaded\"").await;
+        caller.write_all(&[b'x'; 5000]).await.unwrap();
+        caller.write_all(POST).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rest_of_a_request_that_its_upstream_answers_early_is_read_away() {
+    let wire = Wire::start("").await;
+    let mut caller = wire.call(POST).await;
+    for _ in 0..3 {
+        let mut upstream = wire.accept().await;
+        read_until(&mut upstream, "\r\n\r\n").await;
+        let early = b"HTTP/1.1 409 Conflict\r\nContent-Length: 0\r\n\r\n";
+        upstream.write_all(early).await.unwrap();
+        read_until(&mut caller, " 409 ").await;
+        caller.write_all(&[b'x'; 5000]).await.unwrap();
+        caller.write_all(POST).await.unwrap();
+    }
 }
 
 /// Many write all of a request before they read anything: a reset in the midst of it would be all that
