@@ -1,5 +1,6 @@
 """Manifests as the tools of their users render them."""
 
+import functools
 import os
 import pathlib
 import shutil
@@ -12,6 +13,20 @@ import yaml
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 GATEPASS = os.environ["GATEPASS"]
+VALUES = pathlib.Path(__file__).parent / "values"
+
+
+@functools.cache
+def everything():
+    """All ways to a sidecar that stand in deploy/."""
+    return {
+        "kustomize": kustomization("deploy/kubernetes/example"),
+        "job": kustomization("deploy/kubernetes/job"),
+        "helm": chart(),
+        "helm, narrowed": chart("--values", VALUES / "narrowed.yaml"),
+        "helm, bare": chart("--values", VALUES / "bare.yaml"),
+        "plain": plain("deploy/kubernetes/sidecar.yaml"),
+    }
 
 
 def output(command, directory=PROJECT, patience=120):
@@ -51,6 +66,16 @@ def chart(*flags, helm=PROJECT / "deploy/helm"):
         return objects(output(["helm", "template", "it", ".", *flags], copy / "example"))
 
 
+def kustomized(manifests, *lines):
+    """What becomes of these manifests in a kustomization with these lines."""
+    with tempfile.TemporaryDirectory(dir=PROJECT / "deploy/kubernetes") as directory:
+        directory = pathlib.Path(directory)
+        (directory / "application.yaml").write_text(yaml.safe_dump_all(manifests))
+        lines = ("resources: [application.yaml]", *lines)
+        (directory / "kustomization.yaml").write_text("\n".join(lines))
+        return kustomization(directory)
+
+
 def plain(file):
     return objects((PROJECT / file).read_text())
 
@@ -87,3 +112,7 @@ def sidecar(found):
         one for one in pod(found)["spec"]["initContainers"] if one["name"] == "gatepass"
     ]
     return container
+
+
+def configuration(found):
+    return only("ConfigMap", found)["data"]["gatepass.toml"]

@@ -1,11 +1,9 @@
 """A legacy application with a sidecar, by Kustomize, by Helm and by hand: the promises of each."""
 
-import contextlib
 import copy
 import ipaddress
 import pathlib
 import re
-import shutil
 import subprocess
 import tempfile
 import tomllib
@@ -13,22 +11,21 @@ import unittest
 
 import yaml
 
-from rendered import GATEPASS, PROJECT, chart, kustomization, only, plain, pod, sidecar, workload
+from rendered import (
+    GATEPASS,
+    PROJECT,
+    chart,
+    configuration,
+    everything,
+    kustomization,
+    kustomized,
+    only,
+    plain,
+    pod,
+    sidecar,
+    workload,
+)
 from restricted import violations
-
-VALUES = pathlib.Path(__file__).parent / "values"
-
-
-def everything():
-    """All ways to a sidecar that stand in deploy/."""
-    return {
-        "kustomize": kustomization("deploy/kubernetes/example"),
-        "job": kustomization("deploy/kubernetes/job"),
-        "helm": chart(),
-        "helm, narrowed": chart("--values", VALUES / "narrowed.yaml"),
-        "helm, bare": chart("--values", VALUES / "bare.yaml"),
-        "plain": plain("deploy/kubernetes/sidecar.yaml"),
-    }
 
 
 class Promises(unittest.TestCase):
@@ -75,22 +72,11 @@ class Promises(unittest.TestCase):
                 names = [one["name"] for one in found["spec"]["template"]["spec"]["initContainers"]]
                 self.assertEqual(names, ["gatepass", "migrate"], kind)
 
-    def rendered_beside_it(self, manifests, *lines):
-        """What becomes of these manifests in a kustomization with these lines."""
-        with tempfile.TemporaryDirectory(dir=PROJECT / "deploy/kubernetes") as directory:
-            directory = pathlib.Path(directory)
-            (directory / "application.yaml").write_text(yaml.safe_dump_all(manifests))
-            lines = ("resources: [application.yaml]", *lines)
-            (directory / "kustomization.yaml").write_text("\n".join(lines))
-            return kustomization(directory)
-
     def test_a_cron_job_gets_what_a_job_gets(self):
         [job] = plain("deploy/kubernetes/job/job.yaml")
         cron_job = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": job["metadata"]}
         cron_job["spec"] = {"schedule": "@daily", "jobTemplate": {"spec": job["spec"]}}
-        rendered = self.rendered_beside_it(
-            [job, cron_job], "components: [../sidecar, ../prometheus]"
-        )
+        rendered = kustomized([job, cron_job], "components: [../sidecar, ../prometheus]")
         expected = only("Job", rendered)["spec"]
         self.assertEqual(only("CronJob", rendered)["spec"]["jobTemplate"]["spec"], expected)
         self.assertIn("initContainers", expected["template"]["spec"])
@@ -100,9 +86,7 @@ class Promises(unittest.TestCase):
         [application] = plain("deploy/kubernetes/example/application.yaml")
         database = copy.deepcopy(application)
         database["metadata"] = {"name": "database", "annotations": {"gatepass": "none"}}
-        found = self.rendered_beside_it(
-            [application, database], "components: [../sidecar, ../prometheus]"
-        )
+        found = kustomized([application, database], "components: [../sidecar, ../prometheus]")
         self.assertIn(database, found)
         [beside] = [one for one in found if one["metadata"]["name"] == "application"]
         self.assertIn("initContainers", beside["spec"]["template"]["spec"])
@@ -111,7 +95,7 @@ class Promises(unittest.TestCase):
         guide = (PROJECT / "docs/getting-started.md").read_text()
         [images] = re.findall(r"(?s)```yaml\n(images:.*?)```", guide)
         manifests = plain("deploy/kubernetes/example/application.yaml")
-        found = self.rendered_beside_it(manifests, "components: [../sidecar]", images)
+        found = kustomized(manifests, "components: [../sidecar]", images)
         image = sidecar(found)["image"]
         self.assertRegex(image, r"^registry\.example/gatepass:\d+\.\d+\.\d+$")
         self.assertIn(f"docker push {image}\n", guide)
@@ -130,7 +114,7 @@ class Promises(unittest.TestCase):
         expected = sidecar(self.rendered["kustomize"])["securityContext"]
         expected = {name: value for name, value in expected.items() if name != "runAsUser"}
         components = "components: [../sidecar, ../openshift]"
-        found = self.rendered_beside_it([application, cron_job], components)
+        found = kustomized([application, cron_job], components)
         inner = only("CronJob", found)["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         chosen = chart("--set", "gatepass.openshift=true")
         for context in (
@@ -174,7 +158,7 @@ class Promises(unittest.TestCase):
         manifests = plain("deploy/kubernetes/example/application.yaml")
         values = ("gatepass.listen=127.0.0.1:8081", "gatepass.adminListen=[::]:9090")
         for found in (
-            self.rendered_beside_it(manifests, "components: [../sidecar]", patches),
+            kustomized(manifests, "components: [../sidecar]", patches),
             chart(*(f"--set={value}" for value in values)),
         ):
             container = sidecar(found)
@@ -279,92 +263,6 @@ class Promises(unittest.TestCase):
             [mebibytes] = re.findall(r"^(\d+)Mi$", sidecar(found)["resources"]["limits"]["memory"])
             self.assertLess(idle + needed, int(mebibytes) * 1024)
 
-    def test_prometheus_is_told_where(self):
-        for name, found in self.rendered.items():
-            annotations = pod(found)["metadata"].get("annotations", {})
-            told = annotations.get("prometheus.io/port")
-            self.assertEqual(told, None if name == "helm, bare" else "9090", name)
-
-    def test_metrics_of_the_application_are_not_taken_over(self):
-        [own] = plain("deploy/kubernetes/example/application.yaml")
-        for annotation in ("scrape", "port", "path"):
-            annotations = {"a": "b", f"prometheus.io/{annotation}": "its own"}
-            own["spec"]["template"]["metadata"]["annotations"] = annotations
-            found = self.rendered_beside_it([own], "components: [../sidecar, ../pod-monitor]")
-            self.assertEqual(pod(found)["metadata"]["annotations"], annotations)
-            with self.assertRaisesRegex(AssertionError, f"prometheus.io~1{annotation} failed"):
-                self.rendered_beside_it([own], "components: [../sidecar, ../prometheus]")
-        own["spec"]["template"]["metadata"]["annotations"] = {"a": "b"}
-        found = self.rendered_beside_it([own], "components: [../sidecar, ../prometheus]")
-        told = pod(self.rendered["kustomize"])["metadata"]["annotations"]
-        self.assertEqual(set(told), {f"prometheus.io/{one}" for one in ("scrape", "port", "path")})
-        self.assertEqual(pod(found)["metadata"]["annotations"], told | {"a": "b"})
-
-    def test_metrics_are_found_by_the_name_of_the_port(self):
-        manifests = plain("deploy/kubernetes/example/application.yaml")
-        found = self.rendered_beside_it(manifests, "components: [../sidecar, ../pod-monitor]")
-        monitor = only("PodMonitor", found)["spec"]
-        [port] = sidecar(found)["ports"]
-        self.assertEqual(monitor["podMetricsEndpoints"], [{"port": port["name"]}])
-        for found in (found, self.rendered["helm"]):
-            labels = pod(found)["metadata"]["labels"]
-            self.assertLessEqual(monitor["selector"]["matchLabels"].items(), labels.items())
-        [job] = yaml.safe_load((PROJECT / "deploy/prometheus/pods.yml").read_text())["scrape_configs"]
-        [keep] = [one for one in job["relabel_configs"] if one.get("action") == "keep"]
-        self.assertEqual(keep["source_labels"], ["__meta_kubernetes_pod_container_port_name"])
-        self.assertEqual(keep["regex"], port["name"])
-
-    def test_the_network_policy_lets_out_what_is_needed_alone(self):
-        for name in ("kustomize", "job", "helm", "helm, narrowed"):
-            found = self.rendered[name]
-            policy = only("NetworkPolicy", found)["spec"]
-            labels = pod(found)["metadata"]["labels"]
-            self.assertLessEqual(
-                policy["podSelector"]["matchLabels"].items(), labels.items(), name
-            )
-            self.assertEqual(policy["policyTypes"], ["Egress"])
-            names, others = policy["egress"]
-            self.assertEqual({one["port"] for one in names["ports"]}, {53})
-            self.assertEqual([one["port"] for one in others["ports"]], [443])
-            destinations = names["to"] + others["to"]
-            networks = [one["ipBlock"] for one in destinations if "ipBlock" in one]
-            node_local_dns = ipaddress.ip_address("169.254.20.10")
-            self.assertTrue(any(admits(network, node_local_dns) for network in networks), name)
-            metadata_service = ipaddress.ip_address("169.254.169.254")
-            self.assertFalse(any(admits(network, metadata_service) for network in networks), name)
-        narrowed = only("NetworkPolicy", self.rendered["helm, narrowed"])
-        [network] = narrowed["spec"]["egress"][1]["to"]
-        self.assertEqual(network["ipBlock"], {"cidr": "203.0.113.0/24"})
-        self.assertNotIn("NetworkPolicy", [one["kind"] for one in self.rendered["helm, bare"]])
-
-    def test_the_network_policy_of_a_release_is_for_its_pods_alone(self):
-        labels = pod(self.rendered["helm"])["metadata"]["labels"]
-        selected = only("NetworkPolicy", self.rendered["helm"])["spec"]["podSelector"]["matchLabels"]
-        # Labels that the chart itself gives: what a pod has besides is for the application to say.
-        for name, value in selected.items():
-            self.assertEqual(name.partition("/")[0], "gatepass")
-            self.assertEqual(labels[name], value)
-        self.assertIn("it", selected.values())
-
-    def test_the_admin_listener_can_be_closed_without_the_application_s_ports(self):
-        manifests = plain("deploy/kubernetes/example/application.yaml")
-        found = self.rendered_beside_it(manifests, "components: [../sidecar, ../admin-policy]")
-        policy = only("NetworkPolicy", found)["spec"]
-        self.assertEqual(policy["policyTypes"], ["Ingress"])
-        labels = pod(found)["metadata"]["labels"]
-        self.assertLessEqual(policy["podSelector"]["matchLabels"].items(), labels.items())
-        monitoring, everybody = policy["ingress"]
-        [port] = sidecar(found)["ports"]
-        self.assertEqual([one["port"] for one in monitoring["ports"]], [port["containerPort"]])
-        self.assertIn("namespaceSelector", *monitoring["from"])
-        self.assertNotIn("from", everybody)
-        for protocol, closed in (("TCP", {9090}), ("UDP", set()), ("SCTP", set())):
-            opened = set()
-            for one in everybody["ports"]:
-                if one["protocol"] == protocol:
-                    opened |= set(range(one["port"], one["endPort"] + 1))
-            self.assertEqual(set(range(1, 65536)) - opened, closed, protocol)
-
     def test_all_ways_lead_to_the_same_container(self):
         expected = sidecar(self.rendered["kustomize"])
         for found in self.each():
@@ -380,132 +278,12 @@ class Promises(unittest.TestCase):
         self.assertEqual({library["version"], library["appVersion"]}, {version})
 
 
-class Schema(unittest.TestCase):
-    """What `helm` says to values that are wrong."""
-
-    def refused(self, *flags, helm=PROJECT / "deploy/helm"):
-        with self.assertRaises(AssertionError) as refusal:
-            chart(*flags, helm=helm)
-        return str(refusal.exception)
-
-    def test_mistakes_are_told(self):
-        self.assertIn("gatepass.config: there is none", self.refused("--set", "gatepass.config="))
-        self.assertIn("/secretName", self.refused("--set", "gatepass.secretName=My Secret"))
-        self.assertIn("secretNames", self.refused("--set", "gatepass.secretNames=other"))
-        for elsewhere in ("0.0.0.0:8080", "127.0.0.1", "[::]:8080"):
-            self.assertIn("/listen", self.refused("--set", f"gatepass.listen={elsewhere}"))
-        # The kubelet would not reach it.
-        admin = "gatepass.adminListen=127.0.0.1:9090"
-        self.assertIn("/adminListen", self.refused("--set", admin))
-        for pinned in ("registry.example/gatepass@sha256:0", "registry.example/gatepass:0.1.0"):
-            self.assertIn("/image/repository", self.refused("--set", f"gatepass.image.repository={pinned}"))
-        told = self.refused("--set", "gatepass.image.tag=latest")
-        self.assertIn("gatepass.image.tag: latest is another image tomorrow", told)
-
-    def test_a_cluster_without_sidecars_is_refused(self):
-        # Helm takes a library for good whatever its kubeVersion, and a chart by its own.
-        self.assertIn("requires kubeVersion: >=1.29", self.refused("--kube-version", "1.28.9"))
-        self.assertTrue(chart("--kube-version", "1.29.3-eks-adc7111"))
-        with self.changed("Chart.yaml", 'kubeVersion: ">=1.29.0-0"\n', "") as helm:
-            told = self.refused("--kube-version", "1.28.9", helm=helm)
-        self.assertIn("for Kubernetes >=1.29.0-0, and this is v1.28.9", told)
-
-    def test_an_alias_is_told(self):
-        source = "repository: file://../gatepass\n"
-        with self.changed("Chart.yaml", source, f"{source}    alias: proxy\n") as helm:
-            self.assertIn("takes no alias", self.refused(helm=helm))
-
-    @contextlib.contextmanager
-    def changed(self, file, old, new):
-        """The charts, with a file of the example changed."""
-        with tempfile.TemporaryDirectory() as copied:
-            copied = pathlib.Path(copied, "helm")
-            shutil.copytree(PROJECT / "deploy/helm", copied)
-            text = (copied / "example" / file).read_text()
-            self.assertEqual(text.count(old), 1)
-            (copied / "example" / file).write_text(text.replace(old, new))
-            yield copied
-
-    def with_configuration(self, config):
-        file = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()), "gatepass.toml")
-        file.write_text(config)
-        return "--set-file", f"gatepass.config={file}"
-
-    def test_a_configuration_begins_as_it_likes(self):
-        config = "\n  # a line that is indented, and one that is not\n[proxy]\nworkers = 1\n"
-        self.assertEqual(configuration(chart(*self.with_configuration(config))), config)
-
-    def test_a_secret_in_the_configuration_is_refused(self):
-        self.assertGreaterEqual(
-            secret_keys(), {"client_secret", "sentinel_password", "api_key", "key"}
-        )
-        for config in (
-            *(f'[credentials.a]\n{key} = "s"\n' for key in sorted(secret_keys())),
-            'credentials.a.client_secret = "s"',
-            'a = { client_id = "a#b", client_secret = "s" }',
-            "[credentials]\na = { client_secret='s' }",
-            '\t"client_secret" = """\ns"""',
-            "'password'= \"s\"",
-            '[routes.headers]\nX-Api-Key = "s"',
-            '[credentials.a.parameters]\nkey = "a"\n\n[proxy.callers]\nkey = "s"',
-            'parameters = { key = "a", api_key = "s" }',
-            'parameters = { a = "b" }\nkey = "s"',
-            'CLIENT_SECRET = "s"',
-            'parameters = { signing_key = "s" }',
-            '[stores.a]\nurl = "redis://u:p@h"',
-            '[stores.a]\nurl = [\n  "rediss://:p@h:6379",\n]',
-        ):
-            with self.subTest(config=config):
-                told = self.refused(*self.with_configuration(config))
-                self.assertRegex(told, "gatepass.config: (a string for|an address has)")
-                self.assertIn("/run/secrets/gatepass", told)
-
-    def test_what_only_resembles_a_secret_is_admitted(self):
-        config = """
-            # client_secret = "…" has no place here, nor has redis://user:password@host
-            [credentials.a] # api_key = "…"
-            client_id = "key = 'a'"
-            client_secret_file = "/run/secrets/gatepass/client-secret"
-            previous_client_secret_env = "PREVIOUS"
-            private_key_id = "a"
-            grant_type = "password"
-            token_endpoint = "https://id.example:8443/token"
-            audience = "mailto://somebody@id.example"
-            parameters = { api_key = { file = "/run/secrets/gatepass/key" }, key = "public" }
-            sort_key = "a"
-            [credentials.b]
-            parameters.key = "public"
-            [credentials.c.parameters] # of which
-            a = "b"
-
-            # one is
-            key = "public"
-            [proxy.callers]
-            key_header = "x-key"
-            [stores.a]
-            url = "redis://user@store.example:6379"
-        """
-        found = chart(*self.with_configuration(config))
-        self.assertIn("PREVIOUS", configuration(found))
-
-
 def measured(*names):
     """How much memory each takes, in KiB: the most that the table of docs/operations.md says."""
     page = (PROJECT / "docs/operations.md").read_text()
     for name in names:
         [(most, unit)] = re.findall(rf"(?m)^\| [^|]*{name}[^|]* \|[^|]*?([\d.]+) (KiB|MiB) \|", page)
         yield float(most) * {"KiB": 1, "MiB": 1024}[unit]
-
-
-def secret_keys():
-    """The keys for a secret itself: those that may be a file or a variable instead."""
-    page = (PROJECT / "docs/configuration.md").read_text()
-    keys = set(re.findall(r"(?m)^\| `(?:\w+\.|\w+\[\]\.)*(\w+)` \|", page))
-    return {key for key in keys if {f"{key}_file", f"{key}_env"} <= keys}
-
-
-def configuration(found):
-    return only("ConfigMap", found)["data"]["gatepass.toml"]
 
 
 def checked(config, environment):
@@ -528,10 +306,3 @@ def checked(config, environment):
         if finished.returncode != 0:
             raise AssertionError(finished.stderr)
         return finished.stdout
-
-
-def admits(network, address):
-    """Whether a network policy's block lets this address through."""
-    within = ipaddress.ip_network(network["cidr"])
-    excepted = [ipaddress.ip_network(one) for one in network.get("except", [])]
-    return address in within and not any(address in one for one in excepted)
