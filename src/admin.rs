@@ -51,6 +51,7 @@ use crate::readiness::Readiness;
 use crate::server::{Address, CallerBody};
 use crate::store::Standings;
 use crate::token::Credentials;
+use crate::token::metrics::TokenMetrics;
 use commands::Command;
 use exposition::Exposition;
 pub use subscribers::{EventStream, Subscribers};
@@ -66,6 +67,8 @@ pub struct Admin {
     pub readiness: Readiness,
     /// The credentials that can be refreshed.
     pub credentials: Credentials,
+    /// How attempts to get their tokens have ended.
+    pub token_metrics: TokenMetrics,
     /// How their sharing stands.
     pub standings: Standings,
     /// How routes have been doing.

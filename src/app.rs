@@ -61,6 +61,7 @@ pub struct Bound {
     reloader: Reloader,
     /// Held for reading by refreshers during attempts that must finish.
     at_work: Rc<RwLock<()>>,
+    token_metrics: TokenMetrics,
     /// What there is to say about stores.
     standings: Standings,
     /// Sends traces, if there are to be any.
@@ -105,6 +106,7 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
     let connections = listeners::within_descriptors(&settings.proxy);
     let workers = settings.proxy.workers;
     let at_work = Rc::clone(&parts.keepers.at_work);
+    let token_metrics = parts.keepers.metrics.clone();
     let standings = parts.keepers.stores.standings();
     let unmatched = parts.proxy_metrics.for_unmatched();
     let trace_metrics = TraceMetrics::register(&registry)?;
@@ -148,6 +150,7 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
         readiness,
         reloader,
         at_work,
+        token_metrics,
         standings,
         exporter,
     })
@@ -207,10 +210,11 @@ impl Bound {
         }
         let order = self.order;
         let admin = |ends| admin::Admin {
-            trends: trends(self.registry.clone(), &self.restarts),
+            trends: trends(reloader.published(), &self.restarts),
             registry: self.registry,
             readiness: self.readiness.clone(),
             credentials: credentials.clone(),
+            token_metrics: self.token_metrics,
             standings: self.standings,
             published: reloader.published(),
             configuration: reloader.shown(),
@@ -295,12 +299,12 @@ fn export(exporter: Rc<Exporter>, credentials: Credentials, restarts: &IntCounte
 }
 
 /// Has the status follow how routes are doing from now on.
-fn trends(registry: Registry, restarts: &IntCounterVec) -> Rc<admin::Trends> {
+fn trends(published: Arc<ArcSwap<proxy::Routing>>, restarts: &IntCounterVec) -> Rc<admin::Trends> {
     let trends = Rc::new(admin::Trends::default());
     let watched = Rc::clone(&trends);
     supervised("status", restarts, move || {
-        let (trends, registry) = (Rc::clone(&watched), registry.clone());
-        async move { trends.watch(&registry).await }
+        let (trends, published) = (Rc::clone(&watched), Arc::clone(&published));
+        async move { trends.watch(&published).await }
     });
     trends
 }

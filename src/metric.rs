@@ -1,12 +1,14 @@
 //! Metrics as every room makes them: one that has been made is registered, too.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 
 use prometheus::core::Collector;
 use prometheus::{
-    GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, Result,
+    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    Result,
 };
 
 /// What only grows, a counter for each combination of the labels' values.
@@ -63,6 +65,17 @@ pub fn histograms(
 ) -> Result<HistogramVec> {
     let options = HistogramOpts::new(name, help).buckets(bounds.to_vec());
     registered(registry, HistogramVec::new(options, labels))
+}
+
+/// What counters have come to, by what they count; those at zero are left out.
+pub type Counts = BTreeMap<&'static str, u64>;
+
+/// What they have come to by now.
+pub fn counts<'a>(counters: impl IntoIterator<Item = (&'static str, &'a IntCounter)>) -> Counts {
+    let counts = counters
+        .into_iter()
+        .map(|(of, counter)| (of, counter.get()));
+    counts.filter(|(_, count)| *count > 0).collect()
 }
 
 /// What is the case with something that may not be at work yet. It is kept, and once there are gauges

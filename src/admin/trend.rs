@@ -1,26 +1,27 @@
-//! How routes have been doing in the last minutes: what the metrics said every few seconds, kept for the
+//! How routes have been doing in the last minutes: what they had come to every few seconds, kept for the
 //! plots of the status page.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::Registry;
-use prometheus::proto::MetricFamily;
+use arc_swap::ArcSwap;
 use serde::Serialize;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::status::{label_of, metrics};
+use crate::proxy::metrics::RouteFigures;
+use crate::proxy::{Route, Routing};
 
 /// What was seen, the last reading at the end.
 #[derive(Debug, Default)]
 pub struct Trends(RefCell<VecDeque<Reading>>);
 
-type Reading = BTreeMap<String, Totals>;
+type Reading = BTreeMap<Arc<str>, Totals>;
 
-/// What a route's counters had come to.
+/// What a route's requests had come to.
 #[derive(Debug, Clone, Copy, Default)]
-struct Totals {
+pub(super) struct Totals {
     requests: f64,
     failed: f64,
     seconds: f64,
@@ -40,13 +41,14 @@ pub(super) struct Trend {
 }
 
 impl Trends {
-    /// Reads the metrics again and again until it is dropped.
-    pub async fn watch(&self, registry: &Registry) {
+    /// Looks at the routes at work again and again until it is dropped.
+    pub async fn watch(&self, published: &ArcSwap<Routing>) {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.note(reading(&registry.gather()));
+            let of = |route: &Route| (Arc::clone(route.name()), Totals::of(&route.figures()));
+            self.note(published.load().table.routes().map(of).collect());
         }
     }
 
@@ -84,22 +86,21 @@ impl Trends {
     }
 }
 
-fn reading(families: &[MetricFamily]) -> Reading {
-    let mut reading = Reading::new();
-    for metric in metrics(families, "gatepass_requests_total") {
-        let route = label_of(metric, "route").to_owned();
-        let totals = reading.entry(route).or_default();
-        let count = metric.get_counter().get_value();
-        totals.requests += count;
-        if label_of(metric, "status_class") == "5xx" {
-            totals.failed += count;
+impl Totals {
+    #[expect(clippy::cast_precision_loss, reason = "nobody counts so far")]
+    pub(super) fn of(figures: &RouteFigures) -> Self {
+        let failed = figures.requests.get("5xx").copied();
+        Self {
+            requests: figures.requests.values().sum::<u64>() as f64,
+            failed: failed.unwrap_or_default() as f64,
+            seconds: figures.seconds,
         }
     }
-    for metric in metrics(families, "gatepass_request_duration_seconds") {
-        let route = label_of(metric, "route").to_owned();
-        reading.entry(route).or_default().seconds = metric.get_histogram().get_sample_sum();
+
+    /// From the end of a request's head to the end of its answer, on the average.
+    pub(super) fn mean_seconds(self) -> Option<f64> {
+        (self.requests > 0.0).then(|| self.seconds / self.requests)
     }
-    reading
 }
 
 /// Five minutes of them.

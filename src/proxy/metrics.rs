@@ -1,6 +1,7 @@
 //! What the proxy counts. Every handle is bound when the routes are built, so a request costs a
 //! few additions and no look-up by label.
 
+mod figures;
 mod upstream;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ use super::record::Record;
 use super::rejection::Reason;
 use super::route::RouteTable;
 use crate::metric;
+pub use figures::RouteFigures;
 pub(super) use upstream::{Cause, Retry};
 use upstream::{UpstreamHandles, UpstreamMetrics};
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 pub use self::prefix::{InvalidPrefix, PathPrefix};
 pub use self::table::{Found, RouteTable};
-use super::metrics::RouteMetrics;
+use super::metrics::{RouteFigures, RouteMetrics};
 use super::upstream::Origin;
 use crate::token::TokenReader;
 
@@ -92,6 +92,21 @@ impl Route {
             token,
             metrics,
         }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.settings.name
+    }
+
+    /// What there is to say of it.
+    pub fn describe(&self) -> RouteDescription {
+        self.settings.describe()
+    }
+
+    /// How it has been doing.
+    pub fn figures(&self) -> RouteFigures {
+        self.metrics.figures()
     }
 }
 

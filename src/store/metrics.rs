@@ -3,7 +3,7 @@
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Registry};
 
 use super::backend::StoreError;
-use super::standing::{PROVIDER, STORE, Standing, Standings};
+use super::standing::{PROVIDER, STORE, Standing, Standings, Tally};
 use crate::metric::{self, Facts};
 
 /// The metrics of all credentials, from which each takes its own.
@@ -87,15 +87,17 @@ impl StoresMetrics {
         let held_back = |reason| self.held_back.with_label_values(&[credential, reason]);
         let error = |reason| self.errors.with_label_values(&[credential, reason]);
         StoreMetrics {
-            fetched: origin(PROVIDER),
-            taken_over: origin(STORE),
-            errors: StoreError::LABELS.map(|label| (label, error(label))),
+            tally: Tally {
+                fetched: origin(PROVIDER),
+                taken_over: origin(STORE),
+                errors: StoreError::LABELS.map(|label| (label, error(label))),
+            },
             spent: held_back("budget"),
             resting: held_back("failure"),
             awaiting_store: held_back("store"),
-            facts: Facts::new(Present {
-                budget_left: budget.map(i64::from),
-                ..Present::default()
+            standing: Facts::new(Standing {
+                requests_left: budget.map(i64::from),
+                ..Standing::default()
             }),
         }
     }
@@ -108,12 +110,13 @@ impl StoresMetrics {
         let lease = self.lease.with_label_values(labels);
         let budget_left = self.budget_left.with_label_values(labels);
         let (credential, standings) = (credential.to_owned(), self.standings.clone());
-        metrics.facts.show_by(move |facts| {
-            failing.set(facts.standing.trouble.is_some().into());
-            from_store.set(facts.standing.is_from_store().into());
-            lease.set(facts.lease.into());
-            budget_left.set(facts.budget_left.unwrap_or(-1));
-            standings.put(&credential, facts.standing.clone());
+        let tally = metrics.tally.clone();
+        metrics.standing.show_by(move |standing| {
+            failing.set(standing.trouble.is_some().into());
+            from_store.set(standing.is_from_store().into());
+            lease.set(standing.holds_lease.into());
+            budget_left.set(standing.requests_left.unwrap_or(-1));
+            standings.put(&credential, standing.clone(), tally.clone());
         });
     }
 
@@ -134,21 +137,11 @@ impl StoresMetrics {
 /// The metrics of one credential.
 #[derive(Debug, Clone)]
 pub struct StoreMetrics {
-    fetched: IntCounter,
-    taken_over: IntCounter,
-    errors: [(&'static str, IntCounter); StoreError::LABELS.len()],
+    tally: Tally,
     pub(super) spent: IntCounter,
     pub(super) resting: IntCounter,
     pub(super) awaiting_store: IntCounter,
-    facts: Facts<Present>,
-}
-
-/// What is the case with one credential.
-#[derive(Debug, Default)]
-struct Present {
-    lease: bool,
-    budget_left: Option<i64>,
-    standing: Standing,
+    standing: Facts<Standing>,
 }
 
 impl StoreMetrics {
@@ -159,13 +152,13 @@ impl StoreMetrics {
 
     /// This replica, by this name if it has one, has a token from the provider.
     pub(super) fn fetched(&self, replica: Option<&str>) {
-        self.fetched.inc();
+        self.tally.fetched.inc();
         self.has_token(PROVIDER, replica);
     }
 
     /// This replica has a token that another has got.
     pub(super) fn taken_over(&self, from: &str) {
-        self.taken_over.inc();
+        self.tally.taken_over.inc();
         self.has_token(STORE, Some(from));
     }
 
@@ -182,7 +175,7 @@ impl StoreMetrics {
     }
 
     pub(super) fn failed(&self, error: &StoreError) {
-        for (label, counter) in &self.errors {
+        for (label, counter) in &self.tally.errors {
             if *label == error.label() {
                 counter.inc();
             }
@@ -190,19 +183,19 @@ impl StoreMetrics {
     }
 
     pub(super) fn holds_lease(&self, held: bool) {
-        self.facts.change(|facts| facts.lease = held);
+        self.change(|standing| standing.holds_lease = held);
     }
 
     pub(super) fn budget_left(&self, left: Option<i64>) {
-        self.facts.change(|facts| facts.budget_left = left);
+        self.change(|standing| standing.requests_left = left);
     }
 
     /// Another is at work under its name from now on, or none.
     pub fn hide(&self) {
-        self.facts.hide();
+        self.standing.hide();
     }
 
     fn change(&self, change: impl FnOnce(&mut Standing)) {
-        self.facts.change(|facts| change(&mut facts.standing));
+        self.standing.change(change);
     }
 }

@@ -1,13 +1,17 @@
-//! What operators see of the sharing of tokens, beside its metrics.
+//! What operators see of the sharing of tokens at one look.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use prometheus::IntCounter;
 use serde::Serialize;
+
+use super::backend::StoreError;
+use crate::metric::{self, Counts};
 
 /// How each credential's sharing stands, by its name. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub struct Standings(Arc<Mutex<BTreeMap<String, Standing>>>);
+pub struct Standings(Arc<Mutex<BTreeMap<String, (Standing, Tally)>>>);
 
 /// How one credential's sharing stands.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -21,6 +25,21 @@ pub struct Standing {
     /// Why the store is no help at this moment, if it is none.
     #[serde(rename = "store_trouble")]
     pub trouble: Option<String>,
+    /// Whether it is this replica's turn to ask the provider.
+    pub holds_lease: bool,
+    /// How many token requests the budget allows at this moment, if there is one.
+    pub requests_left: Option<i64>,
+}
+
+/// What is counted since the start, whoever is at work under the credential's name. Clones are the same.
+#[derive(Debug, Clone)]
+pub(super) struct Tally {
+    /// Tokens from the provider.
+    pub(super) fetched: IntCounter,
+    /// Tokens from the store.
+    pub(super) taken_over: IntCounter,
+    /// Calls to the store that were no help.
+    pub(super) errors: [(&'static str, IntCounter); StoreError::LABELS.len()],
 }
 
 impl Standing {
@@ -33,11 +52,33 @@ impl Standing {
 impl Standings {
     /// The one of this credential; nothing was said yet if it is empty.
     pub fn of(&self, credential: &str) -> Standing {
-        self.all().get(credential).cloned().unwrap_or_default()
+        let all = self.all();
+        let shown = all.get(credential).map(|(standing, _)| standing.clone());
+        shown.unwrap_or_default()
     }
 
-    pub(super) fn put(&self, credential: &str, standing: Standing) {
-        self.all().insert(credential.to_owned(), standing);
+    /// Tokens of this credential since the start, by where they came from.
+    pub fn origins(&self, credential: &str) -> Counts {
+        self.counts(credential, |tally| {
+            metric::counts([(PROVIDER, &tally.fetched), (STORE, &tally.taken_over)])
+        })
+    }
+
+    /// Calls to the store of this credential that were no help, by reason.
+    pub fn errors(&self, credential: &str) -> Counts {
+        self.counts(credential, |tally| {
+            metric::counts(tally.errors.iter().map(|(label, of)| (*label, of)))
+        })
+    }
+
+    fn counts(&self, credential: &str, look: impl Fn(&Tally) -> Counts) -> Counts {
+        let all = self.all();
+        let counts = all.get(credential).map(|(_, tally)| look(tally));
+        counts.unwrap_or_default()
+    }
+
+    pub(super) fn put(&self, credential: &str, standing: Standing, tally: Tally) {
+        self.all().insert(credential.to_owned(), (standing, tally));
     }
 
     pub(super) fn forget(&self, credential: &str) {
@@ -45,7 +86,7 @@ impl Standings {
     }
 
     /// Held for a look. Whoever panics meanwhile leaves it whole.
-    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Standing>> {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, (Standing, Tally)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

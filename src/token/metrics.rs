@@ -11,7 +11,7 @@ use super::AccessToken;
 use super::clock::unix_seconds;
 use super::demand::RefusalMetrics;
 use super::source::FailureKind;
-use crate::metric::{self, Facts};
+use crate::metric::{self, Counts, Facts};
 
 /// The metrics of all credentials, from which each takes its own.
 #[derive(Debug, Clone)]
@@ -149,6 +149,11 @@ impl TokenMetrics {
         }
     }
 
+    /// Attempts to get a token of one credential since the start, by how they ended.
+    pub fn attempts(&self, credential: &str) -> Counts {
+        self.for_credential(credential).attempts()
+    }
+
     /// The metrics of one credential. Every outcome is there from the start, at 0, so that rates
     /// and alerts work from the first event on. What is the case is kept until it is shown.
     pub fn for_credential(&self, credential: &str) -> CredentialMetrics {
@@ -210,6 +215,11 @@ struct Present {
 }
 
 impl CredentialMetrics {
+    fn attempts(&self) -> Counts {
+        let failures = self.failures.iter().map(|(kind, of)| (kind.label(), of));
+        metric::counts(failures.chain([("success", &self.successes)]))
+    }
+
     pub(super) fn attempted(&self, took: Duration) {
         self.duration.observe(took.as_secs_f64());
     }

@@ -113,10 +113,10 @@ fn facts(page: &mut String, credential: &CredentialStatus) {
     if let Some(by) = &credential.sharing.refreshed_by {
         fact(page, "last refreshed by", Text(by));
     }
-    if credential.holds_lease {
+    if credential.sharing.holds_lease {
         fact(page, "whose turn", "this replica's");
     }
-    if let Some(left) = credential.requests_left {
+    if let Some(left) = credential.sharing.requests_left {
         fact(page, "token requests left this hour", left);
     }
     page.push_str("</dl>\n");

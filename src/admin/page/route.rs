@@ -1,11 +1,11 @@
 //! A row for each route: what it takes and where it goes, how it did in the last minutes, and how it ended.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write};
 
 use super::super::status::RouteStatus;
 use super::super::trend::Trend;
 use super::Text;
+use crate::metric;
 
 pub(super) fn rows(page: &mut String, routes: &[RouteStatus]) {
     page.push_str("<section id=\"routes\"><h2>Routes <small class=\"quiet\">in the last five minutes, and since the start</small></h2>\n<div class=\"rows\">\n");
@@ -114,7 +114,7 @@ impl Display for Credential<'_> {
 }
 
 /// `2xx 20, 5xx 1`
-pub(super) struct Counts<'a>(pub(super) &'a BTreeMap<String, u64>);
+pub(super) struct Counts<'a>(pub(super) &'a metric::Counts);
 
 impl Display for Counts<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-use super::{Route, RouteDescription};
+use super::Route;
 
 /// All routes; the most specific one wins, whatever the order in the configuration.
 #[derive(Debug)]
@@ -30,14 +30,6 @@ impl RouteTable {
     /// The routes, most specific first.
     pub fn routes(&self) -> impl Iterator<Item = &Route> {
         self.0.iter()
-    }
-
-    /// What there is to say of each, most specific first.
-    pub fn descriptions(&self) -> Vec<RouteDescription> {
-        self.0
-            .iter()
-            .map(|route| route.settings.describe())
-            .collect()
     }
 
     /// Whether a route names this host.
