@@ -29,7 +29,7 @@ use crate::systemd;
 use crate::token::Credentials;
 use crate::watch::{Files, WatchedFiles};
 pub(super) use standing::{ReloadMetrics, Standing};
-use state::{Next, readers};
+use state::{Keepers, Next, readers};
 pub(super) use state::{Parts, Times};
 
 /// What a running gatepass is made of, as far as a reload replaces it.
@@ -45,7 +45,7 @@ pub(super) struct Reloader {
     running: RefCell<Running>,
     /// Keepers of the next state, until it runs. Not a part of the task that waits for their tokens: a
     /// stop cuts that off, and an attempt that must finish goes on.
-    coming: RefCell<BTreeMap<String, Keeper>>,
+    coming: RefCell<Keepers>,
     times: Cell<Times>,
     /// What people see of the configuration.
     shown: Rc<RefCell<String>>,
@@ -60,7 +60,7 @@ type Written = (Result<Settings, Problems>, Files);
 
 struct Running {
     revision: Revision,
-    keepers: BTreeMap<String, Keeper>,
+    keepers: Keepers,
     /// As it was at the start, whatever stands in the file by now.
     fixed: BTreeMap<String, Revision>,
 }
@@ -79,11 +79,11 @@ impl Reloader {
         let fixed = settings.fixed.clone();
         let shown = settings.annotated.clone();
         let files = settings.files.clone();
-        let first = parts.build(settings, &BTreeMap::new(), readiness)?;
-        let keepers = first.keepers.values();
-        keepers.for_each(|keeper| keeper.show(&parts.keepers));
+        let (first, keepers) = parts.build(settings, &Keepers::new(), readiness)?;
+        let new = keepers.values();
+        new.for_each(|keeper| keeper.show(&parts.keepers));
         let credentials = Credentials::default();
-        credentials.replace(readers(&first.keepers));
+        credentials.replace(readers(&keepers));
         Ok(Self {
             layers,
             files: RefCell::new(files),
@@ -93,7 +93,7 @@ impl Reloader {
             opened,
             running: RefCell::new(Running {
                 revision: first.revision,
-                keepers: first.keepers,
+                keepers,
                 fixed,
             }),
             coming: RefCell::default(),
@@ -157,13 +157,16 @@ impl Reloader {
     /// Takes up what was read. Returns what was read meanwhile, if that is something else.
     async fn take_up(&self, (loaded, files): Written) -> Option<Written> {
         let watched = WatchedFiles::seen(files.clone());
-        let next = self.judge(loaded);
+        let next = self.judge(loaded).unwrap_or_else(|mistake| {
+            self.refuse(&mistake);
+            None
+        });
         self.has_read(files);
-        let Some(mut next) = next else {
+        let Some((next, keepers)) = next else {
             self.resume().await;
             return None;
         };
-        self.coming.replace(std::mem::take(&mut next.keepers));
+        self.coming.replace(keepers);
         let superseded = self.wait_for_tokens(&next, watched).await;
         let keepers = self.coming.take();
         match superseded {
@@ -229,18 +232,12 @@ impl Reloader {
         }
     }
 
-    /// Makes the next state of what was read, if it is good and something else than what runs.
-    fn judge(&self, loaded: Result<Settings, Problems>) -> Option<Next> {
-        let settings = match loaded {
-            Ok(settings) => settings,
-            Err(problems) => {
-                self.refuse(&problems.in_one_line());
-                return None;
-            }
-        };
+    /// Makes the next state of what was read, if it is something else than what runs; or says what is
+    /// wrong with it.
+    fn judge(&self, loaded: Result<Settings, Problems>) -> Result<Option<(Next, Keepers)>, String> {
+        let settings = loaded.map_err(|problems| problems.in_one_line())?;
         if let Some(why) = self.opened.why_exposed(settings.proxy.guard) {
-            self.refuse(&why);
-            return None;
+            return Err(why);
         }
         let running = self.running.borrow();
         let all_served = settings.credentials.iter().all(|wanted| {
@@ -254,22 +251,15 @@ impl Reloader {
             }
             // Its lines may have moved.
             self.shown.replace(settings.annotated);
-            return None;
+            return Ok(None);
         }
         for warning in &settings.warnings {
             warn!("{warning}");
         }
-        let first_attempts = Readiness::default();
-        match self
+        let built = self
             .parts
-            .build(settings, &running.keepers, &first_attempts)
-        {
-            Ok(next) => Some(next),
-            Err(error) => {
-                self.refuse(&error.to_string());
-                None
-            }
-        }
+            .build(settings, &running.keepers, &Readiness::default());
+        built.map(Some).map_err(|error| error.to_string())
     }
 
     fn refuse(&self, mistake: &str) {
@@ -277,20 +267,12 @@ impl Reloader {
         self.standing.refused(mistake);
     }
 
-    fn swap(&self, next: Next, keepers: BTreeMap<String, Keeper>) {
-        let Next {
-            revision,
-            routing,
-            tls,
-            names,
-            times,
-            shown,
-            fixed,
-            ..
-        } = next;
+    /// Publishes the next state, whose new keepers take the places of those that go.
+    fn swap(&self, next: Next, keepers: Keepers) {
+        let (names, routing) = (next.names, next.routing);
         let mut running = self.running.borrow_mut();
         let goes = |name: &String, _: &mut _| !names.contains(name) || keepers.contains_key(name);
-        let retired: BTreeMap<_, _> = running.keepers.extract_if(.., goes).collect();
+        let retired: Keepers = running.keepers.extract_if(.., goes).collect();
         for gone in retired.keys().filter(|name| !names.contains(*name)) {
             self.parts.keepers.forget(gone);
         }
@@ -304,16 +286,16 @@ impl Reloader {
         let new = keepers.values();
         new.for_each(|keeper| keeper.show(&self.parts.keepers));
         running.keepers.extend(keepers);
-        running.revision = revision;
+        running.revision = next.revision;
         self.credentials.replace(readers(&running.keepers));
         self.parts.proxy_metrics.keep(&routing.table);
         self.published.store(Arc::new(routing));
-        if let (Some(shown), Some(tls)) = (&self.opened.tls, tls) {
+        if let (Some(shown), Some(tls)) = (&self.opened.tls, next.tls) {
             shown.store(tls);
         }
-        self.times.set(times);
-        self.shown.replace(shown);
-        let restart = differing(&running.fixed, &fixed);
+        self.times.set(next.times);
+        self.shown.replace(next.shown);
+        let restart = differing(&running.fixed, &next.fixed);
         if !restart.is_empty() {
             warn!(
                 keys = restart.join(", "),
@@ -325,7 +307,7 @@ impl Reloader {
     }
 
     /// Ends the work of keepers that nobody needs any more, each when it may.
-    fn retire(&self, keepers: BTreeMap<String, Keeper>) {
+    fn retire(&self, keepers: Keepers) {
         for keeper in keepers.into_values() {
             self.end(keeper.retire());
         }

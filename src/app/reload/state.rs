@@ -28,12 +28,14 @@ pub(in crate::app) struct Times {
     pub(in crate::app) grace: Duration,
 }
 
+/// Keepers of tokens, by the names of their credentials.
+pub(super) type Keepers = BTreeMap<String, Keeper>;
+
 /// A state that is complete but for its tokens.
 pub(super) struct Next {
     pub(super) revision: Revision,
     pub(super) routing: Routing,
     pub(super) tls: Option<Arc<ServerConfig>>,
-    pub(super) keepers: BTreeMap<String, Keeper>,
     /// The names of all its credentials, those that go on as they are among them.
     pub(super) names: BTreeSet<String>,
     pub(super) first_attempts: Readiness,
@@ -43,15 +45,15 @@ pub(super) struct Next {
 }
 
 impl Parts {
-    /// Makes a state. Credentials that `running` serves already go on as they are; `first_attempts`
-    /// has started when the first attempt of each other is over.
+    /// Makes a state, and the keepers that it needs beside those of `running`: credentials that they serve
+    /// go on as they are. `first_attempts` has started when the first attempt of each other is over.
     pub(super) fn build(
         &self,
         settings: Settings,
-        running: &BTreeMap<String, Keeper>,
+        running: &Keepers,
         first_attempts: &Readiness,
-    ) -> Result<Next, BuildError> {
-        let mut keepers = BTreeMap::new();
+    ) -> Result<(Next, Keepers), BuildError> {
+        let mut keepers = Keepers::new();
         let mut readers = BTreeMap::new();
         for credential in settings.credentials {
             let name = credential.credential.clone();
@@ -79,7 +81,7 @@ impl Parts {
         let tls = settings.proxy.tls();
         let routes = settings.routes.into_iter();
         let routes = routes.map(|route| self.route(route, &readers));
-        Ok(Next {
+        let next = Next {
             revision: settings.revision,
             routing: Routing {
                 table: RouteTable::new(routes.collect::<Result<_, _>>()?),
@@ -87,7 +89,6 @@ impl Parts {
                 access_log: settings.access_log,
             },
             tls,
-            keepers,
             names: readers.into_keys().collect(),
             first_attempts: first_attempts.clone(),
             times: Times {
@@ -96,7 +97,8 @@ impl Parts {
             },
             shown: settings.annotated,
             fixed: settings.fixed,
-        })
+        };
+        Ok((next, keepers))
     }
 
     fn route(
@@ -117,7 +119,7 @@ impl Parts {
 }
 
 /// Where routes find the tokens.
-pub(super) fn readers(keepers: &BTreeMap<String, Keeper>) -> Vec<TokenReader> {
+pub(super) fn readers(keepers: &Keepers) -> Vec<TokenReader> {
     let readers = keepers.values().map(Keeper::reader);
     readers.cloned().collect()
 }
