@@ -43,9 +43,9 @@
 //! | 5 | [`app`]: the composition root, where the rooms meet |
 //! | 4 | [`config`], [`admin`] |
 //! | 3 | [`oauth`], [`proxy`] |
-//! | 2 | [`store`], [`traces`] |
-//! | 1 | [`token`], [`server`], [`telemetry`], [`watch`] |
-//! | 0 | [`readiness`], [`drain`], [`gathering`], [`memory`], [`metric`], [`signal`], [`systemd`], [`wording`], [`tls`], [`runtime`] |
+//! | 2 | [`server`], [`store`], [`traces`] |
+//! | 1 | [`token`], [`telemetry`], [`tls`], [`watch`] |
+//! | 0 | [`readiness`], [`drain`], [`gathering`], [`memory`], [`metric`], [`ordinary_file`], [`signal`], [`systemd`], [`wording`], [`runtime`] |
 
 pub mod admin;
 pub mod app;
@@ -56,6 +56,7 @@ pub mod gathering;
 pub mod memory;
 pub mod metric;
 pub mod oauth;
+pub mod ordinary_file;
 pub mod proxy;
 pub mod readiness;
 pub mod runtime;

@@ -1,7 +1,6 @@
 //! A secret, by its value or by where it is kept.
 
 use std::fmt;
-use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -9,6 +8,7 @@ use std::time::SystemTime;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
+use crate::ordinary_file;
 use crate::runtime::Disk;
 
 /// A secret of the configuration. `Debug` shows where it comes from and never the value.
@@ -72,16 +72,12 @@ pub(super) async fn read_dated(
 
 fn read_file(path: &Path) -> Result<(SecretString, SystemTime), SecretError> {
     let read = || {
-        // Asked before it is opened: whoever opens a pipe waits for somebody to write.
-        let metadata = fs::metadata(path)?;
-        if !metadata.is_file() {
-            return Err(io::Error::other("it is no ordinary file"));
-        }
         let beyond = LARGEST_FILE as u64 + 1;
+        let (mut file, metadata) = ordinary_file::open(path, beyond)?;
         // With room for all of it at once: a buffer that grows leaves copies behind.
         let size = usize::try_from(metadata.len().min(beyond)).unwrap_or_default();
         let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1));
-        File::open(path)?.take(beyond).read_to_end(&mut bytes)?;
+        file.read_to_end(&mut bytes)?;
         Ok((bytes, metadata.modified()?))
     };
     let (bytes, written) = read().map_err(|error| SecretError::unreadable(path, &error))?;
@@ -282,11 +278,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_ordinary_file_is_not_even_opened() {
-        for path in ["/dev/zero", "/"] {
-            let error = read_file(Path::new(path)).unwrap_err();
-            assert_eq!(error.what, "cannot be read: it is no ordinary file");
-        }
+    fn what_is_no_ordinary_file_is_told() {
+        let error = read_file(Path::new("/dev/zero")).unwrap_err();
+        assert_eq!(error.what, "cannot be read: it is no ordinary file");
     }
 
     #[test]

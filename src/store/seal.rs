@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::backend::StoreError;
+use crate::ordinary_file;
 use crate::runtime::Disk;
 
 /// How entries are written.
@@ -216,12 +217,11 @@ fn read_keys(path: &Path) -> Result<Vec<Key>, StoreError> {
 }
 
 fn read_bounded(path: &Path) -> io::Result<String> {
-    // Asked before it is opened: whoever opens a pipe waits for somebody to write.
-    let metadata = std::fs::metadata(path)?;
-    if !metadata.is_file() || metadata.len() > LARGEST_FILE {
+    let (file, metadata) = ordinary_file::open(path, LARGEST_FILE)?;
+    if metadata.len() > LARGEST_FILE {
         return Err(io::Error::other("it is no file of a few lines"));
     }
-    std::fs::read_to_string(path)
+    io::read_to_string(file)
 }
 
 fn key(line: &str) -> Option<Key> {

@@ -1,6 +1,6 @@
 //! A session in a file that only its owner can read.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::{SavedSession, private_file};
+use crate::ordinary_file;
 use crate::runtime::Disk;
 
 /// The file of one session. It belongs to one process.
@@ -126,17 +127,12 @@ impl SessionFile {
     }
 
     fn load_blocking(&self) -> io::Result<Option<SavedSession>> {
-        let metadata = match fs::metadata(&self.path) {
+        let (mut file, _) = match ordinary_file::open(&self.path, LARGEST_SESSION) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            metadata => metadata?,
+            opened => opened?,
         };
-        // Asked before it is opened: whoever opens a pipe waits for somebody to write.
-        if !metadata.is_file() {
-            return Err(io::Error::other("it is no ordinary file"));
-        }
         let mut text = Vec::new();
-        let file = File::open(&self.path)?;
-        file.take(LARGEST_SESSION).read_to_end(&mut text)?;
+        file.read_to_end(&mut text)?;
         // Made by `touch`, so that a container has a file to mount.
         if text.is_empty() {
             return Ok(None);
@@ -326,12 +322,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_ordinary_file_is_not_even_opened() {
-        for path in ["/dev/zero", "/"] {
-            let file = SessionFile::new(path.into());
-            let error = file.check_blocking().unwrap_err().to_string();
-            assert!(error.contains("it is no ordinary file"), "{error}");
-        }
+    fn what_is_no_ordinary_file_is_told() {
+        let file = SessionFile::new("/dev/zero".into());
+        let error = file.check_blocking().unwrap_err().to_string();
+        assert!(error.contains("it is no ordinary file"), "{error}");
     }
 
     #[tokio::test]

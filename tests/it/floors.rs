@@ -7,23 +7,24 @@ use std::path::{Path, PathBuf};
 
 use crate::support::gatepass::project;
 
-const FLOORS: [(&str, u8); 23] = [
+const FLOORS: [(&str, u8); 24] = [
     ("main", 6),
     ("cli", 6),
     ("app", 5),
     ("config", 4),
     ("admin", 4),
     ("oauth", 3),
-    ("server", 1),
+    ("server", 2),
     ("proxy", 3),
     ("token", 1),
     ("traces", 2),
-    ("tls", 0),
+    ("tls", 1),
     ("store", 2),
     ("readiness", 0),
     ("gathering", 0),
     ("memory", 0),
     ("metric", 0),
+    ("ordinary_file", 0),
     ("drain", 0),
     ("signal", 0),
     ("telemetry", 1),
