@@ -1,14 +1,16 @@
 //! gatepass as a process of its own.
 
+mod output;
+
 use std::future::ready;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use http::Request;
@@ -17,8 +19,9 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, pr
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::client::{PATIENCE, get, request};
+use super::client::{get, request};
 use super::{eventually, shows_a_secret};
+use output::Output;
 
 /// A running gatepass. Dropping it kills the process, and fails the test if anything that it
 /// printed, at the finest log level, holds a secret or a token.
@@ -29,12 +32,6 @@ pub struct Gatepass {
     admin: SocketAddr,
     readers: Vec<JoinHandle<()>>,
     directory: TempDir,
-}
-
-#[derive(Default)]
-struct Output {
-    text: Mutex<String>,
-    grown: Condvar,
 }
 
 impl Gatepass {
@@ -196,7 +193,7 @@ impl Gatepass {
 
     /// All that was printed so far.
     pub fn output(&self) -> String {
-        self.output.text().clone()
+        self.output.so_far()
     }
 
     /// Waits for a log event by its message.
@@ -337,46 +334,6 @@ impl Drop for Gatepass {
         } else {
             assert!(!shows_a_secret(&output), "a secret was printed:\n{output}");
         }
-    }
-}
-
-impl Output {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a pipe of the test's own, not of gatepass"
-    )]
-    fn collect(self: &Arc<Self>, pipe: impl Read + Send + 'static) -> JoinHandle<()> {
-        let output = Arc::clone(self);
-        std::thread::spawn(move || {
-            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                let mut text = output.text();
-                text.push_str(&line);
-                text.push('\n');
-                output.grown.notify_all();
-            }
-        })
-    }
-
-    /// A test that panics while it waits leaves the text whole.
-    fn text(&self) -> MutexGuard<'_, String> {
-        self.text.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait_for_event(&self, message: &str) -> Value {
-        self.wait_for(|text| {
-            text.lines()
-                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-                .find(|event| event["message"].as_str() == Some(message))
-        })
-    }
-
-    fn wait_for<T>(&self, find: impl Fn(&str) -> Option<T>) -> T {
-        let text = self.text();
-        let waited = self
-            .grown
-            .wait_timeout_while(text, PATIENCE, |text| find(text).is_none());
-        let (text, _) = waited.unwrap();
-        find(&text).unwrap_or_else(|| panic!("not printed in time:\n{text}"))
     }
 }
 
