@@ -54,6 +54,7 @@ mod flow_control;
 mod forwarding;
 mod hardening;
 mod http2;
+mod http2_upstreams;
 mod hung_disks;
 mod identity_systems;
 mod init;
