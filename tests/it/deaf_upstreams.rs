@@ -12,7 +12,9 @@ use tokio::time::timeout;
 
 use crate::support::certificates::Authority;
 use crate::support::client::PATIENCE;
-use crate::support::frames::{SETTINGS, WINDOW_UPDATE, frame};
+use crate::support::frames::{
+    END_HEADERS, END_STREAM, HEADERS, SETTINGS, STATUS_200, WINDOW_UPDATE, frame,
+};
 use crate::support::wire::{Wire, read_until};
 use crate::support::{AuthorizationServer, Gatepass, Upstream, eventually, simple_config};
 
@@ -80,7 +82,8 @@ async fn nothing_is_left(scheme: &str, deaf: Deaf) {
         true => format!("tls.ca_file = \"{}\"", ca_file.display()),
         false => String::new(),
     };
-    let timeouts = "timeouts = { idle = \"500ms\", keep_alive = \"500ms\" }";
+    // Longer than callers on a busy machine pause.
+    let timeouts = "timeouts = { idle = \"3s\", keep_alive = \"500ms\" }";
     let gatepass = Gatepass::start(&format!("{config}\n{trust}\n{timeouts}"))
         .ready()
         .await;
@@ -145,6 +148,42 @@ async fn an_upload_goes_on_after_its_answer_and_a_pause() {
     tokio::time::sleep(PAUSE).await;
     caller.write_all(b"67890").await.unwrap();
     read_until(&mut upstream, "67890").await;
+}
+
+/// Nor when its connection takes no other request meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_does_so_over_http2() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (provider, other) = (AuthorizationServer::start(), Upstream::start().await);
+    let origin = format!("h2c://{}", listener.local_addr().unwrap());
+    let config = simple_config(&provider, &other).replace(&other.origin(), &origin);
+    let config = format!("{config}\ntimeouts.keep_alive = \"200ms\"");
+    let gatepass = Gatepass::start(&config).ready().await;
+    let begun = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345";
+    let mut caller = TcpStream::connect(gatepass.proxy()).await.unwrap();
+    caller.write_all(begun.as_bytes()).await.unwrap();
+    let (mut upstream, _) = listener.accept().await.unwrap();
+    let settings = frame(SETTINGS, 0, 0, b"");
+    upstream.write_all(&settings).await.unwrap();
+    read_until_data(&mut upstream, "12345").await;
+    let answer = frame(HEADERS, END_STREAM | END_HEADERS, 1, &STATUS_200);
+    upstream.write_all(&answer).await.unwrap();
+    read_until(&mut caller, "200 OK").await;
+    tokio::time::sleep(PAUSE).await;
+    caller.write_all(b"67890").await.unwrap();
+    read_until_data(&mut upstream, "67890").await;
+}
+
+/// Reads until something has come among frames.
+async fn read_until_data(stream: &mut TcpStream, wanted: &str) {
+    let mut bytes = Vec::new();
+    let reading = async {
+        while !String::from_utf8_lossy(&bytes).contains(wanted) {
+            let read = stream.read_buf(&mut bytes).await.unwrap();
+            assert_ne!(read, 0, "ended before {wanted:?}");
+        }
+    };
+    timeout(PATIENCE, reading).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

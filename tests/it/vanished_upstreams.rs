@@ -13,6 +13,7 @@ use tokio::sync::Barrier;
 
 use crate::support::authorization_server::reset;
 use crate::support::client::{get, request};
+use crate::support::wire::{GET, Wire, read_until};
 use crate::support::{AuthorizationServer, Gatepass, Upstream, simple_config};
 
 const KEPT: usize = 4;
@@ -136,6 +137,26 @@ async fn one_whose_time_is_over_speaks_for_itself() {
     assert_eq!(opened, KEPT);
 }
 
+/// It is its caller who is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_whose_caller_stalls_says_nothing_of_the_others() {
+    let wire = Wire::start("timeouts.idle = \"500ms\"").await;
+    let (mut first_caller, mut first) = wire.exchange(GET).await;
+    let (mut second_caller, mut second) = wire.exchange(GET).await;
+    first.write_all(ANSWER).await.unwrap();
+    read_until(&mut first_caller, "200 OK").await;
+    second.write_all(ANSWER).await.unwrap();
+    read_until(&mut second_caller, "200 OK").await;
+
+    let half = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbo";
+    second_caller.write_all(half.as_bytes()).await.unwrap();
+    // The one that was used last is taken first.
+    read_until(&mut second, "bo").await;
+    read_until(&mut second_caller, "\"request_stalled\"").await;
+    first_caller.write_all(GET.as_bytes()).await.unwrap();
+    read_until(&mut first, "\r\n\r\n").await;
+}
+
 /// Nothing on this machine swallows packets. To the kernel an upstream that takes none is the same.
 #[cfg(target_os = "linux")]
 mod unacknowledged {
@@ -185,6 +206,38 @@ mod unacknowledged {
         assert_eq!(answer.await.unwrap().status(), 200);
         let took = started.elapsed();
         assert!(took > Duration::from_secs(8), "{took:?}");
+    }
+
+    /// What an upload has sent over the connection is answered, and counts no more.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn one_that_follows_an_upload_is_too() {
+        let listener = narrow();
+        let (gatepass, _provider) = before(&listener).await;
+        let upload = format!(
+            "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 65536\r\n\r\n{}",
+            "x".repeat(65_536)
+        );
+        let mut caller = TcpStream::connect(gatepass.proxy()).await.unwrap();
+        caller.write_all(upload.as_bytes()).await.unwrap();
+        let (mut upstream, _) = listener.accept().await.unwrap();
+        let mut taken = 0;
+        while taken <= 65_536 {
+            taken += upstream.read(&mut [0; 4096]).await.unwrap();
+        }
+        // What is still on its way is little.
+        let rest = async { while upstream.read(&mut [0; 4096]).await.unwrap() > 0 {} };
+        let _ = timeout(Duration::from_millis(200), rest).await;
+        upstream.write_all(ANSWER).await.unwrap();
+        read_until(&mut caller, "200 OK").await;
+
+        let long = format!(
+            "GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: {}\r\n\r\n",
+            "x".repeat(10_000)
+        );
+        caller.write_all(long.as_bytes()).await.unwrap();
+        let fresh = timeout(PATIENCE, listener.accept()).await.unwrap();
+        tokio::spawn(serve(fresh.unwrap().0));
+        read_until(&mut caller, "200 OK").await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
