@@ -1,11 +1,12 @@
 //! What the metrics say of the connections to upstreams.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::support::authorization_server::reset;
 use crate::support::client::PATIENCE;
@@ -98,6 +99,37 @@ async fn a_connection_that_nobody_waits_for_any_more_is_counted() {
     let given_up = "gatepass_upstream_connection_failures_total{cause=\"given_up\",route=\"root\"}";
     gatepass.wait_for_metric(given_up, 1.0).await;
     gatepass.wait_for_metric(&connections("open"), 0.0).await;
+}
+
+/// RFC 9110 §15: "A client that receives a response with an invalid status code SHOULD process the response
+/// as if it had a 5xx (Server Error) status code."
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_nobody_knows_counts_as_a_fault() {
+    let wire = Wire::start("").await;
+    let (mut caller, mut upstream) = wire.exchange(GET).await;
+    let answer = b"HTTP/1.1 799 Unheard Of\r\nContent-Length: 0\r\n\r\n";
+    upstream.write_all(answer).await.unwrap();
+    read_until(&mut caller, "HTTP/1.1 799").await;
+    let faults = r#"gatepass_requests_total{route="root",status_class="5xx"}"#;
+    wire.gatepass.wait_for_metric(faults, 1.0).await;
+}
+
+/// An upstream would look slow otherwise because its callers are.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_caller_takes_to_send_its_body_is_not_the_upstream_s_time() {
+    let wire = Wire::start("").await;
+    let begun = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345";
+    let (mut caller, mut upstream) = wire.exchange(begun).await;
+    let pause = Duration::from_secs(2);
+    sleep(pause).await;
+    caller.write_all(b"67890").await.unwrap();
+    read_until(&mut upstream, "67890").await;
+    let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+    upstream.write_all(answer).await.unwrap();
+    read_until(&mut caller, "204").await;
+    let took = r#"gatepass_request_upstream_duration_seconds_sum{route="root"}"#;
+    let took = wire.gatepass.metric(took).await;
+    assert!(took < pause.as_secs_f64() / 2.0, "{took}");
 }
 
 /// Nothing of a request has been sent as long as there is no connection, so its method does not matter.
