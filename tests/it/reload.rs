@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::support::wire::{GET, Wire};
 use crate::support::{AuthorizationServer, Gatepass, Load, Reply, Upstream, get, simple_config};
 
 pub const TAKEN_UP: &str = r#"gatepass_config_reloads_total{outcome="success"}"#;
@@ -48,6 +49,20 @@ async fn a_change_is_taken_up_and_no_request_is_lost() {
     assert_eq!(upstream.bad_tokens(), Vec::<String>::new());
     gatepass.wait_for_event("SIGHUP: the configuration is read again");
     gatepass.wait_for_event("the changed configuration is at work");
+}
+
+/// Two of one upstream share neither their connections nor the limit of them, before a reload and after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_to_one_upstream_have_their_own_connections_after_it() {
+    let wire = Wire::start("max_connections = 1").await;
+    let config = std::fs::read_to_string(wire.gatepass.config_file()).unwrap();
+    let (_, root) = config.split_once("[[routes]]").unwrap();
+    let other = root.replace("path = \"/\"", "path = \"/other\"");
+    let both = format!("{config}\n[[routes]]{other}");
+    wire.gatepass.reload(&both).await;
+    wire.gatepass.reload(&format!("{both}\nretries = 0")).await;
+    let (_caller, _upstream) = wire.exchange(GET).await;
+    wire.exchange(&GET.replace("/ ", "/other ")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
