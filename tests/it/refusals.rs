@@ -6,12 +6,16 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use rustix::process::Signal;
+use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::support::client::{PATIENCE, connect, get_request, read};
 use crate::support::upstream::Refusal;
-use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, request, simple_config};
+use crate::support::wire::{GET, Wire, read_until};
+use crate::support::{
+    AuthorizationServer, Gatepass, Reply, Upstream, get, raw, request, simple_config,
+};
 
 const CHALLENGE: &str = r#"Bearer realm="api", error="invalid_token""#;
 
@@ -95,6 +99,21 @@ async fn a_body_that_is_too_large_to_keep_gets_the_refusal_itself() {
     assert_eq!(answer.status(), 200);
 }
 
+/// What keeping a piece costs counts as well: of many small ones it is more than they have.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_body_in_very_many_pieces_is_too_large_to_keep() {
+    let (gatepass, provider, _upstream) = start("").await;
+    for (pieces, status) in [(500, 200), (2_000, 401)] {
+        provider.introspection().revoke_all();
+        let head = "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let body = "1\r\nx\r\n".repeat(pieces) + "0\r\n\r\n";
+        let whole = |told: &str| told.contains("\r\n\r\n");
+        let told = raw(gatepass.proxy(), format!("{head}{body}"), whole).await;
+        let wanted = format!("HTTP/1.1 {status} ");
+        assert!(told.starts_with(&wanted), "{pieces}: {told}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_that_no_token_mends_costs_no_more_than_the_budget() {
     let (gatepass, provider, upstream) = start("refreshes_on_401_per_minute = 2").await;
@@ -172,6 +191,23 @@ async fn a_provider_that_is_down_leaves_the_refusal_as_it_is() {
         (answer.status().as_u16(), answer.body().as_str()),
         (401, "refused")
     );
+}
+
+/// The upstream may have acted on the request by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_with_another_token_is_not_sent_a_third_time() {
+    let wire = Wire::start("").await;
+    let (mut caller, mut first) = wire.exchange(GET).await;
+    let refusal = format!(
+        "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: {CHALLENGE}\r\nContent-Length: 0\r\n\r\n"
+    );
+    first.write_all(refusal.as_bytes()).await.unwrap();
+    let mut second = wire.accept().await;
+    let head = read_until(&mut second, "\r\n\r\n").await;
+    assert!(head.contains("canary-token-2"), "{head}");
+    drop(second);
+    let told = read_until(&mut caller, "}").await;
+    assert!(told.starts_with("HTTP/1.1 502 "), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
