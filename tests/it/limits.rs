@@ -228,6 +228,17 @@ async fn an_idle_connection_is_closed_when_its_time_is_over() {
     assert!((200..2_000).contains(&after.as_millis()), "{after:?}");
 }
 
+/// One that has been idle for 2 s rests, and has not the timer any more that it had until then.
+#[tokio::test(flavor = "multi_thread")]
+async fn so_is_one_that_rests() {
+    let (gatepass, _upstream) = start("proxy.timeouts.keep_alive = \"4s\"").await;
+    let mut caller = TcpStream::connect(gatepass.proxy()).await.unwrap();
+    caller.write_all(REQUEST).await.unwrap();
+    answer_head(&mut caller).await;
+    let after = closed_after(&mut caller).await;
+    assert!((3_900..8_000).contains(&after.as_millis()), "{after:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn more_callers_than_allowed_wait_for_their_turn() {
     let (gatepass, upstream) = start("proxy.limits.connections = 1").await;

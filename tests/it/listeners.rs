@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
@@ -183,6 +184,20 @@ async fn tls_is_spoken_where_it_is_asked_for_and_http2_agreed_on() {
         assert!(!answer.contains("HTTP"), "{answer}");
     }
     assert_eq!(upstream.requests(), requests);
+}
+
+/// A head is waited for only once it has begun: a client's pool connects before it has anything to say.
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_a_caller_may_take_its_time_to_begin() {
+    let authority = Authority::new();
+    let directory = tempfile::tempdir().unwrap();
+    let keys = "proxy.timeouts.header_read = \"1s\"";
+    let (gatepass, _upstream) = with_tls(&authority, directory.path(), keys).await;
+    let stream = connect(&gatepass, &authority, None, &[]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut caller = connect_over(stream).await;
+    let answer = caller.send_request(client::get_request("/")).await.unwrap();
+    assert_eq!(answer.status(), 200);
 }
 
 /// A page that the upstream has shown through gatepass is gatepass's own.
