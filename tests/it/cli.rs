@@ -1,6 +1,8 @@
 //! What the command line prints, and how it ends.
 
-use crate::support::gatepass::{project, run};
+use std::process::Stdio;
+
+use crate::support::gatepass::{command, project, run};
 
 #[test]
 fn help() {
@@ -50,6 +52,21 @@ fn version() {
     assert_eq!(names, ["commit", "target", "profile", "compiler", "TLS"]);
     // Nothing of the machine that it was built on.
     assert!(!long.contains('/'), "{long}");
+}
+
+/// As `head` does.
+#[test]
+fn whoever_reads_no_further_has_enough() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = command()
+        .arg("schema")
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    let told = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!((ended.status.code(), told.as_str()), (Some(0), ""));
 }
 
 #[test]

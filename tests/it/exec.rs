@@ -3,6 +3,8 @@
 mod children;
 mod signals;
 
+use std::time::Duration;
+
 use tokio::time::timeout;
 
 use crate::support::client::PATIENCE;
@@ -64,6 +66,18 @@ async fn the_command_calls_through_the_proxy_and_gatepass_ends_with_it() {
     let seen = upstream.last();
     assert_eq!(seen.all("authorization").len(), 1);
     assert_eq!(upstream.requests(), 1);
+}
+
+/// It is for balancers that go on sending for a while, and none sends to the proxy of a command.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_shutdown_delay_after_the_command() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream);
+    let config = format!("shutdown.delay = \"20s\"\n{config}");
+    let running = exec(&config, &["--", "true"], &[]);
+    let finished = timeout(Duration::from_secs(10), running).await;
+    assert_eq!(finished.expect("at once").code, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -69,6 +69,10 @@ async fn a_code_with_pkce_becomes_a_session_that_run_goes_on_with() {
     )
     .await;
     assert_eq!(foreign.status(), 400, "nothing is done for a wrong state");
+    let redirect: Url = parameter(&url, "redirect_uri").parse().unwrap();
+    let beside = format!("/beside?code=evil&state={state}&iss={issuer}");
+    let beside = get(address(&redirect), &beside).await;
+    assert_eq!(beside.status(), 404, "nor where nobody is sent back to");
     let before = place.provider.count();
     place.provider.plan([place.tokens(&nonce)]);
     let page = come_back(

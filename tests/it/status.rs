@@ -169,6 +169,18 @@ async fn the_whole_status_as_programs_read_it() {
 }
 
 /// The configuration at work, with where each value comes from; to operators of this machine alone.
+/// Whoever looks right after a start is not to take it for an outage.
+#[tokio::test(flavor = "multi_thread")]
+async fn until_the_first_attempts_are_over_it_is_starting() {
+    let provider = AuthorizationServer::start();
+    provider.otherwise(Reply::Silence);
+    let upstream = Upstream::start().await;
+    let gatepass = Gatepass::start(&simple_config(&provider, &upstream));
+    let status = status(&gatepass).await;
+    assert_eq!(status["state"], "starting");
+    assert_ne!(status["findings"], Value::Array(Vec::new()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_configuration_at_work_is_shown_without_its_secrets() {
     let provider = AuthorizationServer::start();

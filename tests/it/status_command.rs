@@ -187,3 +187,16 @@ pub async fn stranger(body: &'static str) -> String {
     });
     address
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_says_nothing_is_not_waited_for_for_ever() {
+    // The kernel takes connections that nobody speaks on.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let admin = silent.local_addr().unwrap().to_string();
+    let asking = tokio::process::Command::from(command())
+        .args(["status", "--admin-listen", &admin])
+        .kill_on_drop(true)
+        .output();
+    let told = timeout(PATIENCE, asking).await.expect("an end").unwrap();
+    assert_eq!(told.status.code(), Some(69), "{told:?}");
+}
