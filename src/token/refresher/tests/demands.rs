@@ -1,6 +1,7 @@
 //! What makes the refresher ask before its time, and what holds it back.
 
 use super::*;
+use crate::token::clock::time_asleep;
 
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn whatever_a_provider_says_it_is_asked_a_few_times_a_minute() {
