@@ -149,9 +149,7 @@ struct Words {
 
 impl Words {
     fn add(&mut self, field: &Field, value: Value) {
-        if self.fields.len() < MOST_FIELDS {
-            self.fields.insert(field.name().to_owned(), value);
-        }
+        self.fields.insert(field.name().to_owned(), value);
     }
 }
 
@@ -187,7 +185,6 @@ impl Visit for Words {
 
 /// As many as somebody would read, and as fit into a page.
 const KEPT: usize = 50;
-const MOST_FIELDS: usize = 16;
 
 /// In characters.
 const LONGEST_TEXT: usize = 1_000;
