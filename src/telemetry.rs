@@ -157,7 +157,40 @@ fn log_panics() {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
     use super::*;
+
+    /// Somebody who takes a while to take a line.
+    struct Slow(mpsc::Sender<Vec<u8>>);
+
+    impl Write for Slow {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            thread::sleep(Duration::from_millis(100));
+            let _ = self.0.send(line.to_vec());
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_logged_last_is_written_before_the_end() {
+        let (sender, written) = mpsc::channel();
+        let mut lines = Lines::to(Slow(sender)).unwrap();
+        lines.write_all(b"why it ends\n").unwrap();
+        drop(Log {
+            lines,
+            events: Events::default(),
+            repeats: Repeats::default(),
+        });
+        assert_eq!(written.try_recv().unwrap(), b"why it ends\n");
+    }
 
     #[test]
     fn libraries_are_held_to_warnings_at_every_level() {

@@ -316,6 +316,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_held_back_is_not_forgotten_for_others() {
+        let repeats = Repeats::default();
+        repeats.lock().is_told = true;
+        lines(&repeats, || {
+            (0..=MOST_LINES).for_each(|_| warn!(credential = "a", "it failed"));
+            (0..2 * MOST_KNOWN).for_each(|number| warn!("mistake {number}"));
+        });
+        tokio::time::advance(PERIOD).await;
+        let over = repeats.lock().take_over(Instant::now());
+        assert_eq!(over.iter().map(|said| said.held_back).sum::<u64>(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn memory_is_bounded_and_nothing_is_lost_for_that() {
         let repeats = Repeats::default();
         let said = lines(&repeats, || {

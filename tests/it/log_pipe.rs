@@ -87,6 +87,19 @@ async fn what_is_said_again_and_again_is_held_back_and_counted() {
     assert_eq!(said.count(), 5, "{output}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_back_is_told_while_it_runs() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream);
+    let gatepass = Gatepass::start(&config).ready().await;
+    for _ in 0..20 {
+        gatepass.order_refresh("envase").await;
+    }
+    // When the ten seconds are over.
+    gatepass.wait_for_event("the same was said again and is held back");
+}
+
 fn free_address() -> std::net::SocketAddr {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     free.local_addr().unwrap()
