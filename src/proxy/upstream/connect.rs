@@ -122,8 +122,6 @@ impl Connector {
             .map_err(|late| late.at(&addresses.all()))?
             .map_err(|failures| ConnectError::Tcp(addresses.told(&failures)))?;
         held.leads_to(address);
-        // Requests are written whole; waiting to fill a segment would only delay them.
-        let _ = stream.set_nodelay(true);
         let another = self.doubts.leave_another(&addresses.list, address);
         let deadline = match another {
             // So that time is left for it.

@@ -21,7 +21,7 @@ pub(super) async fn connect(
     doubts: &Doubts,
 ) -> Result<(TcpStream, SocketAddr), String> {
     if let [only] = addresses {
-        return match TcpStream::connect(only).await {
+        return match attempt(*only).await {
             Ok(stream) => Ok((stream, *only)),
             Err(error) => Err(failure(*only, &error)),
         };
@@ -33,7 +33,7 @@ pub(super) async fn connect(
     let mut failures = Vec::new();
     loop {
         if let Some(address) = left.next() {
-            attempts.spawn_local(async move { (address, TcpStream::connect(address).await) });
+            attempts.spawn_local(async move { (address, attempt(address).await) });
         }
         let moment = async {
             match left.len() {
@@ -52,6 +52,13 @@ pub(super) async fn connect(
             () = moment => {}
         }
     }
+}
+
+async fn attempt(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    // Requests are written whole; waiting to fill a segment would only delay them.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
 }
 
 fn failure(address: SocketAddr, error: &io::Error) -> String {
@@ -116,6 +123,18 @@ mod tests {
         let (_, address) = connect(&[silent_address, alive], &doubts).await.unwrap();
         assert_eq!(address, alive);
         assert!(started.elapsed() < Duration::from_secs(1));
+    }
+
+    /// With Nagle's algorithm a piece of a body would wait for the acknowledgement of the one before it.
+    #[tokio::test(flavor = "local")]
+    async fn what_is_written_leaves_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let dead = addresses(&["127.0.0.1:1"])[0];
+        for places in [&[address][..], &[dead, address]] {
+            let (stream, _) = connect(places, &Doubts::default()).await.unwrap();
+            assert!(stream.nodelay().unwrap(), "{places:?}");
+        }
     }
 
     #[tokio::test(flavor = "local")]

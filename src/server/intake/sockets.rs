@@ -82,3 +82,21 @@ fn of_unix(stream: UnixStream) -> (Socket, Peer) {
 
 /// How many are taken over from the kernel's queue at the end; it holds no more.
 const MOST_WAITING: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_written_leaves_at_once() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let sockets = Sockets::of(Listening::Tcp(listener)).unwrap();
+        let _caller = TcpStream::connect(address).await.unwrap();
+        let (Either::Left(accepted), _) = sockets.accept().await.unwrap() else {
+            panic!("it is one of TCP");
+        };
+        assert!(accepted.nodelay().unwrap());
+    }
+}
