@@ -115,6 +115,21 @@ async fn a_connection_is_kept_no_longer_than_the_upstream_says_that_it_does() {
     }
 }
 
+/// What follows on it would be spoken in HTTP/1.0 as well, in which a body in chunks cannot be sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_on_which_http_1_0_was_answered_takes_no_other_request() {
+    let wire = Wire::start("").await;
+    let (mut caller, mut upstream) = wire.exchange(GET).await;
+    let answer = b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n";
+    upstream.write_all(answer).await.unwrap();
+    read_until(&mut caller, "200 OK").await;
+    let chunked =
+        "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n";
+    caller.write_all(chunked.as_bytes()).await.unwrap();
+    let mut next = wire.accept().await;
+    read_until(&mut next, "1\r\nx\r\n").await;
+}
+
 /// Apache and Tomcat tell it only to those who ask for the connection to be kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_is_asked_once_for_each_connection_how_long_it_keeps_it() {

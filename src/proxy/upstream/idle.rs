@@ -143,17 +143,17 @@ const ON_THE_WAY: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use prometheus::IntGauge;
-    use tokio::io::duplex;
+    use tokio::io::{DuplexStream, duplex};
+    use tokio::time::sleep;
 
     use super::super::super::route::USUAL_HEADERS;
     use super::super::connect::{Connected, over_http1};
     use super::*;
     use crate::token::heartbeat::count_sleep;
 
-    /// What this machine counts of its time says nothing of the other's.
-    #[tokio::test(flavor = "local", start_paused = true)]
-    async fn one_that_was_there_before_a_sleep_is_not_used_after_it() {
-        let (near, _far) = duplex(64);
+    /// A connection that waits since now, and its other end.
+    async fn waiting() -> (Box<Kept>, DuplexStream) {
+        let (near, far) = duplex(64);
         let held = Held::count(&Rc::default(), IntGauge::new("open", "Open.").unwrap());
         let connected = over_http1(near, held.counted(), USUAL_HEADERS)
             .await
@@ -162,11 +162,33 @@ mod tests {
             panic!("it is HTTP/1.1");
         };
         sender.ready().await.unwrap();
+        (Kept::new(sender, Instant::now(), held), far)
+    }
+
+    /// What this machine counts of its time says nothing of the other's.
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn one_that_was_there_before_a_sleep_is_not_used_after_it() {
+        let (kept, _far) = waiting().await;
         let now = Instant::now();
         let connections = IdleConnections::new(1, Timeouts::default());
-        let kept = Kept::new(sender, now, held);
         connections.waiting.borrow_mut().push((kept, now));
         count_sleep();
         assert!(connections.take(now).is_none());
+    }
+
+    /// Were they taken by turns, none would ever have been unused for long, however few are needed.
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn the_one_that_was_used_last_is_taken_first() {
+        let connections = Rc::new(IdleConnections::new(2, Timeouts::default()));
+        let (first, _far) = waiting().await;
+        sleep(Duration::from_secs(1)).await;
+        let (second, _other) = waiting().await;
+        let [before, after] = [&first, &second].map(|kept| kept.opened_at);
+        connections.keep(first, Instant::now());
+        connections.keep(second, Instant::now());
+        for opened_at in [after, before] {
+            let taken = connections.take(Instant::now()).unwrap();
+            assert_eq!(taken.opened_at, opened_at);
+        }
     }
 }
