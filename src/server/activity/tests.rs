@@ -93,6 +93,19 @@ async fn an_upload_may_go_on_after_its_answer() {
     assert_eq!(overdue_after(early_answer).await, 10_060_000);
 }
 
+#[tokio::test(start_paused = true)]
+async fn one_that_stands_still_after_its_answer_is_overdue() {
+    let standing_still = async |activity: &Arc<Activity>| {
+        let exchange = Exchange::alone(activity, Instant::now());
+        exchange.answer_is_over();
+        seconds(1000).await;
+        exchange.request_is_over();
+    };
+    // Timers count in whole milliseconds, and more than one have run by then.
+    let after = overdue_after(standing_still).await;
+    assert!((300_000..=300_160).contains(&after), "{after}");
+}
+
 /// A connection on which a request was refused whose body had not been read.
 fn refused(activity: &Arc<Activity>) {
     let exchange = Exchange::alone(activity, Instant::now());
@@ -166,6 +179,19 @@ async fn a_caller_that_has_ended_its_side_is_answered_if_it_is_soon() {
         seconds(1000).await;
     };
     assert_eq!(overdue_after(waiting).await, 105_000);
+    let answered_in_pieces = async |activity: &Arc<Activity>| {
+        let exchange = Exchange::alone(activity, Instant::now());
+        exchange.request_is_over();
+        assert!(activity.half_closed(nobody));
+        for _ in 0..100 {
+            seconds(4).await;
+            activity.written(&Poll::Ready(()));
+        }
+        seconds(1000).await;
+    };
+    // Timers count in whole milliseconds, and more than one have run by then.
+    let after = overdue_after(answered_in_pieces).await;
+    assert!((405_000..=405_210).contains(&after), "{after}");
     let answered = async |activity: &Arc<Activity>| {
         let exchange = Exchange::alone(activity, Instant::now());
         exchange.request_is_over();
