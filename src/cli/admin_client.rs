@@ -125,6 +125,35 @@ mod tests {
 
     use super::*;
 
+    /// Somebody who goes on and on.
+    struct Endless(u64);
+
+    impl Read for Endless {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            into.fill(b'x');
+            let left = self.0.min(into.len() as u64);
+            self.0 -= left;
+            Ok(usize::try_from(left).unwrap())
+        }
+    }
+
+    impl Write for Endless {
+        fn write(&mut self, request: &[u8]) -> io::Result<usize> {
+            Ok(request.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_answer_is_read_to_its_end_or_to_as_much_as_a_status_has() {
+        let told = exchange(Endless(2 * LARGEST_ANSWER), "/").unwrap();
+        assert_eq!(told.len() as u64, LARGEST_ANSWER);
+        assert_eq!(exchange(Endless(5), "/").unwrap(), "xxxxx");
+    }
+
     #[test]
     fn where_ipv6_is_off_what_listens_on_all_addresses_is_asked_by_ipv4() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

@@ -307,7 +307,30 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    /// Whatever answers there may say anything.
+    #[test]
+    fn what_is_said_steers_no_terminal() {
+        let evil = "\u{1b}[2J";
+        let status = json!({
+            "version": evil, "state": evil, "uptime_seconds": 1,
+            "findings": [{ "subject": evil, "reason": evil }],
+            "credentials": [{
+                "name": evil, "state": evil, "generation": evil, "token_from": "store",
+                "refreshed_by": evil, "attempts": { evil: 1 },
+            }],
+            "routes": [{
+                "name": evil, "matches": evil, "upstream": evil, "credential": evil,
+                "in_flight": evil, "requests": { evil: 1 }, "rejections": { evil: 1 },
+            }],
+        });
+        let address = Address::Tcp(([127, 0, 0, 1], 9090).into());
+        let told = shown(&status, &address, Palette::default());
+        assert!(!told.contains('\u{1b}'), "{told:?}");
+    }
 
     #[test]
     fn names_are_cut_for_a_terminal_that_is_too_narrow_and_numbers_are_not() {

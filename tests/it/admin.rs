@@ -46,8 +46,17 @@ async fn a_ready_gatepass_says_so() {
         .ready()
         .await;
     for path in ["/livez", "/startupz", "/readyz"] {
-        assert_eq!(get(gatepass.admin(), path).await.status(), 200, "{path}");
+        let answer = get(gatepass.admin(), path).await;
+        assert_eq!(answer.status(), 200, "{path}");
+        // It is true for this moment only.
+        assert_eq!(answer.headers()["cache-control"], "no-store", "{path}");
     }
+    let metrics = get(gatepass.admin(), "/metrics").await;
+    assert_eq!(
+        metrics.headers()["vary"],
+        "accept",
+        "they come in two forms"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

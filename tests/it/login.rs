@@ -171,9 +171,14 @@ async fn without_a_code_the_fragment_is_taken() {
         parameter(&url, "state"),
         place.issuer(),
     );
-    let post = Request::post(redirect.path()).header("host", "localhost");
-    let post = post.body(Full::from(fragment)).unwrap();
-    let page = request(address(&redirect), post).await;
+    let come_back = async |fragment: String| {
+        let post = Request::post(redirect.path()).header("host", "localhost");
+        let post = post.body(Full::from(fragment)).unwrap();
+        request(address(&redirect), post).await
+    };
+    let endless = format!("{fragment}&padding={}", "x".repeat(256 * 1024));
+    assert_eq!(come_back(endless).await.status(), 400, "it is no token's");
+    let page = come_back(fragment).await;
     assert!(
         page.body().contains("Go back to the terminal"),
         "{}",

@@ -49,3 +49,28 @@ fn row(page: &mut String, event: &EventStatus) {
 
 /// More of them are in `/api/status`.
 const SHOWN: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, json};
+
+    use super::*;
+
+    #[test]
+    fn what_others_have_said_is_text() {
+        let evil = "<b>";
+        let event = EventStatus {
+            number: 1,
+            time: "2026-01-01T00:00:00Z".into(),
+            seconds_ago: 1,
+            level: "warn".into(),
+            message: evil.into(),
+            times: 2,
+            fields: Map::from_iter(["route", "error"].map(|name| (name.into(), json!(evil)))),
+        };
+        let mut page = String::new();
+        row(&mut page, &event);
+        assert!(!page.contains(evil), "{page}");
+        assert_eq!(page.matches("&lt;b&gt;").count(), 3, "{page}");
+    }
+}
