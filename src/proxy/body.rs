@@ -203,7 +203,8 @@ impl Body for OutgoingBody {
             }
             progress.moved(match &frame {
                 Some(Err(_)) => Sending::Broken,
-                Some(Ok(_)) if !body.is_end_stream() => Sending::UnderWay,
+                // Nothing follows trailers, and nobody asks for what does.
+                Some(Ok(frame)) if frame.is_data() && !body.is_end_stream() => Sending::UnderWay,
                 _ => Sending::Done,
             });
             if let Some(Ok(frame)) = &frame {

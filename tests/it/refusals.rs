@@ -114,6 +114,18 @@ async fn a_small_body_in_very_many_pieces_is_too_large_to_keep() {
     }
 }
 
+/// Trailers are not kept, and without them it would be another request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_with_trailers_is_sent_once() {
+    let (gatepass, provider, upstream) = start("").await;
+    provider.introspection().revoke_all();
+    let post = "POST / HTTP/1.1\r\nHost: localhost\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n\
+                4\r\nbody\r\n0\r\nX-Checksum: 1\r\n\r\n";
+    let told = raw(gatepass.proxy(), post, |told| told.contains("refused")).await;
+    assert!(told.starts_with("HTTP/1.1 401 "), "{told}");
+    assert_eq!(upstream.requests(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_that_no_token_mends_costs_no_more_than_the_budget() {
     let (gatepass, provider, upstream) = start("refreshes_on_401_per_minute = 2").await;

@@ -264,3 +264,31 @@ async fn an_upstream_that_refuses_a_body_and_goes_is_heard_out() {
         assert!(heard.starts_with(b"HTTP/1.1 413 "), "round {round}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_may_pause_again_and_again() {
+    let wire = Wire::start("timeouts.idle = \"2s\"").await;
+    let (mut caller, mut upstream) = wire.exchange(GET).await;
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n";
+    upstream.write_all(head).await.unwrap();
+    read_until(&mut caller, "\r\n\r\n").await;
+    for piece in ["a", "b", "c", "d", "e", "f"] {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        upstream.write_all(piece.as_bytes()).await.unwrap();
+        read_until(&mut caller, piece).await;
+    }
+}
+
+/// Trailers are the end of a request as well: what is waited for from then on is the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_trailers_the_upstream_has_the_time_for_an_answer() {
+    let wire = Wire::start("timeouts = { response_head = \"500ms\", idle = \"1h\" }").await;
+    let request = "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n\
+                   4\r\nbody\r\n0\r\nX-Checksum: 1\r\n\r\n";
+    let (mut caller, _upstream) = wire.exchange(request).await;
+    let told = read_until(&mut caller, "}").await;
+    assert!(
+        told.contains("took the request and did not begin"),
+        "{told}"
+    );
+}
