@@ -234,3 +234,23 @@ async fn an_upstream_that_speaks_tls_and_is_called_without_is_thought_of() {
     let advice = "; see its own log; if it speaks TLS there, write https:// in upstream";
     assert!(detail.ends_with(advice), "{detail}");
 }
+
+/// An upstream that is down fails every request: the first is news, and that it is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_told_of_once_and_when_it_is_over() {
+    let stage = wire::Wire::start("timeouts.request = \"500ms\"").await;
+    for _ in 0..3 {
+        let (mut caller, _silent) = stage.exchange(wire::GET).await;
+        wire::read_until(&mut caller, "\"request_timeout\"").await;
+    }
+    let (mut caller, mut upstream) = stage.exchange(wire::GET).await;
+    let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+    upstream.write_all(answer).await.unwrap();
+    wire::read_until(&mut caller, "204").await;
+    let over = stage.gatepass.wait_for_event("the upstream answers again");
+    assert_eq!(over["failures"], 3, "{over}");
+    let output = stage.gatepass.output();
+    let warnings = output.lines().filter(|line| line.contains("\"WARN\""));
+    let told = warnings.filter(|line| line.contains("did not begin to answer"));
+    assert_eq!(told.count(), 1, "{output}");
+}

@@ -13,11 +13,15 @@ use rustls::pki_types::PrivateKeyDer;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::certificates::Authority;
+use crate::support::client::PATIENCE;
 use crate::support::http2::Http2Upstream;
-use crate::support::{AuthorizationServer, Gatepass, Upstream, get, http2, simple_config};
+use crate::support::{
+    AuthorizationServer, Gatepass, Reply, Upstream, get, http2, problem, simple_config,
+};
 
 /// A certificate authority and an upstream with a certificate from it for `name`.
 struct TlsUpstream {
@@ -85,11 +89,17 @@ impl TlsUpstream {
 }
 
 async fn start(upstream: &TlsUpstream, ca_file: Option<&Path>) -> Gatepass {
+    start_with(upstream, ca_file, "").await
+}
+
+/// The same with these keys of the route.
+async fn start_with(upstream: &TlsUpstream, ca_file: Option<&Path>, keys: &str) -> Gatepass {
     let provider = AuthorizationServer::start();
     let plain = Upstream::start().await;
     let config = simple_config(&provider, &plain).replace(&plain.origin(), &upstream.origin());
     let trust = ca_file.map(|file| format!("tls.ca_file = \"{}\"", file.display()));
-    Gatepass::start(&format!("{config}\n{}", trust.unwrap_or_default()))
+    let trust = trust.unwrap_or_default();
+    Gatepass::start(&format!("{config}\n{trust}\n{keys}"))
         .ready()
         .await
 }
@@ -177,6 +187,37 @@ async fn a_token_endpoint_that_cannot_be_believed_gets_no_secret() {
     assert!(endpoint.heads.lock().unwrap().is_empty());
 }
 
+/// It was good when the request came, and is not any more when there is a connection for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_ends_while_a_connection_is_made_is_not_sent() {
+    let authority = Authority::new();
+    let directory = tempfile::tempdir().unwrap();
+    let ca_file = write(directory.path(), &authority.pem());
+    let tls = authority.server().server_tls(&[]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let provider = AuthorizationServer::start();
+    provider.plan([Reply::Token(5.0)]);
+    provider.otherwise(Reply::Silence);
+    let plain = Upstream::start().await;
+    let origin = format!("https://{}", listener.local_addr().unwrap());
+    let config = simple_config(&provider, &plain).replace(&plain.origin(), &origin);
+    let trust = format!(
+        "tls = {{ ca_file = \"{}\", server_name = \"localhost\" }}",
+        ca_file.display()
+    );
+    let keys = "timeouts.connect = \"1m\"";
+    let gatepass = Gatepass::start(&format!("{config}\n{trust}\n{keys}"))
+        .ready()
+        .await;
+    let answer = tokio::spawn(get(gatepass.proxy(), "/"));
+    let (stream, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    let usable = r#"gatepass_token_usable{credential="envase"}"#;
+    gatepass.wait_for_metric(usable, 0.0).await;
+    let _upstream = tls.accept(stream).await.unwrap();
+    let answer = answer.await.unwrap();
+    assert_eq!(problem(&answer)["reason"], "no_token");
+}
+
 /// A route to an upstream that speaks HTTP/2 with TLS and has a certificate for this name.
 async fn before_http2(certified: &str, keys: &str) -> (Gatepass, Http2Upstream) {
     let authority = Authority::new();
@@ -213,6 +254,19 @@ async fn http2_is_agreed_on_for_those_who_speak_it_and_for_all_if_the_route_says
         assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
     }
     assert_eq!(upstream.connections(), 1);
+}
+
+/// Whether it does is known after the first handshake; otherwise each request would make another.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_does_not_speak_it_keeps_its_connection_all_the_same() {
+    let upstream = TlsUpstream::start("localhost").await;
+    let directory = tempfile::tempdir().unwrap();
+    let ca_file = write(directory.path(), &upstream.ca_pem);
+    let gatepass = start_with(&upstream, Some(&ca_file), "protocol = \"http2\"").await;
+    for _ in 0..3 {
+        assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    }
+    assert_eq!(upstream.handshakes.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
