@@ -153,6 +153,7 @@ mod tests {
             ("keep-alive", "timeout=5"),
             ("proxy-authorization", "Basic x"),
             ("proxy-authenticate", "Basic"),
+            ("proxy-authentication-info", "nextnonce=x"),
             ("proxy-connection", "keep-alive"),
             ("te", "trailers"),
             ("te", "gzip"),

@@ -25,7 +25,7 @@ async fn fields_come_and_go_as_configured() {
         remove_response_headers = "server"
         keep_host = true"#;
     let request = "GET / HTTP/1.1\r\nHost: localhost:1234\r\nCookie: a\r\nCookie: b\r\n\
-                   X-Internal: c\r\nVia: 1.1 other\r\n\r\n";
+                   X-Internal: c\r\nX-Added: 2\r\nx-added: 3\r\nVia: 1.1 other\r\n\r\n";
     let answer =
         "HTTP/1.1 200 OK\r\nServer: x\r\nCache-Control: public\r\nContent-Length: 0\r\n\r\n";
     let (sent, back) = exchange(&Wire::start(keys).await, request, answer).await;
@@ -44,6 +44,8 @@ async fn fields_come_and_go_as_configured() {
         !sent.contains("cookie") && !sent.contains("x-internal"),
         "{sent}"
     );
+    // What the caller says of it would be believed as much.
+    assert_eq!(sent.matches("x-added").count(), 1, "{sent}");
     assert!(back.contains("\r\ncache-control: no-store\r\n"), "{back}");
     assert!(
         !back.contains("server") && !back.contains("public"),

@@ -37,6 +37,22 @@ async fn more_requests_than_may_be_under_way_are_shed_at_once() {
     assert_counted(&wire.gatepass, "overloaded", "root").await;
 }
 
+/// An event stream is under way as long as it goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_under_way_until_its_answer_is_over() {
+    let wire = Wire::start_with("proxy.limits.requests = 1", "").await;
+    let (mut first, mut upstream) = wire.exchange(GET).await;
+    let begun = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n";
+    upstream.write_all(begun).await.unwrap();
+    read_until(&mut first, "1\r\nx\r\n").await;
+    let second = answered(&wire, GET).await;
+    assert!(second.starts_with("HTTP/1.1 503 "), "{second}");
+    upstream.write_all(b"0\r\n\r\n").await.unwrap();
+    read_until(&mut first, "0\r\n\r\n").await;
+    first.write_all(GET.as_bytes()).await.unwrap();
+    read_until(&mut upstream, "\r\n\r\n").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn more_connections_than_an_upstream_may_have_are_not_made() {
     let wire = Wire::start("max_connections = 1").await;
@@ -47,6 +63,7 @@ async fn more_connections_than_an_upstream_may_have_are_not_made() {
         second.contains("\"reason\":\"upstream_saturated\""),
         "{second}"
     );
+    assert!(second.contains("retry-after: 1\r\n"), "{second}");
     assert_counted(&wire.gatepass, "upstream_saturated", "root").await;
     // The one that there is serves again.
     let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
@@ -80,13 +97,15 @@ async fn a_body_that_is_too_large_is_refused_before_and_while_it_comes() {
         .unwrap();
     assert!(!String::from_utf8(seen).unwrap().contains("0\r\n\r\n"));
 
-    let (_caller, mut upstream) = wire
-        .exchange(&format!("{head}Content-Length: 5\r\n\r\n12345"))
-        .await;
-    upstream
-        .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
-        .await
-        .unwrap();
+    for whole in [
+        "Content-Length: 5\r\n\r\n12345",
+        "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+    ] {
+        let (mut caller, mut upstream) = wire.exchange(&format!("{head}{whole}")).await;
+        let answer = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
+        upstream.write_all(answer).await.unwrap();
+        read_until(&mut caller, "HTTP/1.1 204 ").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -256,6 +275,22 @@ async fn an_old_connection_takes_no_further_request() {
     caller.write_all(GET.as_bytes()).await.unwrap();
     let mut second = wire.accept().await;
     read_until(&mut second, "\r\n\r\n").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_connections_are_kept_than_the_route_says() {
+    let wire = Wire::start("max_idle_connections = 1").await;
+    let first = wire.exchange(GET).await;
+    let second = wire.exchange(GET).await;
+    let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+    let mut upstreams = Vec::new();
+    for (mut caller, mut upstream) in [first, second] {
+        upstream.write_all(answer).await.unwrap();
+        read_until(&mut caller, "204").await;
+        upstreams.push(upstream);
+    }
+    let open = r#"gatepass_upstream_connections_open{route="root"}"#;
+    wire.gatepass.wait_for_metric(open, 1.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -149,6 +149,19 @@ async fn a_switch_to_something_else_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn it_counts_as_a_connection_to_the_upstream_until_it_is_over() {
+    let wire = Wire::start("max_connections = 1").await;
+    let (mut caller, mut upstream) = agreed(&wire).await;
+    passes(&mut caller, &mut upstream, b"hello").await;
+    let open = r#"gatepass_upstream_connections_open{route="root"}"#;
+    assert_eq!(wire.gatepass.metric(open).await, 1.0);
+    let mut other = wire.call(ASK.as_bytes()).await;
+    read_until(&mut other, "upstream_saturated").await;
+    drop((caller, upstream));
+    wire.gatepass.wait_for_metric(open, 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_silent_for_too_long_is_closed() {
     let wire = Wire::start("timeouts.idle = \"300ms\"").await;
     let (mut caller, mut upstream) = agreed(&wire).await;
