@@ -130,4 +130,16 @@ mod tests {
         assert_eq!(trend.mean_seconds, vec![0.05; 60]);
         assert_eq!(trends.of("b").rate, vec![0.0; 60]);
     }
+
+    #[test]
+    fn a_request_has_failed_if_it_was_answered_with_5xx() {
+        let totals = Totals::of(&RouteFigures {
+            requests: [("2xx", 5), ("4xx", 2), ("5xx", 1)].into(),
+            seconds: 4.0,
+            ..RouteFigures::default()
+        });
+        assert_eq!((totals.requests, totals.failed), (8.0, 1.0));
+        assert_eq!(totals.mean_seconds(), Some(0.5));
+        assert_eq!(Totals::default().mean_seconds(), None);
+    }
 }

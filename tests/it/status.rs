@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use crate::support::gatepass::project;
 use crate::support::upstream::Refusal;
-use crate::support::{AuthorizationServer, CANARY, Gatepass, Reply, Upstream, get, simple_config};
+use crate::support::{
+    AuthorizationServer, CANARY, Gatepass, Reply, Upstream, eventually, get, simple_config,
+};
 
 pub async fn start(provider: &AuthorizationServer) -> (Gatepass, Upstream) {
     let upstream = Upstream::start().await;
@@ -61,6 +63,20 @@ async fn programs_see_how_each_credential_and_route_is_doing() {
     assert_eq!(route["requests"]["2xx"], 1);
     assert_eq!(route["in_flight"], 0);
     assert!(route["mean_seconds"].as_f64().unwrap() > 0.0);
+}
+
+/// What the routes at work have come to is noted every few seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_see_what_each_route_did_lately() {
+    let provider = AuthorizationServer::start();
+    let (gatepass, _upstream) = start(&provider).await;
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+    eventually("a request is seen", async || {
+        let status = status(&gatepass).await;
+        let rate = status["routes"][0]["trend"]["rate"].as_array().unwrap();
+        rate.iter().any(|rate| rate.as_f64() > Some(0.0))
+    })
+    .await;
 }
 
 /// The names of all members: of what is counted by a word, and of lists of numbers, that of the whole.

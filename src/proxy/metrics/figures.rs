@@ -28,3 +28,37 @@ impl RouteMetrics {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use prometheus::Registry;
+    use tokio::time::{Duration, Instant, advance};
+
+    use crate::proxy::metrics::ProxyMetrics;
+    use crate::proxy::rejection::Reason;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_route_tells_of_its_own_requests() {
+        let metrics = ProxyMetrics::register(&Registry::new()).unwrap();
+        let (route, other) = (metrics.for_route("a"), metrics.for_route("b"));
+        let begin = || route.begin(Instant::now(), None);
+        let (mut answered, mut rejected, _under_way) = (begin(), begin(), begin());
+        advance(Duration::from_secs(2)).await;
+        answered.answered(StatusCode::NO_CONTENT);
+        rejected.rejected(Reason::UnknownCaller);
+        assert_eq!(route.figures().in_flight, 3);
+        drop((answered, rejected));
+
+        let figures = route.figures();
+        assert_eq!(figures.in_flight, 1);
+        assert_eq!(figures.requests, [("2xx", 1), ("4xx", 1)].into());
+        let reason = Reason::UnknownCaller.label();
+        assert_eq!(figures.rejections, [(reason, 1)].into());
+        assert_eq!(figures.seconds, 4.0);
+
+        let figures = other.figures();
+        assert_eq!((figures.in_flight, figures.seconds), (0, 0.0));
+        assert!(figures.requests.is_empty() && figures.rejections.is_empty());
+    }
+}
