@@ -201,7 +201,13 @@ impl Body for CallerBody {
             return Poll::Ready(None);
         };
         let frame = ready!(rest.poll_frame(cx));
-        match frame.is_none() || rest.body.is_end_stream() {
+        let is_last = match &frame {
+            // Nobody asks for what follows trailers.
+            Some(Ok(frame)) => frame.is_trailers() || rest.body.is_end_stream(),
+            Some(Err(_)) => false,
+            None => true,
+        };
+        match is_last {
             true => self.over(),
             false => rest.exchange.request_moved(),
         }
