@@ -114,6 +114,8 @@ const NOTABLE: Duration = Duration::from_millis(500);
 mod tests {
     use std::time::UNIX_EPOCH;
 
+    use tokio::time::{sleep, timeout};
+
     use super::*;
     use crate::token::cell::{self, TokenWriter};
     use crate::token::demand::Wish;
@@ -198,6 +200,32 @@ mod tests {
         assert_eq!(left(), 0, "no worker sends it any more");
     }
 
+    /// Nobody has looked at the clocks for a credential that was about to come.
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_comes_to_work_is_as_much_older_as_well() {
+        let (_writer, reader) = hour_long_token();
+        clock::SLEPT.set(Duration::from_secs(50 + 600));
+        Credentials::default().replace(vec![reader.clone()]);
+        let state = reader.load();
+        let left = state.valid().unwrap().retire_at() - Instant::now();
+        assert_eq!(left.as_secs(), 2_999);
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn each_sleep_is_told_once() {
+        let (writer, reader) = hour_long_token();
+        let credentials = Credentials::default();
+        credentials.replace(vec![reader]);
+        assert_eq!(writer.demanded().await, Wish::LookAgain);
+        let task = tokio::task::spawn_local(watch(credentials));
+        sleep(PERIOD * 2).await;
+        clock::SLEPT.set(clock::SLEPT.get() + Duration::from_secs(600));
+        assert_eq!(writer.demanded().await, Wish::LookAgain);
+        let told_again = timeout(PERIOD * 5, writer.demanded()).await;
+        told_again.unwrap_err();
+        task.abort();
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_clock_that_was_set_fetches_a_token_only_if_this_one_would_be_over() {
         let (writer, reader) = hour_long_token();
@@ -207,7 +235,7 @@ mod tests {
             set_forward: Duration::from_secs(seconds),
         };
         tell(&credentials, Duration::ZERO, set(3_000));
-        let wished = tokio::time::timeout(PERIOD, writer.demanded()).await;
+        let wished = timeout(PERIOD, writer.demanded()).await;
         assert!(wished.is_err());
         tell(&credentials, Duration::ZERO, set(3_600));
         assert_eq!(writer.demanded().await, Wish::Refresh);

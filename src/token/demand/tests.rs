@@ -64,7 +64,9 @@ async fn a_failed_attempt_releases_those_who_wait() {
         panic!("it is within the budget");
     };
     demand.attempted(1, true);
+    let began = Instant::now();
     assert!(!successor.arrives_within(Duration::from_secs(60)).await);
+    assert_eq!(began.elapsed(), Duration::ZERO);
     assert!(
         matches!(refuse(&demand, 1), Refusal::HeldBack),
         "a provider that fails is asked at its own pace"
@@ -103,6 +105,36 @@ async fn a_wish_stands_until_it_is_granted() {
     // The attempt is interrupted, and another refresher starts.
     let arisen = timeout(Duration::from_secs(1), demand.arises(1)).await;
     arisen.expect("the wish still stands");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_is_carried_out_once_whatever_else_there_was_a_reason_for() {
+    let demand = demand(4);
+    demand.attempted(1, false);
+    let _ = refuse(&demand, 1);
+    demand.force();
+    demand.arises(1).await;
+    demand.attempted(2, false);
+    let arisen = timeout(Duration::from_secs(1), demand.arises(2)).await;
+    arisen.expect_err("another one that nobody wants");
+}
+
+/// A clock that is set all the time, or beside a provider that is down.
+#[tokio::test(start_paused = true)]
+async fn doubts_are_followed_within_the_budget_and_at_the_pace_of_failures() {
+    let demand = demand(4);
+    let arises = async || {
+        demand.doubt();
+        let arisen = timeout(Duration::from_secs(1), demand.arises(1)).await;
+        arisen.is_ok()
+    };
+    demand.attempted(1, true);
+    assert!(!arises().await, "the provider fails");
+    demand.attempted(1, false);
+    for _ in 0..4 {
+        assert!(arises().await);
+    }
+    assert!(!arises().await, "the budget is used up");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! The refresher on a stopped clock: what happens exactly when.
 
 mod demands;
+mod pace;
 mod setbacks;
 mod told;
 
@@ -35,6 +36,9 @@ enum Answer {
     Throttled {
         retry_after: Duration,
     },
+    HeldBack {
+        wait: Duration,
+    },
     Panic,
     Silence,
 }
@@ -46,6 +50,7 @@ struct Script(Rc<RefCell<Play>>);
 #[derive(Default)]
 struct Play {
     answers: VecDeque<Answer>,
+    shared_by: Option<String>,
     asked: Vec<Instant>,
     under_way: usize,
     changed: Rc<tokio::sync::Notify>,
@@ -84,6 +89,10 @@ impl TokenSource for Script {
                     retry_after: Some(retry_after),
                     ..FetchError::new(FailureKind::Throttled, "as the script says")
                 }),
+                Some(Answer::HeldBack { wait }) => Err(FetchError {
+                    retry_after: Some(wait),
+                    ..FetchError::new(FailureKind::HeldBack, "as the script says")
+                }),
                 Some(Answer::Panic) => {
                     self.0.borrow_mut().under_way -= 1;
                     panic!("as the script says")
@@ -97,6 +106,10 @@ impl TokenSource for Script {
             self.0.borrow_mut().under_way -= 1;
             outcome
         })
+    }
+
+    fn shared_by(&self) -> Option<String> {
+        self.0.borrow().shared_by.clone()
     }
 
     fn changed(&self) -> Changed<'_> {

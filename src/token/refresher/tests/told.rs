@@ -51,3 +51,28 @@ async fn a_token_that_has_ended_is_not_said_to_age() {
     assert!(state.why_unusable().is_some());
     assert_eq!(state.why_ageing(), None);
 }
+
+/// "Retry-After: 0" has callers ask again without a pause.
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn callers_are_asked_to_wait_a_second_at_least() {
+    let failures = [Answer::Failure(FailureKind::Unavailable), Answer::Silence];
+    let stage = Stage::play(failures);
+    settle().await;
+    pass(Duration::from_secs(5)).await;
+    assert_eq!(stage.fetches(), 2, "it is due");
+    assert_eq!(stage.reader.load().retry_after_seconds(), 1);
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn the_times_of_the_token_at_hand_are_shown() {
+    let stage = Stage::play([token(3600), token(7200)]);
+    for life in [3600.0, 7200.0] {
+        settle().await;
+        let sample = |of| stage.sample(&format!("gatepass_token_{of}_timestamp_seconds"));
+        let left = sample("expiry") - sample("last_success");
+        assert!((life - 2.0..life).contains(&left), "{left}");
+        assert!(sample("next_refresh") < sample("expiry"));
+        pass(LEAST_DISTANCE).await;
+        stage.reader.refresh_now();
+    }
+}
