@@ -264,3 +264,6 @@ const RESTS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 /// For one attempt.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE_AT_THE_END: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

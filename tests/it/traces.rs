@@ -152,8 +152,10 @@ async fn who_decides_is_followed() {
     let (provider, upstream) = (AuthorizationServer::start(), Upstream::start().await);
     let collector = Collector::start().await;
     let config = config(&collector, &provider, &upstream);
-    let config = config.replace("enabled = true", "enabled = true\nsample = \"0%\"");
-    let gatepass = Gatepass::start(&config).ready().await;
+    let keys = "enabled = true\nsample = \"0%\"\nservice_name = \"orders\"";
+    let config = config.replace("enabled = true", keys);
+    let environment = [("OTEL_SERVICE_NAME", "others")];
+    let gatepass = Gatepass::start_with(&config, &environment).ready().await;
     // One that has no decision gets one, and those behind gatepass are told.
     get(gatepass.proxy(), "/").await;
     let told = upstream.last().all("traceparent")[0].to_owned();
@@ -163,7 +165,9 @@ async fn who_decides_is_followed() {
     assert_eq!(upstream.last().all("traceparent"), [unsampled]);
     get_traced(&gatepass, "/", SAMPLED).await;
     stopped(gatepass).await;
-    assert_eq!(collector.of_kind(2).len(), 1);
+    let spans = collector.of_kind(2);
+    assert_eq!(spans.len(), 1);
+    assert_eq!(spans[0].service, "orders");
 }
 
 #[tokio::test(flavor = "multi_thread")]
