@@ -224,5 +224,10 @@ mod tests {
             );
         }
         insta::assert_snapshot!(said.join("\n"));
+
+        let alias = r#","mtls_endpoint_aliases":{"token_endpoint":"http://id.example/token"}}"#;
+        let of_certificates = good.replace('}', alias);
+        let error = read("https://id.example", &of_certificates).unwrap_err();
+        assert!(error.message.contains("which has no TLS"), "{error}");
     }
 }

@@ -99,5 +99,6 @@ mod tests {
         assert_eq!(published.get(LIMIT, silence).await.unwrap(), 1);
         assert_eq!(started.elapsed(), LIMIT);
         assert_eq!(get(&published, Ok(2)).await.unwrap(), 2);
+        assert_eq!(get(&published, Ok(3)).await.unwrap(), 2, "no doubt is left");
     }
 }

@@ -1,8 +1,12 @@
 //! Providers that are known by their issuer, and those that are reached through a proxy.
 
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::support::{AuthorizationServer, CANARY, Gatepass, Upstream, get, simple_config};
+use crate::support::wire::read_until;
+use crate::support::{AuthorizationServer, CANARY, Gatepass, Reply, Upstream, get, simple_config};
 
 const OPENID: &str = "/realms/a/.well-known/openid-configuration";
 const OAUTH: &str = "/.well-known/oauth-authorization-server/realms/a";
@@ -71,6 +75,63 @@ async fn what_the_issuer_said_is_remembered() {
     provider.publish(OPENID, "gone");
     gatepass.order_refresh("envase").await;
     provider.wait_for_requests(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_endpoint_that_has_moved_is_found_when_the_old_one_is_silent() {
+    let mut provider = AuthorizationServer::start();
+    let (issuer_of_both, moved) = (AuthorizationServer::start(), AuthorizationServer::start());
+    let names = |provider: &AuthorizationServer| {
+        let endpoint = provider.token_endpoint();
+        json!({ "issuer": issuer(&issuer_of_both), "token_endpoint": endpoint })
+    };
+    issuer_of_both.publish(OPENID, names(&provider));
+    let upstream = Upstream::start().await;
+    let gatepass = Gatepass::start(&config(&issuer_of_both, &upstream));
+    let gatepass = gatepass.ready().await;
+    assert_eq!(provider.count(), 1);
+    issuer_of_both.publish(OPENID, names(&moved));
+    provider.go_down().await;
+    gatepass.order_refresh("envase").await;
+    moved.wait_for_requests(1).await;
+}
+
+/// The token endpoint is asked nevertheless, and in time.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_that_is_silent_does_not_hold_up_what_it_said() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let issuer = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", issuer.local_addr().unwrap());
+    let document =
+        json!({ "issuer": address, "token_endpoint": provider.token_endpoint() }).to_string();
+    let said = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{document}",
+        document.len()
+    );
+    let _issuer = AbortOnDropHandle::new(tokio::spawn(async move {
+        let (mut first, _) = issuer.accept().await.unwrap();
+        read_until(&mut first, "\r\n\r\n").await;
+        first.write_all(said.as_bytes()).await.unwrap();
+        let mut silent = Vec::new();
+        loop {
+            silent.push(issuer.accept().await.unwrap());
+        }
+    }));
+    let endpoint = format!("token_endpoint = \"{}\"", provider.token_endpoint());
+    let config = simple_config(&provider, &upstream);
+    let config = config.replace(
+        &endpoint,
+        &format!("timeout = \"2s\"\nissuer = \"{address}\""),
+    );
+    let gatepass = Gatepass::start(&config).ready().await;
+    // It may have moved.
+    provider.plan([Reply::HangUp]);
+    gatepass.order_refresh("envase").await;
+    let successes = r#"gatepass_token_refreshes_total{credential="envase",outcome="success"}"#;
+    gatepass.wait_for_metric(successes, 2.0).await;
+    let failures = r#"gatepass_token_refreshes_total{credential="envase",outcome="unavailable"}"#;
+    assert_eq!(gatepass.metric(failures).await, 1.0);
 }
 
 /// The provider plays the proxy: it is asked for another address than its own.

@@ -1,11 +1,14 @@
 //! A secret is replaced while gatepass runs, in whatever order the provider and the file learn of it.
 
 use std::fs;
+use std::future::ready;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, simple_config};
+use crate::support::{
+    AuthorizationServer, Gatepass, Reply, Upstream, eventually, get, simple_config,
+};
 
 const IN_USE: &str = r#"gatepass_token_previous_secret_in_use{credential="envase"}"#;
 
@@ -121,6 +124,64 @@ async fn while_its_file_is_missing_or_empty_the_one_that_was_taken_last_is_used(
             since_start.ends_with(&[last, next].map(str::to_owned)),
             "{since_start:?}"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_previous_one_that_was_taken_is_used_when_its_file_is_gone() {
+    let stage = Stage::with("canary-new").await;
+    let previous = stage.directory.path().join("previous");
+    fs::write(&previous, "canary-old").unwrap();
+    stage.provider.plan([refused()]);
+    let keys = format!("previous_client_secret_file = \"{}\"", previous.display());
+    let gatepass = stage.start(&keys).await;
+    assert_eq!(gatepass.metric(IN_USE).await, 1.0);
+    stage.provider.plan([refused()]);
+    // That is a change, too, and another attempt may end otherwise.
+    fs::remove_file(previous).unwrap();
+    let successes = r#"gatepass_token_refreshes_total{credential="envase",outcome="success"}"#;
+    gatepass.wait_for_metric(successes, 2.0).await;
+    let both = ["canary-new", "canary-old"];
+    assert_eq!(stage.secrets(), [both, both].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_tried_twice_in_one_attempt() {
+    let stage = Stage::with("canary-new").await;
+    stage.provider.plan([refused()]);
+    let gatepass = stage.start("previous_client_secret = \"canary-old\"").await;
+    stage.provider.otherwise(refused());
+    gatepass.order_refresh("envase").await;
+    gatepass.output_with("the secret before it is not taken either");
+    let both = ["canary-new", "canary-old"];
+    assert_eq!(stage.secrets(), [both, both].concat());
+}
+
+/// Whatever the provider may have refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_any_file_that_a_request_is_made_of_is_tried_at_once() {
+    let stage = Stage::with("canary-secret").await;
+    let file = |name: &str| stage.directory.path().join(name);
+    for name in ["header", "parameter"] {
+        fs::write(file(name), "canary-1").unwrap();
+    }
+    let gatepass = stage
+        .start(&format!(
+            "headers = {{ x-tenant = {{ file = \"{}\" }} }}\nparameters = {{ tenant = {{ file = \"{}\" }} }}",
+            file("header").display(),
+            file("parameter").display(),
+        ))
+        .await;
+    stage.provider.otherwise(refused());
+    gatepass.order_refresh("envase").await;
+    gatepass.output_with("invalid_client");
+    for (count, name) in [(1, "header"), (2, "parameter")] {
+        replace(&file(name), "canary-2");
+        let trying = "a file has changed that a token is got with: trying now";
+        eventually(name, || {
+            ready(gatepass.output().matches(trying).count() == count)
+        })
+        .await;
     }
 }
 

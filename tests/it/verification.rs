@@ -88,6 +88,11 @@ async fn a_good_token_is_used_and_new_keys_are_found() {
     gatepass.order_refresh("envase").await;
     let successes = r#"gatepass_token_refreshes_total{credential="envase",outcome="success"}"#;
     gatepass.wait_for_metric(successes, 2.0).await;
+
+    // They are kept as well.
+    provider.publish("/jwks", "gone");
+    gatepass.order_refresh("envase").await;
+    gatepass.wait_for_metric(successes, 3.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -242,3 +242,66 @@ async fn a_value_that_breaks_the_head_is_named_and_not_shown() {
     assert!(error.contains("the field accept"), "{error}");
     assert!(!error.contains("canary"), "{error}");
 }
+
+/// Some providers quote what they were sent when they say no.
+#[tokio::test]
+async fn whatever_proves_something_is_blotted_out() {
+    const PROOFS: [&str; 8] = [
+        "actor_token",
+        "assertion",
+        "client_assertion",
+        "client_secret",
+        "password",
+        "refresh_token",
+        "subject_token",
+        "tenant",
+    ];
+    let ways = || {
+        let (secret, key) = (secret("p+q %/=&"), signing_key("key-1"));
+        let audience = None;
+        [
+            basic(),
+            ClientAuthentication::SecretPost(secret.clone()),
+            ClientAuthentication::SecretJwt { secret, audience },
+            ClientAuthentication::PrivateKeyJwt {
+                key,
+                audience: None,
+            },
+        ]
+    };
+    let endpoint = ENDPOINT.parse().unwrap();
+    for grant in grants() {
+        for way in ways() {
+            let settings = ProviderSettings {
+                request: RequestSettings {
+                    body_format: BodyFormat::Json,
+                    ..everything(grant.clone(), way.clone()).request
+                },
+                ..everything(grant.clone(), way)
+            };
+            let request = sign_in(&settings, &endpoint).await.unwrap();
+            let body: Map<String, Value> = serde_json::from_str(&request.body).unwrap();
+            let proofs = body
+                .iter()
+                .filter(|(name, _)| PROOFS.contains(&name.as_str()));
+            let mut proofs: Vec<_> = proofs
+                .map(|(_, value)| value.as_str().unwrap().to_owned())
+                .collect();
+            proofs.extend(proofs.clone().iter().map(|proof| encode(proof)));
+            proofs.extend(
+                proofs
+                    .clone()
+                    .iter()
+                    .map(|proof| BASE64_STANDARD.encode(proof)),
+            );
+            let basic = request.headers.get(AUTHORIZATION);
+            let basic = basic.and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
+            proofs.extend(basic.map(str::to_owned));
+            // Shorter ones are words of others as well.
+            for proof in proofs.into_iter().filter(|proof| proof.len() >= 4) {
+                let told = request.confidential.blot_out(&format!("not {proof}!"));
+                assert!(!told.contains(&proof), "{told}");
+            }
+        }
+    }
+}

@@ -330,6 +330,10 @@ fn a_kept_answer_is_as_old_as_its_file() {
     let opaque = r#"{"access_token":"t","expires_in":60}"#;
     assert_eq!(read(opaque, 20).unwrap().lifetime, Duration::from_secs(40));
     assert!(read(opaque, 60).is_err());
+    let wish = r#"{"access_token":"t","expires_in":60,"refresh_in":30}"#;
+    let refresh_in = |age| read(wish, age).unwrap().refresh_in;
+    assert_eq!(refresh_in(20), Some(Duration::from_secs(10)));
+    assert_eq!(refresh_in(30), None);
     // {"iat":1000,"exp":1600}
     let jwt = r#"{"access_token":"e30.eyJpYXQiOjEwMDAsImV4cCI6MTYwMH0.c2ln","expires_in":3600}"#;
     assert!(read(jwt, 0).is_err(), "it says itself that it is over");

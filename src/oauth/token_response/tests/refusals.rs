@@ -226,6 +226,29 @@ fn a_refresh_token_is_kept_even_if_the_token_beside_it_cannot_be_used() {
 }
 
 #[test]
+fn a_refresh_token_that_nobody_could_send_or_keep_is_left() {
+    let received = |refresh_token: &str| {
+        let body = format!(r#"{{"access_token":"t","refresh_token":"{refresh_token}"}}"#);
+        let token = read_usual(&answer(200, body)).unwrap();
+        token.refresh_token.is_some()
+    };
+    assert!(received(&"r".repeat(LONGEST_TOKEN)));
+    assert!(!received(&"r".repeat(LONGEST_TOKEN + 1)));
+    assert!(!received(""));
+}
+
+/// Whoever takes one field for the other may put a token there.
+#[test]
+fn a_token_in_the_place_of_its_type_is_not_told() {
+    let body = r#"{"access_token":"t0ken-1","token_type":"t0ken-1","refresh_token":"t0ken-2"}"#;
+    for body in [body, &body.replace("type\":\"t0ken-1", "type\":\"t0ken-2")] {
+        let (kind, message) = error(200, body);
+        assert_eq!(kind, FailureKind::Malformed);
+        assert!(!message.contains("t0ken"), "{message}");
+    }
+}
+
+#[test]
 fn an_echoed_secret_is_blotted_out_even_where_the_text_is_cut() {
     let body = r#"{"error":"invalid_client","error_description":"s3cret is not right"}"#;
     assert!(!error(401, body).1.contains("s3cret"));
