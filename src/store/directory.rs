@@ -233,4 +233,11 @@ mod tests {
         let error = Directory::check_blocking(nowhere).unwrap_err().to_string();
         assert!(error.contains("/nonexistent/tokens"), "{error}");
     }
+
+    #[test]
+    fn a_check_leaves_nothing_behind() {
+        let (directory, _) = directory();
+        Directory::check_blocking(directory.path()).unwrap();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
 }

@@ -83,3 +83,20 @@ fn is_lately(at: Duration, now: Duration) -> bool {
 }
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// They stand in the store's entry, which all write again and again.
+    #[test]
+    fn no_more_is_kept_than_counts() {
+        let mut asked = Vec::new();
+        for second in 0..100 {
+            note(&mut asked, 10, Duration::from_secs(second));
+        }
+        assert_eq!(asked.len(), 10);
+        note(&mut asked, 10, HOUR * 2);
+        assert_eq!(asked, [HOUR * 2]);
+    }
+}

@@ -134,5 +134,15 @@ mod tests {
         }
     }
 
+    /// A refresh token stands in it.
+    #[test]
+    fn what_cannot_take_its_place_is_not_left_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("session");
+        fs::create_dir(&path).unwrap();
+        replace(&path, b"canary").unwrap_err();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
     const SOMEBODY: u32 = 65_534;
 }

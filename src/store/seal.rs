@@ -310,6 +310,26 @@ mod tests {
         assert!(error.to_string().contains("key_file"), "{error}");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn another_first_key_is_used_without_a_restart() {
+        let (directory, seal) = keys(&[FIRST]);
+        let (_first, first) = keys(&[FIRST]);
+        let sealed = seal.close("a", b"canary".to_vec()).await.unwrap();
+        first.open("a", &sealed).await.unwrap();
+        fs::write(directory.path().join("keys"), [SECOND, FIRST].join("\n")).unwrap();
+        tokio::time::advance(READ_AGAIN).await;
+        let sealed = seal.close("a", b"canary".to_vec()).await.unwrap();
+        first.open("a", &sealed).await.unwrap_err();
+    }
+
+    #[test]
+    fn a_file_of_something_else_is_not_read_as_a_whole() {
+        let lines = vec![FIRST; 1_000];
+        let (_directory, seal) = keys(&lines);
+        let error = seal.check_blocking().unwrap_err().to_string();
+        assert!(error.contains("it is no file of a few lines"), "{error}");
+    }
+
     #[tokio::test]
     async fn what_is_in_the_clear_is_no_entry_of_those_who_encrypt() {
         let (_directory, seal) = keys(&[FIRST]);

@@ -184,3 +184,109 @@ impl Entry {
         forgotten.await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    use prometheus::Registry;
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+    use crate::store::record::{Claim, Claimant};
+    use crate::store::{Memory, Seal, StoresMetrics};
+
+    const TURN: Duration = Duration::from_secs(3);
+
+    fn replicas() -> [Entry; 2] {
+        let store = Rc::new(Memory::new());
+        let metrics = StoresMetrics::register(&Registry::new()).unwrap();
+        [(); 2].map(|()| {
+            let metrics = metrics.for_credential("a", None);
+            Entry::new(store.clone(), Seal::Clear, TURN, "a".into(), "id", metrics)
+        })
+    }
+
+    async fn take_turn(entry: &Entry) {
+        let claimed = entry.update(|record, now| {
+            let claimant = Claimant {
+                name: entry.replica(),
+                known: 0,
+                lease: TURN,
+                overrides_rest: true,
+                per_hour: None,
+                cannot_wait: true,
+            };
+            Change::Write(record.claim(&claimant, now))
+        });
+        let Claim::Granted(turn) = claimed.await.unwrap() else {
+            panic!("it is nobody else's");
+        };
+        entry.has_turn(Some(turn.generation));
+    }
+
+    fn saved(refresh_token: &str) -> SavedSession {
+        SavedSession {
+            identity: "user".into(),
+            refresh_token: refresh_token.into(),
+        }
+    }
+
+    async fn taken(entry: &Entry) -> Option<String> {
+        let taken = entry.take_session("user", true, None).await.unwrap();
+        taken.map(|taken| taken.expose_secret().to_owned())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_lost_its_turn_touches_no_session() {
+        let [stalled, other] = replicas();
+        take_turn(&stalled).await;
+        stalled.keep_session(saved("refresh-1")).await.unwrap();
+        advance(TURN).await;
+        take_turn(&other).await;
+        let taken_late = stalled.take_session("user", true, None).await;
+        assert_eq!(taken_late.unwrap_err(), StoreError::NotHeld);
+        let kept_late = stalled.keep_session(saved("refresh-9")).await;
+        assert_eq!(kept_late.unwrap_err(), StoreError::NotHeld);
+        assert!(stalled.owes_session());
+        stalled.forget_session(&"refresh-1".into()).await.unwrap();
+        assert_eq!(taken(&other).await.as_deref(), Some("refresh-1"));
+
+        other.keep_session(saved("refresh-2")).await.unwrap();
+        assert!(!other.owes_session());
+        other.forget_session(&"refresh-1".into()).await.unwrap();
+        assert_eq!(taken(&other).await.as_deref(), Some("refresh-2"));
+        other.forget_session(&"refresh-2".into()).await.unwrap();
+        assert_eq!(taken(&other).await, None);
+    }
+
+    /// Those who run use the session of the login at once, and theirs no more after a logout.
+    #[tokio::test(start_paused = true)]
+    async fn a_login_is_news_and_so_is_its_end() {
+        let [person, running] = replicas();
+        let token = FetchedToken {
+            secret: "token".into(),
+            scheme: "Bearer".into(),
+            lifetime: Duration::from_secs(3_600),
+            refresh_in: None,
+            age: Duration::ZERO,
+            refused_secret: None,
+        };
+        let hears = || timeout(TURN, running.news());
+        let logs_in = person.adopt(&token, Some(saved("refresh-1")));
+        let (heard, adopted) = tokio::join!(hears(), logs_in);
+        (heard.unwrap(), adopted.unwrap());
+        let (heard, cleared) = tokio::join!(hears(), person.clear());
+        heard.unwrap();
+        assert_eq!(cleared.unwrap().unwrap().expose_secret(), "refresh-1");
+        let held = HeldSession {
+            session: saved("refresh-2"),
+            follows: Some("refresh-1".into()),
+            is_kept: false,
+        };
+        assert!(!running.catch_up(&held).await.unwrap());
+        take_turn(&running).await;
+        assert_eq!(taken(&running).await, None);
+    }
+}

@@ -90,7 +90,10 @@ fn who_has_been_overtaken_changes_nothing() {
     assert!(record.is_turn(next.generation), "a's failure is no news");
     assert!(record.succeed(next, "b", &token(3_600), seconds(1)));
     assert!(!record.succeed(stalled, "a", &token(3_600), seconds(1)));
-    assert_eq!(record.token.unwrap().by, "b");
+    assert_eq!(record.token.as_ref().unwrap().by, "b");
+    let late = FailureKind::Unavailable;
+    record.fail(stalled, "a", late, seconds(9_000), seconds(123));
+    granted(record.claim(&claimant("c", 0), seconds(4_000)));
 }
 
 /// A late answer is better than none.
@@ -281,14 +284,24 @@ fn a_token_from_the_future_or_at_its_end_is_left_alone() {
     let mut record = Record::default();
     let turn = granted(record.claim(&claimant("a", 0), seconds(1_000)));
     assert!(record.succeed(turn, "a", &token(100), seconds(1)));
-    assert!(
-        record.spare(0, seconds(999)).is_none(),
-        "the clock was set back"
-    );
+    for taken in [record.spare(0, seconds(999)), record.fresh(0, seconds(999))] {
+        assert!(taken.is_none(), "the clock was set back");
+    }
     assert!(record.fresh(0, seconds(1_079)).is_some());
     assert!(record.fresh(0, seconds(1_080)).is_none());
     assert!(record.spare(0, seconds(1_098)).is_some());
     assert!(record.spare(0, seconds(1_099)).is_none());
+}
+
+#[test]
+fn an_entry_outlives_its_token_and_a_session_a_holiday() {
+    let mut record = Record::default();
+    let turn = granted(record.claim(&claimant("a", 0), seconds(1)));
+    assert_eq!(record.keep_for(), HOUR);
+    assert!(record.succeed(turn, "a", &token(36_000), seconds(1)));
+    assert_eq!(record.keep_for(), seconds(72_000));
+    record.keep(saved("refresh-1"));
+    assert_eq!(record.keep_for(), seconds(90 * 86_400));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Several replicas on a stopped clock, with a store that does what it is told.
 
 mod trouble;
+mod turns;
 
 use std::pin::{Pin, pin};
 
@@ -19,7 +20,13 @@ struct Play {
     asked: usize,
     takes: Duration,
     lifetime: Duration,
+    refresh_in: Option<Duration>,
     fails: Option<FailureKind>,
+    /// It fails before it has asked.
+    is_unasked: bool,
+    /// What it gets tokens with changes all the time.
+    changes: bool,
+    must_finish: bool,
 }
 
 impl Default for Play {
@@ -28,7 +35,11 @@ impl Default for Play {
             asked: 0,
             takes: Duration::ZERO,
             lifetime: HOUR,
+            refresh_in: None,
             fails: None,
+            is_unasked: false,
+            changes: false,
+            must_finish: false,
         }
     }
 }
@@ -42,24 +53,47 @@ impl Provider {
 impl TokenSource for Provider {
     fn fetch(&self, _: Occasion) -> FetchFuture<'_> {
         Box::pin(async {
-            let (number, takes, lifetime, fails) = {
+            let (number, takes, lifetime, refresh_in, fails, is_unasked) = {
                 let mut play = self.0.borrow_mut();
                 play.asked += 1;
-                (play.asked, play.takes, play.lifetime, play.fails)
+                let Play {
+                    asked,
+                    takes,
+                    lifetime,
+                    refresh_in,
+                    fails,
+                    is_unasked,
+                    ..
+                } = *play;
+                (asked, takes, lifetime, refresh_in, fails, is_unasked)
             };
             sleep(takes).await;
             match fails {
-                Some(kind) => Err(FetchError::new(kind, "as the test says")),
+                Some(kind) => Err(FetchError {
+                    unasked: is_unasked,
+                    ..FetchError::new(kind, "as the test says")
+                }),
                 None => Ok(FetchedToken {
                     refused_secret: None,
                     secret: format!("token-{number}").into(),
                     scheme: "Bearer".into(),
                     lifetime,
-                    refresh_in: None,
+                    refresh_in,
                     age: Duration::ZERO,
                 }),
             }
         })
+    }
+
+    fn changed(&self) -> Changed<'_> {
+        match self.0.borrow().changes {
+            true => Box::pin(async { Some("the test says so") }),
+            false => Box::pin(pending()),
+        }
+    }
+
+    fn must_finish(&self) -> bool {
+        self.0.borrow().must_finish
     }
 }
 
@@ -290,6 +324,8 @@ async fn a_budget_holds_back_what_can_wait() {
         error.message.contains("2 token requests an hour"),
         "{error}"
     );
+    let wait = error.retry_after.unwrap();
+    assert_eq!(Some(wait), frugal.until_asking(), "and no longer");
     assert_eq!(fleet.provider.asked(), 2);
     // Not when the token would die of it.
     sleep(Duration::from_secs(3_500)).await;

@@ -50,6 +50,45 @@ async fn without_the_store_each_waits_for_a_while_of_its_own_and_asks() {
     assert_eq!(fleet.provider.asked(), 21);
 }
 
+/// However often it is looked at, and each time that there is trouble.
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn who_has_waited_for_the_store_asks_and_then_waits_anew() {
+    let fleet = Fleet::new();
+    let replica = fleet.replica();
+    due(&replica).await.unwrap();
+    for asked in 2..10 {
+        sleep(HOUR / 4 * 3).await;
+        fleet.store.trouble.set(Trouble::Down);
+        let error = due(&replica).await.unwrap_err();
+        assert_eq!(error.kind, FailureKind::HeldBack);
+        sleep(error.retry_after.unwrap()).await;
+        due(&replica).await.unwrap();
+        assert_eq!(fleet.provider.asked(), asked);
+        fleet.store.trouble.set(Trouble::None);
+        assert_eq!(replica.shared_by(), None, "it is its own");
+    }
+}
+
+/// The others can wait for the news; whoever has asked has a token.
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_store_that_hangs_when_it_is_to_be_told_keeps_no_token_back() {
+    let fleet = Fleet::new();
+    let replica = fleet.replica();
+    due(&replica).await.unwrap();
+    fleet.provider.0.borrow_mut().takes = Duration::from_millis(300);
+    let began = Instant::now();
+    let (fetched, ()) = tokio::join!(replica.fetch(Occasion::Demanded), async {
+        sleep(Duration::from_millis(100)).await;
+        fleet.store.trouble.set(Trouble::Hangs);
+    });
+    fetched.unwrap();
+    assert!(
+        began.elapsed() <= Duration::from_millis(1_300),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn a_token_that_was_refused_does_not_wait_for_the_store() {
     let fleet = Fleet::new();
@@ -106,6 +145,40 @@ async fn what_nobody_can_read_is_left_alone_until_nobody_writes_it() {
     assert_eq!(fleet.provider.asked(), 4);
     due(&other).await.unwrap();
     assert_eq!(fleet.provider.asked(), 4, "they share again");
+}
+
+/// Those who still use it may have a session there, and write it anew with each refresh only. Nor does one
+/// who has not had a token yet know how long that may take.
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn what_nobody_can_read_is_left_alone_for_ever_where_it_may_hold_a_session() {
+    let fleet = Fleet::new();
+    let of_others = [&b"gatepass-1-sealed:"[..], &[1; 40]].concat();
+    let swap = Swap {
+        old: b"",
+        new: &of_others,
+        keep_for: HOUR * 1_000,
+        is_news: false,
+    };
+    let name = "gatepass:id";
+    assert!(fleet.store.swap(name, swap).await.unwrap());
+    let is_left = async || fleet.store.read(name).await.unwrap().bytes == of_others;
+
+    fleet.provider.0.borrow_mut().fails = Some(FailureKind::Unavailable);
+    let without = fleet.replica();
+    for _ in 0..3 {
+        due(&without).await.unwrap_err();
+        sleep(HOUR).await;
+    }
+    assert!(is_left().await);
+
+    fleet.provider.0.borrow_mut().fails = None;
+    fleet.provider.0.borrow_mut().must_finish = true;
+    let with_session = fleet.replica();
+    for _ in 0..3 {
+        with_session.fetch(Occasion::Demanded).await.unwrap();
+        sleep(HOUR * 3).await;
+    }
+    assert!(is_left().await);
 }
 
 /// What it took until there was a token, from the moment at which the one at hand was due.
@@ -258,9 +331,10 @@ async fn one_that_can_be_read_again_is_in_no_trouble() {
     let _ = due(&replica).await;
     look(Trouble::Down, true).await;
     look(Trouble::None, false).await;
-    // Who cannot write is not helped by reading.
+    // Who cannot write is not helped by reading, whatever else it meets.
     fleet.store.trouble.set(Trouble::Full);
     let _ = due(&replica).await;
+    look(Trouble::Down, true).await;
     look(Trouble::None, true).await;
     due(&replica).await.unwrap();
     look(Trouble::None, false).await;
