@@ -74,6 +74,38 @@ async fn more_connections_than_an_upstream_may_have_are_not_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_more_idle_connections_are_kept_than_the_route_says() {
+    let wire = Wire::start("max_idle_connections = 1").await;
+    let (mut first, mut one) = wire.exchange(GET).await;
+    let (mut second, mut other) = wire.exchange(GET).await;
+    for (caller, upstream) in [(&mut first, &mut one), (&mut second, &mut other)] {
+        let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+        upstream.write_all(answer).await.unwrap();
+        read_until(caller, "204").await;
+    }
+    let (mut more_of_one, mut more_of_other) = ([0], [0]);
+    let one_of_them = async {
+        tokio::select! {
+            read = one.read(&mut more_of_one) => read,
+            read = other.read(&mut more_of_other) => read,
+        }
+    };
+    let read = timeout(PATIENCE, one_of_them).await;
+    assert_eq!(read.expect("one is closed").unwrap(), 0);
+}
+
+/// Many have gone who have ended their side.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_has_ended_its_side_is_answered_for_as_long_as_is_configured() {
+    let wire = Wire::start_with("proxy.timeouts.half_closed = \"200ms\"", "").await;
+    let (mut caller, _silent) = wire.exchange(GET).await;
+    caller.shutdown().await.unwrap();
+    // Five seconds if nobody says how long.
+    let ended = timeout(Duration::from_secs(4), caller.read(&mut [0])).await;
+    assert_eq!(ended.expect("it is given up").unwrap_or(0), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_too_large_is_refused_before_and_while_it_comes() {
     let wire = Wire::start("max_body = 5").await;
     let head = "POST / HTTP/1.1\r\nHost: localhost\r\n";

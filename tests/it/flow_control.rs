@@ -170,3 +170,22 @@ async fn what_is_called_off_all_at_once_breaks_off_nothing_else() {
         assert_ne!(arrived.unwrap().unwrap(), 0, "the connection goes on");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_are_told_how_many_requests_may_share_a_connection() {
+    let wire = Wire::start_with("proxy.limits.streams = 7", "").await;
+    let hello = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &frame(SETTINGS, 0, 0, b"")[..],
+    ]
+    .concat();
+    let mut caller = wire.call(&hello).await;
+    let mut head = [0; 9];
+    caller.read_exact(&mut head).await.unwrap();
+    assert_eq!(head[3], SETTINGS);
+    let mut settings = vec![0; usize::from(head[2])];
+    caller.read_exact(&mut settings).await.unwrap();
+    // RFC 9113 §6.5.2, SETTINGS_MAX_CONCURRENT_STREAMS.
+    let wanted = [0, 3, 0, 0, 0, 7];
+    assert!(settings.chunks(6).any(|of| of == wanted), "{settings:?}");
+}

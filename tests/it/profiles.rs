@@ -76,6 +76,9 @@ fn the_environment_chooses_one_and_flags_another() {
         production.contains("http://127.0.0.1:9090/readyz"),
         "{production}"
     );
+    // As in a Compose file that hands on what nobody has set.
+    let none = check(&[], &[("GATEPASS_PROFILE", "")], CONFIG).stdout;
+    assert!(none.contains("http://127.0.0.1:9090/readyz"), "{none}");
     // Variables go over the profile.
     let chosen = [chosen[0], ("GATEPASS__ADMIN__LISTEN", "127.0.0.1:9092")];
     let local = check(&[], &chosen, CONFIG).stdout;

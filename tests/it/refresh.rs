@@ -35,6 +35,20 @@ async fn ten_rollovers_under_load_lose_no_request() {
     assert!(gatepass.metric(successes).await >= 11.0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn how_far_replicas_spread_is_configured() {
+    let provider = AuthorizationServer::start();
+    provider.otherwise(Reply::Token(36_000.0));
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream);
+    let config = config.replace("client_id", "spread = \"0%\"\nclient_id");
+    let gatepass = Gatepass::start(&config);
+    let new = gatepass.wait_for_event("new token");
+    // By a part of the life that is drawn if nobody says how far.
+    let refreshed = new["refresh_in_seconds"].as_u64().unwrap();
+    assert!((28_790..=28_800).contains(&refreshed), "{refreshed}");
+}
+
 /// At four fifths of the life it would be too late: the token is sent for 7 s.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_takes_a_quarter_of_the_life_costs_no_request() {
