@@ -241,6 +241,24 @@ async fn a_store_that_is_no_help_costs_no_request() {
     stage.provider.wait_for_requests(3).await;
 }
 
+/// The one that goes has its say no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_no_help_is_none_to_a_changed_credential() {
+    let stage = Machine::new().await;
+    let gatepass = stage.start().await;
+    fs::remove_dir_all(stage.tokens()).unwrap();
+    gatepass.order_refresh("envase").await;
+    gatepass.wait_for_metric(FAILING, 1.0).await;
+    gatepass.reload(&stage.config("timeout = \"9s\"")).await;
+    assert_eq!(gatepass.metric(FAILING).await, 1.0);
+    let ready = get(gatepass.admin(), "/readyz").await;
+    assert!(
+        ready.body().contains("shares no tokens"),
+        "{}",
+        ready.body()
+    );
+}
+
 /// A volume that is mounted late, or read-only.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_not_there_at_the_start_is_no_condition() {

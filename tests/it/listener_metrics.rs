@@ -1,10 +1,13 @@
 //! What the metrics and the log say of callers' connections.
 
 use std::path::Path;
+use std::time::Duration;
 
+use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 
 use crate::support::certificates::{Authority, Identity};
 use crate::support::wire::{GET, Wire, read_until};
@@ -39,6 +42,34 @@ async fn connections_are_counted_and_those_that_wait_for_a_place() {
         .await;
     let admin = "gatepass_listener_connections_open{listener=\"admin\"}";
     assert!(wire.gatepass.metric(admin).await >= 1.0);
+}
+
+/// The descriptors are for callers.
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_have_a_hundred_places_and_no_more() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream);
+    let gatepass = Gatepass::start(&config).ready().await;
+    let mut operator = client::connect(gatepass.admin()).await;
+    let mut metrics = async || {
+        let answer = operator.send_request(client::get_request("/metrics"));
+        let body = answer.await.unwrap().collect().await.unwrap().to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
+    };
+    metrics().await;
+    let mut others = Vec::new();
+    for _ in 0..100 {
+        others.push(TcpStream::connect(gatepass.admin()).await.unwrap());
+    }
+    let nobody = "gatepass_listener_connections_waited_total{listener=\"admin\"} 0\n";
+    for _ in 0..1_000 {
+        if !metrics().await.contains(nobody) {
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    panic!("nobody waits:\n{}", metrics().await);
 }
 
 /// A listener that asks for certificates of this authority.

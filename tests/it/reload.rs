@@ -240,6 +240,26 @@ async fn what_takes_a_restart_is_named() {
     assert_eq!(get(gatepass.admin(), "/readyz").await.body(), "ready\n");
 }
 
+/// Without it each replica would ask by itself, and nobody would know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_was_not_there_at_the_start_is_refused() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream);
+    let gatepass = Gatepass::start(&config).ready().await;
+    let directory = tempfile::tempdir().unwrap();
+    let shared = config.replace("client_id", "store = \"fleet\"\nclient_id");
+    gatepass.write_config(&format!(
+        "[stores.fleet]\nkind = \"file\"\nunencrypted = true\ndirectory = \"{}\"\n{shared}",
+        directory.path().display()
+    ));
+    gatepass.wait_for_metric(REFUSED, 1.0).await;
+    let ready = get(gatepass.admin(), "/readyz").await.into_body();
+    let told = "it needs \"fleet\", which was not there at the start; restart gatepass to have it";
+    assert!(ready.contains(told), "{ready}");
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_without_a_change_changes_nothing() {
     let provider = AuthorizationServer::start();

@@ -223,6 +223,12 @@ async fn the_configuration_at_work_is_shown_without_its_secrets() {
     let shown = get(gatepass.admin(), "/api/config").await.into_body();
     has(&shown, "grace = \"7s\" # line 1");
 
+    // Lines have moved, and nothing else has changed.
+    gatepass.write_config(&format!("# This week.\n{more}"));
+    gatepass.wait_for_event("what runs stays as it is");
+    let shown = get(gatepass.admin(), "/api/config").await.into_body();
+    has(&shown, "grace = \"7s\" # line 2");
+
     let wide = [("GATEPASS__ADMIN__LISTEN", "0.0.0.0:0")];
     let wide = Gatepass::start_with(&config, &wide).ready().await;
     let refused = get(wide.admin(), "/api/config").await;

@@ -1,5 +1,5 @@
 //! A changed configuration that is taken back, or takes something away, leaves nothing behind that
-//! alerts go by.
+//! alerts and operators go by.
 
 use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, simple_config};
 
@@ -70,4 +70,51 @@ async fn a_budget_that_is_taken_away_is_not_spent_any_more() {
     gatepass.reload(&config).await;
     let metrics = get(gatepass.admin(), "/metrics").await.into_body();
     assert!(!metrics.contains(left), "{metrics}");
+}
+
+/// One after the other: a mistake, what waits for a token, another mistake, and what runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_are_told_of_what_is_written_and_of_nothing_before_it() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream);
+    let gatepass = Gatepass::start(&config).ready().await;
+    let told = async || {
+        let ready = get(gatepass.admin(), "/readyz").await.into_body();
+        let is_told = |words| ready.contains(words);
+        let successful = gatepass.metric("gatepass_config_last_reload_successful");
+        let of_both = [
+            is_told("was changed and is not taken up"),
+            is_told("was changed and waits for the first token"),
+        ];
+        (of_both, successful.await)
+    };
+    let failures = r#"gatepass_config_reloads_total{outcome="failure"}"#;
+    let good = ([false, false], 1.0);
+    assert_eq!(told().await, good);
+
+    gatepass.write_config("[[");
+    gatepass.wait_for_metric(failures, 1.0).await;
+    assert_eq!(told().await, ([true, false], 0.0));
+
+    provider.otherwise(Reply::HangUp);
+    gatepass.write_config(&config.replace("client_id = \"tms\"", "client_id = \"another\""));
+    gatepass.output_with("the changed configuration waits for its first token");
+    assert_eq!(told().await, ([false, true], 0.0));
+
+    gatepass.write_config("[[");
+    gatepass.wait_for_metric(failures, 2.0).await;
+    assert_eq!(told().await, ([true, false], 0.0));
+
+    gatepass.write_config(&config);
+    gatepass.wait_for_event("the configuration is good again, and is what runs");
+    assert_eq!(told().await, good);
+
+    gatepass.write_config(&config.replace("client_id = \"tms\"", "client_id = \"another\""));
+    gatepass
+        .wait_for_metric("gatepass_config_last_reload_successful", 0.0)
+        .await;
+    gatepass.write_config(&config);
+    gatepass.wait_for_event("what runs stays as it is");
+    assert_eq!(told().await, good);
 }

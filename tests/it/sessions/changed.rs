@@ -10,6 +10,7 @@ use crate::support::{Gatepass, Reply, get};
 
 const TAKEN_UP: &str = r#"gatepass_config_reloads_total{outcome="success"}"#;
 const REFUSED: &str = r#"gatepass_config_reloads_total{outcome="failure"}"#;
+const GENERATION: &str = r#"gatepass_token_generation{credential="clerk"}"#;
 
 /// Tokens that live for so many seconds, each with a new refresh token.
 fn hand_out(stage: &Stage, seconds: u32) {
@@ -48,6 +49,47 @@ async fn a_change_that_is_withdrawn_leaves_the_token_fresh() {
     // An order is obeyed again, too.
     gatepass.order_refresh("clerk").await;
     gatepass.wait_for_metric(SUCCESSES, 3.0).await;
+    gatepass.wait_for_metric(GENERATION, 3.0).await;
+}
+
+/// What the one at work is about to get is what the other goes on with.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_under_way_is_brought_to_its_end() {
+    let stage = Stage::new().await;
+    hand_out(&stage, 3600);
+    let config = config(&stage, "one");
+    let gatepass = Gatepass::start(&config).ready().await;
+    stage.provider.think_for(Duration::from_secs(2));
+    gatepass.order_refresh("clerk").await;
+    stage.provider.wait_for_requests(2).await;
+    let changed = config.replace("scope", "timeout = \"9s\"\nscope");
+    gatepass.reload(&changed).await;
+    let asked = stage.provider.requests();
+    let used: Vec<_> = asked
+        .iter()
+        .filter_map(|request| request.parameter("refresh_token"))
+        .collect();
+    assert_eq!(used, ["canary-refresh-1", "canary-refresh-2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_token_is_not_used_by_both() {
+    let stage = Stage::new().await;
+    hand_out(&stage, 3600);
+    let config = config(&stage, "one");
+    let gatepass = Gatepass::start(&config).ready().await;
+    stage.provider.think_for(Duration::from_secs(2));
+    // It is the same session nevertheless.
+    gatepass.write_config(&config.replace("scope", "timeout = \"9s\"\nscope"));
+    stage.provider.wait_for_requests(2).await;
+    gatepass.order_refresh("clerk").await;
+    gatepass.wait_for_metric(TAKEN_UP, 1.0).await;
+    let asked = stage.provider.requests();
+    let used: Vec<_> = asked
+        .iter()
+        .filter_map(|request| request.parameter("refresh_token"))
+        .collect();
+    assert_eq!(used, ["canary-refresh-1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
