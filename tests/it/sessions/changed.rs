@@ -52,6 +52,27 @@ async fn a_change_that_is_withdrawn_leaves_the_token_fresh() {
     gatepass.wait_for_metric(GENERATION, 3.0).await;
 }
 
+/// Nothing has changed then for the one that has given way.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_taken_back_goes_on_as_it_was() {
+    let stage = Stage::new().await;
+    hand_out(&stage, 3600);
+    let before = config(&stage, "one");
+    let gatepass = Gatepass::start(&before).ready().await;
+    stage
+        .provider
+        .otherwise(Reply::Json(400, r#"{"error":"invalid_scope"}"#.into()));
+    gatepass.write_config(&config(&stage, "two"));
+    gatepass.output_with("the changed configuration waits for its first token");
+    hand_out(&stage, 3600);
+    gatepass.write_config(&before);
+    gatepass.wait_for_event("what runs stays as it is");
+    gatepass.order_refresh("clerk").await;
+    gatepass.wait_for_metric(GENERATION, 2.0).await;
+    assert_eq!(gatepass.metric(TAKEN_UP).await, 0.0);
+    assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
+}
+
 /// What the one at work is about to get is what the other goes on with.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_under_way_is_brought_to_its_end() {
