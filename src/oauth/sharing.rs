@@ -100,3 +100,87 @@ fn place(location: &TokenLocation) -> &str {
         TokenLocation::Json(pointer) => pointer,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use http::HeaderName;
+
+    use super::*;
+    use crate::oauth::{
+        ClientAuthentication, RequestSettings, TransportSettings, VerificationSettings,
+    };
+    use crate::tls;
+
+    fn provider() -> ProviderSettings {
+        ProviderSettings {
+            endpoint: EndpointSettings::At("https://id.example/token".parse().unwrap()),
+            grant: Grant::ClientCredentials,
+            client_id: Some("tms".into()),
+            client_authentication: ClientAuthentication::SecretBasic(secret("s3cret")),
+            previous_client_secret: None,
+            request: RequestSettings::default(),
+            session_file: None,
+            verification: None,
+            transport: TransportSettings {
+                timeout: Duration::from_secs(10),
+                tls: tls::client_config(&tls::Trust::Nobody, None).unwrap(),
+                egress_proxy: None,
+                plain_http: false,
+            },
+        }
+    }
+
+    fn secret(value: &str) -> Secret {
+        Secret::Value(value.into())
+    }
+
+    fn identity_with(change: impl FnOnce(&mut ProviderSettings)) -> String {
+        let answer = AnswerSettings {
+            token: vec![TokenLocation::default()],
+            token_type: None,
+            default_lifetime: Duration::from_secs(300),
+        };
+        let mut provider = provider();
+        change(&mut provider);
+        identity(&provider, &answer, "Bearer")
+    }
+
+    #[test]
+    fn only_those_that_get_and_check_the_same_share() {
+        let unchanged = identity_with(|_| {});
+        let verified = VerificationSettings {
+            key_set: None,
+            issuer: Some("https://id.example".into()),
+            audience: Vec::new(),
+        };
+        let header = HeaderName::from_static("x-tenant");
+        let all = [
+            unchanged.clone(),
+            identity_with(|of| of.client_id = Some("another".into())),
+            identity_with(|of| {
+                of.client_authentication = ClientAuthentication::SecretPost(secret("s3cret"));
+            }),
+            identity_with(|of| {
+                of.endpoint =
+                    EndpointSettings::OfIssuer("https://id.example/token".parse().unwrap());
+            }),
+            identity_with(|of| of.request.scope = Some("a".into())),
+            identity_with(|of| of.request.audience = Some("a".into())),
+            identity_with(|of| of.request.resource = vec!["a".into()]),
+            identity_with(|of| of.request.parameters = vec![("a".into(), secret("b"))]),
+            identity_with(|of| of.request.headers = vec![(header, secret("b"))]),
+            identity_with(|of| of.verification = Some(verified)),
+        ];
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+        let same = identity_with(|of| {
+            of.client_authentication = ClientAuthentication::SecretBasic(secret("new"));
+        });
+        assert_eq!(
+            same, unchanged,
+            "it is replaced on one replica after the other"
+        );
+    }
+}
