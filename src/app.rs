@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use prometheus::{IntCounterVec, Registry};
-use tokio::sync::{Notify, RwLock};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{error, info};
@@ -27,7 +27,7 @@ use crate::readiness::{Readiness, StartupGuard};
 use crate::runtime::{Workers, supervise};
 use crate::server::{self, Activated, Address, Intake, Listener, ListenerMetrics, ServerMetrics};
 use crate::signal::Signals;
-use crate::store::{Standings, Stores, StoresMetrics};
+use crate::store::{Stores, StoresMetrics};
 use crate::telemetry::{Events, Log};
 use crate::token::metrics::TokenMetrics;
 use crate::token::{Credentials, heartbeat};
@@ -59,11 +59,6 @@ pub struct Bound {
     readiness: Readiness,
     listeners_starting: StartupGuard,
     reloader: Reloader,
-    /// Held for reading by refreshers during attempts that must finish.
-    at_work: Rc<RwLock<()>>,
-    token_metrics: TokenMetrics,
-    /// What there is to say about stores.
-    standings: Standings,
     /// Sends traces, if there are to be any.
     exporter: Option<Exporter>,
 }
@@ -105,9 +100,6 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
     let (proxy, listeners) = bound.into_iter().unzip();
     let connections = listeners::within_descriptors(&settings.proxy);
     let workers = settings.proxy.workers;
-    let at_work = Rc::clone(&parts.keepers.at_work);
-    let token_metrics = parts.keepers.metrics.clone();
-    let standings = parts.keepers.stores.standings();
     let unmatched = parts.proxy_metrics.for_unmatched();
     let trace_metrics = TraceMetrics::register(&registry)?;
     let traced = settings.traces.clone();
@@ -122,7 +114,8 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
         &readiness,
         standing.clone(),
     )?;
-    findings::tell(&readiness, reloader.credentials(), &standings, standing);
+    let standings = reloader.keepers().stores.standings();
+    findings::tell(&readiness, reloader.credentials(), standings, standing);
     Ok(Bound {
         proxy,
         listed,
@@ -149,9 +142,6 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
         listeners_starting: readiness.startup("listeners"),
         readiness,
         reloader,
-        at_work,
-        token_metrics,
-        standings,
         exporter,
     })
 }
@@ -209,13 +199,14 @@ impl Bound {
             export(exporter, credentials.clone(), &self.restarts);
         }
         let order = self.order;
+        let keepers = reloader.keepers();
         let admin = |ends| admin::Admin {
             trends: trends(reloader.published(), &self.restarts),
             registry: self.registry,
             readiness: self.readiness.clone(),
             credentials: credentials.clone(),
-            token_metrics: self.token_metrics,
-            standings: self.standings,
+            token_metrics: keepers.metrics.clone(),
+            standings: keepers.stores.standings(),
             published: reloader.published(),
             configuration: reloader.shown(),
             proxy: self.proxy,
@@ -258,7 +249,7 @@ impl Bound {
         let stopping = Stopping {
             drain,
             workers,
-            at_work: self.at_work,
+            at_work: Rc::clone(&keepers.at_work),
             times: reloader.times(),
         };
         let ended = stopping.stop(cause, &mut signals).await;

@@ -11,12 +11,11 @@ use crate::token::{Credentials, TokenReader, TokenState};
 pub(super) fn tell(
     readiness: &Readiness,
     credentials: &Credentials,
-    standings: &Standings,
+    standings: Standings,
     standing: Standing,
 ) {
     let [of, of_ageing, of_refused, of_remarks, of_stores] =
         std::array::from_fn(|_| credentials.clone());
-    let standings = standings.clone();
     readiness.require(move || findings(&of, TokenState::why_unusable));
     readiness.remark(move || findings(&of_ageing, TokenState::why_ageing));
     readiness.remark(move || unmended(&of_refused));

@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::{error, info, warn};
 
 use super::BuildError;
-use super::keeper::{Ending, Keeper};
+use super::keeper::{Common, Ending, Keeper};
 use super::listeners::Opened;
 use crate::config::{self, Layers, Problems, Revision, Settings};
 use crate::proxy::Routing;
@@ -108,6 +108,11 @@ impl Reloader {
     /// The routes, for the workers.
     pub(super) fn published(&self) -> Arc<ArcSwap<Routing>> {
         Arc::clone(&self.published)
+    }
+
+    /// What all keepers are made with.
+    pub(super) fn keepers(&self) -> &Common {
+        &self.parts.keepers
     }
 
     /// The credentials at work.
