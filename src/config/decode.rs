@@ -1,16 +1,17 @@
 //! From layers to the raw types, and the book-keeping of what is wrong.
 //!
-//! serde stops at the first value that does not fit. So that all of them are reported, a value
-//! that does not fit is noted and taken out, and decoding starts again without it.
+//! serde stops at the first value that does not fit. All of them are to be reported, so the values are read
+//! without it (`values`): what does not fit is noted and left out.
 
-mod mismatch;
+mod values;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
 use std::fmt;
 use std::path::PathBuf;
 
-use figment::value::{Dict, Tag, Value};
+use figment::value::{Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
 use super::flags::{COMMAND_LINE, told_by_flags};
@@ -20,7 +21,7 @@ use super::problem::{Problem, Problems};
 use super::profiles::PROFILE;
 use super::raw;
 use crate::watch::{Files, Stamp};
-use mismatch::{describe, usual_slip};
+pub(super) use values::{Decode, Table};
 
 /// Decodes what the layers hold, without the values that do not fit; those are in the report.
 pub(super) fn decode(layers: &Layers) -> Result<(raw::Config, Report), Problems> {
@@ -34,14 +35,14 @@ pub(super) fn decode(layers: &Layers) -> Result<(raw::Config, Report), Problems>
             "a configuration that can be decoded",
         ))
     })?;
-    let mut tree = Value::from(data.remove(&Profile::Default).unwrap_or_default());
+    let written = Value::from(data.remove(&Profile::Default).unwrap_or_default());
     let mut report = Report {
         figment,
         main_source,
         profile: layers.flags.profile.clone(),
         places,
         main_file: layers.file.clone(),
-        written: tree.clone(),
+        written: written.clone(),
         problems: Vec::new(),
         warnings: layers.misspelt_variables().collect(),
         secret_files: Vec::new(),
@@ -49,19 +50,8 @@ pub(super) fn decode(layers: &Layers) -> Result<(raw::Config, Report), Problems>
         read_files,
         needed_files: Files::new(),
     };
-    // Each round takes at least one value out, so there are no more rounds than values.
-    loop {
-        let error = match tree.deserialize::<raw::Config>() {
-            Ok(config) => return Ok((config, report)),
-            Err(error) => error,
-        };
-        let path = Path(error.path.clone());
-        let (found, expected) = describe(&error.kind, &path);
-        report.add(&path, found, usual_slip(&path).unwrap_or(expected));
-        if !take_out(&mut tree, &path.0) {
-            return Err(report.into_problems());
-        }
-    }
+    let config = raw::Config::decode(&written, &Path::new([]), &mut report);
+    Ok((config.unwrap_or_default(), report))
 }
 
 /// The configuration's own file, as it is before it is read.
@@ -158,12 +148,17 @@ impl Report {
     }
 
     /// Notes a problem.
-    pub(super) fn add(
+    pub(super) fn add<'a>(
         &mut self,
         path: &Path,
-        found: impl Into<String>,
-        expected: impl Into<String>,
+        found: impl Into<Cow<'a, str>>,
+        expected: impl Into<Cow<'a, str>>,
     ) {
+        self.add_text(path, found.into(), expected.into());
+    }
+
+    /// The same for all kinds of texts: hundreds of places call it, and each would have its own.
+    fn add_text(&mut self, path: &Path, found: Cow<'_, str>, expected: Cow<'_, str>) {
         let other_source = self.source_besides_file(&path.0);
         let line = match other_source {
             Some(_) => None,
@@ -285,36 +280,6 @@ fn look_up<'a>(tree: &'a Value, path: &[String]) -> Option<&'a Value> {
         _ => return None,
     };
     look_up(inner, rest)
-}
-
-/// Takes the value at a path out of the tree. A list goes as a whole, so that the places of its
-/// other entries do not change.
-fn take_out(tree: &mut Value, path: &[String]) -> bool {
-    let [first, rest @ ..] = path else {
-        return false;
-    };
-    match tree {
-        Value::Dict(_, table) => match rest {
-            [] => table.remove(first).is_some(),
-            [_] if matches!(table.get(first), Some(Value::Array(..))) => {
-                table.remove(first).is_some()
-            }
-            _ => descend(table, first, rest),
-        },
-        Value::Array(_, list) => first
-            .parse::<usize>()
-            .ok()
-            .and_then(|index| list.get_mut(index))
-            .is_some_and(|inner| take_out(inner, rest)),
-        _ => false,
-    }
-}
-
-fn descend(table: &mut Dict, key: &str, rest: &[String]) -> bool {
-    match table.get_mut(key) {
-        Some(inner @ (Value::Dict(..) | Value::Array(..))) => take_out(inner, rest),
-        _ => false,
-    }
 }
 
 /// The way to a key.

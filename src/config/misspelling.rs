@@ -64,16 +64,8 @@ fn deeper(plain_key: &str, tables: &[String]) -> Option<String> {
 
 /// The one table of the file that has this key, as one writes it.
 fn elsewhere(plain_key: &str) -> Option<String> {
-    let Kind::Table(tables) = <raw::Config as Described>::KIND else {
-        return None;
-    };
-    let mut places = tables.iter().filter_map(|table| {
-        let (inner, place) = match &table.kind {
-            Kind::Named(inner) => (*inner, format!("[{}.NAME]", table.name)),
-            Kind::List(inner) => (*inner, format!("[[{}]]", table.name)),
-            inner => (inner, format!("[{}]", table.name)),
-        };
-        let Kind::Table(keys) = inner else {
+    let mut places = raw::Config::KEYS.iter().filter_map(|table| {
+        let (place, _, Kind::Table(keys)) = table.opened() else {
             return None;
         };
         let has_it = keys.iter().any(|key| plain(key.name) == plain_key);
@@ -90,7 +82,7 @@ fn elsewhere(plain_key: &str) -> Option<String> {
 pub(super) fn path_of(variable: &str) -> Option<Vec<String>> {
     let lower = variable.to_lowercase();
     let words: Vec<_> = lower.split('_').filter(|word| !word.is_empty()).collect();
-    path_in(&<raw::Config as Described>::KIND, &words)
+    path_in(&raw::Config::KIND, &words)
 }
 
 fn path_in(kind: &Kind, words: &[&str]) -> Option<Vec<String>> {
@@ -114,7 +106,7 @@ fn path_in(kind: &Kind, words: &[&str]) -> Option<Vec<String>> {
 
 /// What may stand at a path.
 fn kind_at(path: &[String]) -> Option<&'static Kind> {
-    let mut kind = &<raw::Config as Described>::KIND;
+    let mut kind = &raw::Config::KIND;
     for part in path {
         kind = match kind {
             Kind::Table(keys) => &keys.iter().find(|key| key.name == part)?.kind,
@@ -316,7 +308,7 @@ mod tests {
     #[test]
     fn synonyms_lead_to_keys() {
         for (words, meant) in SYNONYMS {
-            let known = reachable(&<raw::Config as Described>::KIND, meant);
+            let known = reachable(&raw::Config::KIND, meant);
             assert!(known, "{meant}");
             for word in words {
                 assert_eq!(plain(word), *word);

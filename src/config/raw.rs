@@ -6,10 +6,11 @@ mod credential;
 
 use std::collections::BTreeMap;
 
+use figment::value::Value;
 use secrecy::SecretString;
-use serde::Deserialize;
 
-use super::reference::tables;
+use super::decode::{Decode, Path, Report, Table};
+use super::reference::{Described, Key, Kind, tables};
 use super::scalar::{
     Count, FileMode, Flag, Number, OneOrMany, Percentage, Retries, SecretSource, Size, Span,
     Workers,

@@ -16,12 +16,12 @@ use super::scalar::{
 
 /// The schema, as JSON.
 pub fn json_schema() -> String {
-    schema::schema(&<raw::Config as Described>::KIND)
+    schema::schema(&raw::Config::KIND)
 }
 
 /// The page, as Markdown.
 pub fn page() -> String {
-    page::page(&<raw::Config as Described>::KIND)
+    page::page(raw::Config::KEYS)
 }
 
 /// One key of a table.
@@ -32,6 +32,18 @@ pub(super) struct Key {
     /// What it means; as Markdown. Empty for a table, whose keys say it.
     pub(super) meaning: &'static str,
     pub(super) kind: Kind,
+}
+
+impl Key {
+    /// A table of the file itself: how it is opened there, the path of what stands in it, and what that is.
+    pub(super) fn opened(&self) -> (String, String, &Kind) {
+        let name = self.name;
+        match &self.kind {
+            Kind::Named(inner) => (format!("[{name}.NAME]"), format!("{name}.NAME"), inner),
+            Kind::List(inner) => (format!("[[{name}]]"), format!("{name}[]"), inner),
+            inner => (format!("[{name}]"), name.to_owned(), inner),
+        }
+    }
 }
 
 /// What can be written for a key.
@@ -71,19 +83,31 @@ pub(super) trait Described {
 /// where it is not written, and what it means, both as Markdown.
 macro_rules! tables {
     ($($table:ident { $($key:ident: $type:ty $(= $default:literal, $meaning:literal)?;)* })*) => {$(
-        #[derive(Debug, Default, Deserialize)]
-        #[serde(deny_unknown_fields, default)]
+        #[derive(Debug, Default)]
         pub(in crate::config) struct $table {
             $(pub(in crate::config) $key: $type,)*
         }
 
-        impl $crate::config::reference::Described for $table {
-            const KIND: $crate::config::reference::Kind = $crate::config::reference::Kind::Table(&[$($crate::config::reference::Key {
+        impl $table {
+            pub(in crate::config) const KEYS: &[Key] = &[$(Key {
                 name: stringify!($key),
                 default: concat!($($default)?),
                 meaning: concat!($($meaning)?),
-                kind: <$type as $crate::config::reference::Described>::KIND,
-            },)*]);
+                kind: <$type as Described>::KIND,
+            },)*];
+        }
+
+        impl Described for $table {
+            const KIND: Kind = Kind::Table(Self::KEYS);
+        }
+
+        impl Decode for $table {
+            fn decode(value: &Value, path: &Path, report: &mut Report) -> Option<Self> {
+                let mut table = Table::open(value, Self::KEYS, path, report)?;
+                Some(Self {
+                    $($key: table.read(stringify!($key)),)*
+                })
+            }
         }
     )*};
 }

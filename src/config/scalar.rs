@@ -4,15 +4,9 @@
 //! guessing types would turn a secret of digits into a number. So each of these reads text as well
 //! as the form that TOML has for it.
 
-mod alternatives;
-
-use std::fmt;
-use std::marker::PhantomData;
 use std::time::Duration;
 
-use serde::de::{self, Deserialize, Deserializer, Unexpected, Visitor};
-
-pub(super) use alternatives::{OneOrMany, SecretSource};
+use secrecy::SecretString;
 
 /// What a value is made of. `EXPECTED` completes the sentence "expected …".
 pub(super) trait Scalar: Sized {
@@ -179,10 +173,7 @@ impl Scalar for Share {
     const EXPECTED: &'static str = "a part of a token's life from \"0%\" to \"70%\"";
 
     fn from_text(text: &str) -> Option<Self> {
-        let percent: f64 = text.strip_suffix('%')?.trim().parse().ok()?;
-        (0.0..=70.0)
-            .contains(&percent)
-            .then_some(Self(percent / 100.0))
+        part_of(text, 70.0).map(Self)
     }
 }
 
@@ -194,10 +185,13 @@ impl Scalar for Percentage {
     const EXPECTED: &'static str = "a part of all from \"0%\" to \"100%\"";
 
     fn from_text(text: &str) -> Option<Self> {
-        let percent: f64 = text.strip_suffix('%')?.trim().parse().ok()?;
-        let is_part = (0.0..=100.0).contains(&percent);
-        is_part.then_some(Self(percent / 100.0))
+        part_of(text, 100.0).map(Self)
     }
+}
+
+fn part_of(text: &str, most: f64) -> Option<f64> {
+    let percent: f64 = text.strip_suffix('%')?.trim().parse().ok()?;
+    (0.0..=most).contains(&percent).then_some(percent / 100.0)
 }
 
 /// Yes or no.
@@ -216,78 +210,35 @@ impl Scalar for Flag {
     }
 }
 
-struct ScalarVisitor<T>(PhantomData<T>);
+/// One text or a list of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct OneOrMany(pub(super) Vec<String>);
 
-impl<T: Scalar> Visitor<'_> for ScalarVisitor<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(T::EXPECTED)
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-        T::from_text(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
-        T::from_number(number).ok_or_else(|| E::invalid_value(Unexpected::Unsigned(number), &self))
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
-        match u64::try_from(number) {
-            Ok(number) => self.visit_u64(number),
-            Err(_) => Err(E::invalid_value(Unexpected::Signed(number), &self)),
-        }
-    }
-
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<T, E> {
-        T::from_bool(value).ok_or_else(|| E::invalid_type(Unexpected::Bool(value), &self))
-    }
+/// A value that may be secret: itself, or where it is kept (`{ file = "…" }`, `{ env = "…" }`).
+#[derive(Debug, Clone)]
+pub(super) enum SecretSource {
+    Value(SecretString),
+    File(String),
+    Variable(String),
 }
 
-macro_rules! deserialize_scalars {
-    ($($scalar:ty),*) => {$(
-        impl<'de> Deserialize<'de> for $scalar {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any(ScalarVisitor(PhantomData))
+macro_rules! plain {
+    ($($scalar:ident: $value:ty;)*) => {$(
+        impl From<$scalar> for $value {
+            fn from(scalar: $scalar) -> Self {
+                scalar.0
             }
         }
     )*};
 }
 
-impl From<Span> for Duration {
-    fn from(span: Span) -> Self {
-        span.0
-    }
+plain! {
+    Span: Duration;
+    Count: usize;
+    Number: u32;
+    Retries: u32;
+    Flag: bool;
 }
-
-impl From<Count> for usize {
-    fn from(count: Count) -> Self {
-        count.0
-    }
-}
-
-impl From<Number> for u32 {
-    fn from(number: Number) -> Self {
-        number.0
-    }
-}
-
-impl From<Retries> for u32 {
-    fn from(retries: Retries) -> Self {
-        retries.0
-    }
-}
-
-impl From<Flag> for bool {
-    fn from(flag: Flag) -> Self {
-        flag.0
-    }
-}
-
-deserialize_scalars!(
-    Span, Share, Percentage, Size, Count, Workers, Number, Retries, FileMode, Flag
-);
 
 #[cfg(test)]
 mod tests {

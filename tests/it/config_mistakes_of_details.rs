@@ -257,3 +257,29 @@ credential = "none"
         assert!(told.contains(&format!("found     {found:?}")), "{told}");
     }
 }
+
+/// A list is no table, whatever the order of its keys.
+#[test]
+fn of_another_kind() {
+    let config = r#"
+log = ["debug"]
+
+[credentials.a]
+token_endpoint = "https://id.example/token"
+client_id = "c"
+client_secret = "canary"
+parameters = { a = { file = 5 }, b = { nothing = "x" }, c = {}, d = ["x"] }
+
+[[routes]]
+path = "/"
+upstream = "https://api.example"
+credential = "a"
+methods = ["GET", 5, true]
+retries = -1
+max_connections = 1.5
+strip_path = 3
+headers = ["x"]
+tls = "no"
+"#;
+    insta::assert_snapshot!(check(config, &[]));
+}

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use figment::value::Value;
 use secrecy::SecretString;
-use serde::Deserialize;
 
-use super::super::reference::tables;
+use super::super::decode::{Decode, Path, Report, Table};
+use super::super::reference::{Described, Key, Kind, tables};
 use super::super::scalar::{Count, OneOrMany, SecretSource, Share, Span};
 use super::Tls;
 

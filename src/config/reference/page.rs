@@ -5,24 +5,10 @@ use std::fmt::Write as _;
 use super::super::resolve::words;
 use super::{Key, Kind};
 
-pub(super) fn page(root: &Kind) -> String {
+pub(super) fn page(tables: &[Key]) -> String {
     let mut text = String::from(HEAD);
-    let Kind::Table(tables) = root else {
-        return text;
-    };
-    for table in *tables {
-        let (title, kind, path) = match &table.kind {
-            Kind::Named(inner) => {
-                let path = format!("{}.NAME", table.name);
-                (format!("[{path}]"), *inner, path)
-            }
-            Kind::List(inner) => (
-                format!("[[{}]]", table.name),
-                *inner,
-                format!("{}[]", table.name),
-            ),
-            other => (format!("[{}]", table.name), other, table.name.to_owned()),
-        };
+    for table in tables {
+        let (title, path, kind) = table.opened();
         let _ = write!(
             text,
             "\n## `{title}`\n\n| key | default | meaning |\n|---|---|---|\n"

@@ -9,7 +9,7 @@ use url::Url;
 use super::super::Settings;
 use super::super::decode::{Path, Report};
 use super::super::raw;
-use super::super::reference::{Described, Key, Kind};
+use super::super::reference::{Key, Kind};
 use super::{DOTS, quoted};
 
 /// As TOML with a comment behind each line.
@@ -18,10 +18,7 @@ pub(in super::super) fn annotated(settings: &Settings, report: &Report) -> Strin
         report,
         written: format!("# {}\n", report.main_source()),
     };
-    let Kind::Table(tables) = <raw::Config as Described>::KIND else {
-        return text.written;
-    };
-    for table in tables {
+    for table in raw::Config::KEYS {
         let path = Path::new([table.name]);
         match &table.kind {
             Kind::Named(_) if table.name == "credentials" => text.credentials(settings),
@@ -137,10 +134,8 @@ impl Text<'_> {
         ) {
             return format!("variable {name}, {origin}");
         }
-        let Kind::Table(keys) = <raw::Credential as Described>::KIND else {
-            return String::new();
-        };
-        let by_default = keys.iter().find(|of| of.name == key).and_then(default_of);
+        let mut keys = raw::Credential::KEYS.iter();
+        let by_default = keys.find(|of| of.name == key).and_then(default_of);
         let preset = self.report.written_at(&path.key("preset"));
         match (preset.as_str(), by_default) {
             (Some(preset), Some(by_default)) if by_default != value => format!("preset {preset}"),
