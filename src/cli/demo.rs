@@ -5,14 +5,16 @@ mod narration;
 mod upstream;
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::service::Service;
+use hyper::service::service_fn;
 use prometheus::Registry;
 use tracing::Level;
 
@@ -50,13 +52,17 @@ pub(super) fn demo(listeners: Listeners) -> Result<u8, Failure> {
             upstream_address,
         ));
         let provider = Rc::new(AuthorizationServer::new(secret, Rc::clone(&narration)));
-        let upstream = Upstream::new(Rc::clone(&provider), narration);
+        let upstream = Rc::new(Upstream::new(Rc::clone(&provider), narration));
         // Of these two nobody wants to know.
         let metrics = ServerMetrics::register(&Registry::new()).map_err(BuildError::Metrics)?;
         let metrics = metrics.for_listener("demo");
-        let provider = authorization_server::service(provider);
-        start(provider_listener, metrics.clone(), provider);
-        start(upstream_listener, metrics, upstream::service(upstream));
+        let provider = move |request| -> Answer { Box::pin(ready(provider.answer(&request))) };
+        let upstream = move |request| -> Answer {
+            let upstream = Rc::clone(&upstream);
+            Box::pin(async move { upstream.answer(request).await })
+        };
+        start(provider_listener, metrics.clone(), Box::new(provider));
+        start(upstream_listener, metrics, Box::new(upstream));
         Ok(())
     })
 }
@@ -90,11 +96,18 @@ fn bind() -> io::Result<(SocketAddr, Listener)> {
     }
 }
 
-/// Serves until the process ends.
-fn start<S>(listener: Listener, metrics: ListenerMetrics, service: S)
-where
-    S: Service<Request<CallerBody>, Response = Response<Full<Bytes>>, Error = Infallible> + 'static,
-{
+type Answer = Pin<Box<dyn Future<Output = Response<Full<Bytes>>>>>;
+
+/// Serves until the process ends. The two are one type, so that what serves them is compiled once.
+fn start(
+    listener: Listener,
+    metrics: ListenerMetrics,
+    answer: Box<dyn Fn(Request<CallerBody>) -> Answer>,
+) {
+    let service = service_fn(move |request| {
+        let answer = answer(request);
+        async { Ok::<_, Infallible>(answer.await) }
+    });
     let settings = server::Settings::default();
     let intake = server::alone(listener, settings.max_connections, metrics);
     tokio::task::spawn_local(async move {

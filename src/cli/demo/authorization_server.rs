@@ -2,8 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::future::ready;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,12 +11,10 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::service::{Service, service_fn};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::narration::Narration;
-use crate::server::CallerBody;
 
 /// How long a token lives.
 pub(super) const LIFETIME: Duration = Duration::from_secs(5);
@@ -55,7 +51,7 @@ impl AuthorizationServer {
         (token.expires_at > Instant::now()).then_some(token)
     }
 
-    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+    pub(super) fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         let client = request.headers().get(AUTHORIZATION);
         if client.is_none_or(|client| client.as_bytes() != self.expected.as_bytes()) {
             self.narration
@@ -83,12 +79,6 @@ impl AuthorizationServer {
             &json!({ "access_token": token, "token_type": "Bearer", "expires_in": seconds }),
         )
     }
-}
-
-pub(super) fn service(
-    server: Rc<AuthorizationServer>,
-) -> impl Service<Request<CallerBody>, Response = Response<Full<Bytes>>, Error = Infallible> {
-    service_fn(move |request| ready(Ok(server.answer(&request))))
 }
 
 pub(super) fn json_response(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {

@@ -1,6 +1,5 @@
 //! An upstream that wants a good token and answers with what it saw.
 
-use std::convert::Infallible;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -8,7 +7,6 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::service::{Service, service_fn};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
@@ -29,7 +27,7 @@ impl Upstream {
         }
     }
 
-    async fn answer(&self, request: Request<CallerBody>) -> Response<Full<Bytes>> {
+    pub(super) async fn answer(&self, request: Request<CallerBody>) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
         let what = format!("{} {}", head.method, head.uri);
         let Some(token) = self.token(&head) else {
@@ -102,16 +100,6 @@ fn seen(head: &Parts, body: &str, token: IssuedToken) -> Value {
             "headers": fields,
             "body": body,
         }
-    })
-}
-
-pub(super) fn service(
-    upstream: Upstream,
-) -> impl Service<Request<CallerBody>, Response = Response<Full<Bytes>>, Error = Infallible> {
-    let upstream = Rc::new(upstream);
-    service_fn(move |request| {
-        let upstream = Rc::clone(&upstream);
-        async move { Ok(upstream.answer(request).await) }
     })
 }
 
