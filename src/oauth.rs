@@ -158,6 +158,15 @@ pub enum EndpointSettings {
     OfIssuer(Url),
 }
 
+impl EndpointSettings {
+    /// Where the way to it begins.
+    pub fn address(&self) -> &Url {
+        match self {
+            Self::At(url) | Self::OfIssuer(url) => url,
+        }
+    }
+}
+
 /// Without what may be secret in an address.
 impl fmt::Debug for EndpointSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

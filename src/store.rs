@@ -36,36 +36,32 @@ pub use session_file::{SessionFile, SessionFileError};
 pub use shared::{SharedSource, SharingSettings};
 pub use standing::{Standing, Standings};
 pub use stores::{Place, Settings, Stores};
+
 /// What is kept of a session with a provider.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SavedSession {
     /// Whose session it is: a digest of what the configuration says about it. One that was begun
     /// with another user, client or provider is not continued.
     pub identity: String,
     /// What gets the next token.
+    #[serde(serialize_with = "written_out")]
     pub refresh_token: SecretString,
 }
 
 impl SavedSession {
     /// Whether nothing has changed.
     pub fn is_same_as(&self, other: &Self) -> bool {
-        self.identity == other.identity
-            && self.refresh_token.expose_secret() == other.refresh_token.expose_secret()
+        self.identity == other.identity && is_same(&self.refresh_token, &other.refresh_token)
     }
 }
 
-/// One of the two places where a secret is written out on purpose.
-impl Serialize for SavedSession {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Written<'a> {
-            identity: &'a str,
-            refresh_token: &'a str,
-        }
-        let written = Written {
-            identity: &self.identity,
-            refresh_token: self.refresh_token.expose_secret(),
-        };
-        written.serialize(serializer)
-    }
+/// Whether two secrets are the same. Whoever has brought one knows it: how long it takes tells nobody
+/// anything.
+pub(crate) fn is_same(one: &SecretString, other: &SecretString) -> bool {
+    one.expose_secret() == other.expose_secret()
+}
+
+/// The one place where a secret is written out on purpose; what holds it is sealed, or a file of its own.
+fn written_out<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose_secret())
 }

@@ -61,10 +61,7 @@ impl Inquiry {
     /// Where the way begins and how TLS is spoken there; nothing if no provider is asked.
     pub fn first_address(&self) -> Option<(&Url, &Arc<ClientConfig>)> {
         let provider = self.provider()?;
-        let url = match &provider.endpoint {
-            EndpointSettings::At(url) | EndpointSettings::OfIssuer(url) => url,
-        };
-        Some((url, &provider.transport.tls))
+        Some((provider.endpoint.address(), &provider.transport.tls))
     }
 
     /// What is asked, if a provider is.

@@ -9,10 +9,9 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 
-use secrecy::ExposeSecret;
-
 use super::ProviderSettings;
 use super::secret::Secret;
+use crate::store;
 
 /// What a provider was last known to take.
 #[derive(Debug, Default)]
@@ -98,7 +97,7 @@ fn is_same(one: &ProviderSettings, other: &ProviderSettings) -> bool {
         .into_iter()
         .zip(secrets_mut(&mut other));
     pairs.into_iter().all(|pair| match pair {
-        (Secret::Value(one), Secret::Value(other)) => one.expose_secret() == other.expose_secret(),
+        (Secret::Value(one), Secret::Value(other)) => store::is_same(one, other),
         (Secret::File(..), Secret::Value(_)) => false,
         // What cannot be read is no reason to ask again.
         _ => true,

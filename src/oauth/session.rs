@@ -10,9 +10,11 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
+use super::ProviderSettings;
 use super::sharing::digest_of;
-use super::{EndpointSettings, ProviderSettings};
-use crate::store::{Entry, HeldSession, SavedSession, SessionFile, SessionFileError, StoreError};
+use crate::store::{
+    Entry, HeldSession, SavedSession, SessionFile, SessionFileError, StoreError, is_same,
+};
 use crate::token::source::FetchError;
 
 /// What a credential has of a session with its provider.
@@ -279,19 +281,12 @@ impl Session {
     }
 }
 
-fn is_same(one: &SecretString, other: &SecretString) -> bool {
-    one.expose_secret() == other.expose_secret()
-}
-
 /// Tells sessions apart by all that decides whose they are and what they are good for. A secret may
 /// be part of it, so it is a digest.
 pub(super) fn identity(provider: &ProviderSettings, secret: Option<&SecretString>) -> String {
-    let endpoint = match &provider.endpoint {
-        EndpointSettings::At(url) | EndpointSettings::OfIssuer(url) => url.as_str(),
-    };
     let request = &provider.request;
     let whole = json!([
-        endpoint,
+        provider.endpoint.address().as_str(),
         provider.client_id,
         provider.grant.user(),
         request.scope,

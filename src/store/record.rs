@@ -6,11 +6,11 @@ mod term;
 
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize, Serializer};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 
-use super::SavedSession;
 use super::hourly::{self, HOUR};
+use super::{SavedSession, written_out};
 use crate::token::schedule::{self, InARow};
 use crate::token::source::{FailureKind, FetchedToken};
 pub(super) use session::StoredSession;
@@ -201,15 +201,11 @@ impl Record {
 
     /// Prolongs a turn. `false` if it is over and another's has begun.
     pub(super) fn prolong(&mut self, turn: Turn, lease: Duration, now: Duration) -> bool {
-        let own = self
-            .lease
-            .as_mut()
-            .filter(|of| of.generation == turn.generation);
-        let Some(own) = own else {
-            return false;
-        };
-        own.term = Term::new(now, lease);
-        true
+        let is_turn = self.is_turn(turn.generation);
+        if let Some(own) = self.lease.as_mut().filter(|_| is_turn) {
+            own.term = Term::new(now, lease);
+        }
+        is_turn
     }
 
     /// Ends a turn with a token. `false` if a later turn has brought one already.
@@ -227,15 +223,10 @@ impl Record {
         self.generation = self.generation.max(turn.generation);
         self.end(turn, by);
         self.rest = None;
+        let token = StoredToken::new(turn.generation, by, fetched, turn.began);
         self.token = Some(StoredToken {
-            generation: turn.generation,
-            by: by.to_owned(),
-            secret: fetched.secret.clone(),
-            scheme: fetched.scheme.clone(),
-            lifetime: fetched.lifetime,
-            refresh_in: fetched.refresh_in,
-            born: turn.began,
             took: Some(took),
+            ..token
         });
         true
     }
@@ -249,16 +240,8 @@ impl Record {
         now: Duration,
     ) {
         self.log_out();
-        self.token = Some(StoredToken {
-            generation: self.generation,
-            by: by.to_owned(),
-            secret: fetched.secret.clone(),
-            scheme: fetched.scheme.clone(),
-            lifetime: fetched.lifetime,
-            refresh_in: fetched.refresh_in,
-            born: now.saturating_sub(fetched.age),
-            took: None,
-        });
+        let born = now.saturating_sub(fetched.age);
+        self.token = Some(StoredToken::new(self.generation, by, fetched, born));
         if let Some(saved) = session {
             self.keep(saved);
         }
@@ -304,8 +287,7 @@ impl Record {
 
     /// `false` if the turn was over.
     fn end(&mut self, turn: Turn, by: &str) -> bool {
-        let of_this = |lease: &Lease| lease.generation == turn.generation;
-        if !self.lease.as_ref().is_some_and(of_this) {
+        if !self.is_turn(turn.generation) {
             return false;
         }
         self.lease = None;
@@ -342,6 +324,19 @@ impl Record {
 }
 
 impl StoredToken {
+    fn new(generation: u64, by: &str, fetched: &FetchedToken, born: Duration) -> Self {
+        Self {
+            generation,
+            by: by.to_owned(),
+            secret: fetched.secret.clone(),
+            scheme: fetched.scheme.clone(),
+            lifetime: fetched.lifetime,
+            refresh_in: fetched.refresh_in,
+            born,
+            took: None,
+        }
+    }
+
     /// How old it is, or would be if the store's clock had not been set back.
     fn age(&self, now: Duration) -> Duration {
         now.saturating_sub(self.born)
@@ -371,11 +366,6 @@ impl From<AgedToken> for FetchedToken {
             age,
         }
     }
-}
-
-/// One of the two places where a secret is written out on purpose; what holds it is sealed.
-fn written_out<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(secret.expose_secret())
 }
 
 /// The largest budget: an entry holds the times of so many requests.

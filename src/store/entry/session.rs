@@ -1,10 +1,10 @@
 //! A session that replicas share: whose refresh token it is to use, and what a login brings.
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use super::{Change, Entry};
 use crate::store::record::StoredSession;
-use crate::store::{SavedSession, StoreError};
+use crate::store::{SavedSession, StoreError, is_same};
 use crate::token::source::FetchedToken;
 
 /// A session as this replica has it, whatever the store says.
@@ -30,9 +30,8 @@ impl HeldSession {
 
     /// Whether it has come in the place of this one.
     pub(in crate::store) fn has_followed(&self, before: &SavedSession) -> bool {
-        let used_up = self.follows.as_ref().map(ExposeSecret::expose_secret);
-        self.session.identity == before.identity
-            && used_up == Some(before.refresh_token.expose_secret())
+        let is_used_up = |used_up: &SecretString| is_same(used_up, &before.refresh_token);
+        self.session.identity == before.identity && self.follows.as_ref().is_some_and(is_used_up)
     }
 }
 
@@ -173,9 +172,7 @@ impl Entry {
             return Ok(());
         };
         let forgotten = self.update(|record, _| {
-            let refused = refused.expose_secret();
-            let is_over =
-                |there: &mut StoredSession| there.saved.refresh_token.expose_secret() == refused;
+            let is_over = |there: &mut StoredSession| is_same(&there.saved.refresh_token, refused);
             if !record.is_turn(turn) || record.session.take_if(is_over).is_none() {
                 return Change::Leave(());
             }

@@ -1,5 +1,7 @@
 //! One turn after another, by a clock that is handed in.
 
+use secrecy::ExposeSecret;
+
 use super::*;
 use crate::store::HeldSession;
 

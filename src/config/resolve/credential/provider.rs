@@ -91,9 +91,7 @@ fn called(
     grant: Option<&Grant>,
     verification: Option<&Option<VerificationSettings>>,
 ) -> Vec<Url> {
-    let endpoint = endpoint.map(|endpoint| match endpoint {
-        EndpointSettings::At(url) | EndpointSettings::OfIssuer(url) => url,
-    });
+    let endpoint = endpoint.map(EndpointSettings::address);
     let refresh_endpoint = grant.and_then(Grant::refresh_endpoint);
     let verification = verification.and_then(Option::as_ref);
     let key_set = verification.and_then(|verification| verification.key_set.as_ref());
