@@ -219,7 +219,7 @@ impl Provider {
         self.note(now);
         if is_within(self.scenario.provider_down, now) {
             sleep(Duration::from_secs(1)).await;
-            return Err(FetchError::new(FailureKind::Unavailable, "is down"));
+            return Err(FailureKind::Unavailable.because("is down"));
         }
         let [least, most] = self.scenario.takes;
         sleep(least + (most - least).mul_f64(fastrand::f64())).await;
@@ -227,7 +227,7 @@ impl Provider {
             self.throttled.set(self.throttled.get() + 1);
             return Err(FetchError {
                 retry_after: Some(MINUTE),
-                ..FetchError::new(FailureKind::Throttled, "asks for fewer requests")
+                ..FailureKind::Throttled.because("asks for fewer requests")
             });
         }
         Ok(FetchedToken {

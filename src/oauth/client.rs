@@ -317,19 +317,16 @@ impl Client {
 fn no_session(error: SessionError) -> FetchError {
     match error {
         SessionError::File(error) => misconfigured(error),
-        SessionError::Store(error) => FetchError::new(
-            FailureKind::Unavailable,
-            format!("cannot ask for a token: {error}"),
-        ),
+        SessionError::Store(error) => {
+            FailureKind::Unavailable.because(format!("cannot ask for a token: {error}"))
+        }
     }
 }
 
 fn misconfigured(error: impl std::fmt::Display) -> FetchError {
-    FetchError::new(
-        FailureKind::Misconfigured,
-        format!("cannot ask for a token: {error}"),
-    )
-    .before_asking()
+    FailureKind::Misconfigured
+        .because(format!("cannot ask for a token: {error}"))
+        .before_asking()
 }
 
 impl TokenSource for Client {

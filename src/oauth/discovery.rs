@@ -104,11 +104,9 @@ impl Discovery {
             return Err(answer.not_published("issuer"));
         }
         let metadata: Metadata = serde_json::from_slice(&answer.body).map_err(|_| {
-            FetchError::new(
-                FailureKind::Malformed,
-                "is no JSON object with issuer and token_endpoint in it",
-            )
-            .advise("check issuer")
+            FailureKind::Malformed
+                .because("is no JSON object with issuer and token_endpoint in it")
+                .advise("check issuer")
         })?;
         // RFC 8414 §3.3: "The "issuer" value returned MUST be identical to the authorization
         // server's issuer identifier value […]. If these values are not identical, the data
@@ -116,14 +114,12 @@ impl Discovery {
         // a bare host has in any case.
         let same = |issuer: &str| issuer.trim_end_matches('/').to_owned();
         if same(&metadata.issuer) != same(self.issuer.as_str()) {
-            return Err(FetchError::new(
-                FailureKind::Misconfigured,
-                format!(
+            return Err(FailureKind::Misconfigured
+                .because(format!(
                     "speaks of another issuer, {:?}",
                     metadata.issuer.chars().take(200).collect::<String>()
-                ),
-            )
-            .advise("write that into issuer if you trust it"));
+                ))
+                .advise("write that into issuer if you trust it"));
         }
         for url in [&metadata.token_endpoint, metadata.mtls_token_endpoint()] {
             self.check_endpoint(url)?;
@@ -136,13 +132,10 @@ impl Discovery {
         let safe = url.scheme() == "https" || (is_loopback(url) && is_loopback(&self.issuer));
         match safe {
             true => Ok(()),
-            false => Err(FetchError::new(
-                FailureKind::Malformed,
-                format!(
-                    "names {}, which has no TLS, so that no secret is sent there",
-                    bare(url)
-                ),
-            )),
+            false => Err(FailureKind::Malformed.because(format!(
+                "names {}, which has no TLS, so that no secret is sent there",
+                bare(url)
+            ))),
         }
     }
 }

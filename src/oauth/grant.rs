@@ -319,7 +319,7 @@ impl TokenExchange {
 
 fn nobody_logged_in() -> FetchError {
     let why = "cannot ask for a token: nobody has logged in yet, or the session is over";
-    FetchError::new(FailureKind::Refused, why).before_asking()
+    FailureKind::Refused.because(why).before_asking()
 }
 
 /// RFC 7523 §2.1.

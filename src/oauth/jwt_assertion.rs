@@ -276,10 +276,7 @@ fn no_pem() -> FetchError {
 }
 
 fn cannot_sign(why: impl std::fmt::Display) -> FetchError {
-    FetchError::new(
-        FailureKind::Misconfigured,
-        format!("cannot sign a request for a token: {why}"),
-    )
+    FailureKind::Misconfigured.because(format!("cannot sign a request for a token: {why}"))
 }
 
 /// Claims that gatepass makes itself.

@@ -125,7 +125,7 @@ impl Login {
         self.entry.check().await.map_err(|error| {
             let (why, next) = error.parts();
             let message = format!("its session could not be kept: {why}");
-            FetchError::new(FailureKind::Unavailable, message).advise(next)
+            FailureKind::Unavailable.because(message).advise(next)
         })
     }
 
@@ -150,11 +150,9 @@ impl Login {
             Flow::Code | Flow::Device => {
                 let code = fields.iter().find(|(name, _)| name == "code");
                 let code = code.map(|(_, code)| code.as_str()).ok_or_else(|| {
-                    FetchError::new(
-                        FailureKind::Malformed,
-                        "the browser came back without a code",
-                    )
-                    .advise("check authorization_endpoint")
+                    FailureKind::Malformed
+                        .because("the browser came back without a code")
+                        .advise("check authorization_endpoint")
                 })?;
                 let verifier = authorization.verifier.expose_secret();
                 let parameters = [
@@ -178,7 +176,7 @@ impl Login {
     /// forgotten nevertheless.
     pub async fn log_out(&self) -> Result<bool, FetchError> {
         let unavailable =
-            |error| FetchError::new(FailureKind::Unavailable, format!("cannot log out: {error}"));
+            |error| FailureKind::Unavailable.because(format!("cannot log out: {error}"));
         let Some(refresh_token) = self.entry.clear().await.map_err(unavailable)? else {
             return Ok(false);
         };
@@ -190,12 +188,12 @@ impl Login {
             }
         };
         let Some(endpoint) = endpoint else {
-            return Err(FetchError::new(
-                FailureKind::Misconfigured,
-                "the session is forgotten here, but nobody says where the provider takes refresh \
-                 tokens back",
-            )
-            .advise("set revocation_endpoint, or end it at the provider's"));
+            return Err(FailureKind::Misconfigured
+                .because(
+                    "the session is forgotten here, but nobody says where the provider takes refresh \
+                     tokens back",
+                )
+                .advise("set revocation_endpoint, or end it at the provider's"));
         };
         let hint = [("token_type_hint", "refresh_token")];
         let secret = [("token", refresh_token.expose_secret())];
@@ -207,11 +205,11 @@ impl Login {
             return Ok(true);
         }
         let status = answer.status.as_u16();
-        Err(peer.named(FetchError::new(
-            FailureKind::Refused,
-            format!("answered {status}: the session is forgotten here, and goes on there until it runs out"),
-        )
-        .advise("end it at the provider's")))
+        Err(peer.named(FailureKind::Refused
+            .because(format!(
+                "answered {status}: the session is forgotten here, and goes on there until it runs out"
+            ))
+            .advise("end it at the provider's")))
     }
 
     fn provider(&self) -> &ProviderSettings {
@@ -255,11 +253,9 @@ impl Login {
         let is_lasting = refresh_token.is_some();
         let session = refresh_token.map(|refresh_token| self.session(refresh_token));
         self.entry.adopt(&token, session).await.map_err(|error| {
-            FetchError::new(
-                FailureKind::Unavailable,
-                format!("the login has worked, but {error}"),
-            )
-            .advise("mend that and log in again")
+            FailureKind::Unavailable
+                .because(format!("the login has worked, but {error}"))
+                .advise("mend that and log in again")
         })?;
         Ok(Outcome { token, is_lasting })
     }
@@ -299,11 +295,9 @@ impl Login {
         } else {
             return Ok(());
         };
-        Err(FetchError::new(
-            FailureKind::Unverified,
-            format!("the login's id token is not used: {why}"),
-        )
-        .advise("log in again, and do not if it stays so"))
+        Err(FailureKind::Unverified
+            .because(format!("the login's id token is not used: {why}"))
+            .advise("log in again, and do not if it stays so"))
     }
 }
 

@@ -69,7 +69,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(2);
 
     async fn get(published: &Published<u8>, fetched: Result<u8, ()>) -> Result<u8, FetchError> {
-        let error = |()| FetchError::new(FailureKind::Unavailable, "down");
+        let error = |()| FailureKind::Unavailable.because("down");
         published.get(LIMIT, async { fetched.map_err(error) }).await
     }
 

@@ -118,7 +118,8 @@ impl Said {
             of_the_grant: is_over || ENDS_A_SESSION.contains(&code.as_str()),
             of_the_client: is_of_the_client(&code, status),
             ..Refusal::new(
-                FetchError::new(kind, format!("answered {status} {code}{said}")).advise(advice),
+                kind.because(format!("answered {status} {code}{said}"))
+                    .advise(advice),
             )
         }
     }
@@ -212,7 +213,7 @@ pub(super) fn without_reason(
         "answered {status} with {}{said}",
         describe(answer, confidential)
     );
-    Refusal::new(FetchError::new(kind, message).advise(advice))
+    Refusal::new(kind.because(message).advise(advice))
 }
 
 /// Whether it is what a server says to plain HTTP on its port for TLS.

@@ -40,11 +40,9 @@ impl TokenFile {
         self.watched.look().await;
         let read = secret::read_dated(&self.path, &self.disk).await;
         let (text, written) = read.map_err(|error| {
-            FetchError::new(
-                FailureKind::Misconfigured,
-                format!("the token file {error}"),
-            )
-            .advise("have whoever renews it write a token there")
+            FailureKind::Misconfigured
+                .because(format!("the token file {error}"))
+                .advise("have whoever renews it write a token there")
         })?;
         let bytes = text.expose_secret().as_bytes().to_vec();
         let age = clock::since(written);
@@ -67,11 +65,11 @@ impl TokenSource for TokenFile {
             let read = timeout(LONGEST_READ, self.read()).await;
             read.unwrap_or_else(|_| {
                 let path = self.path.display();
-                Err(FetchError::new(
-                    FailureKind::Misconfigured,
-                    format!("the token file {path} could not be read within {LONGEST_READ:?}"),
-                )
-                .advise("check the file system that it is on"))
+                Err(FailureKind::Misconfigured
+                    .because(format!(
+                        "the token file {path} could not be read within {LONGEST_READ:?}"
+                    ))
+                    .advise("check the file system that it is on"))
             })
         })
     }

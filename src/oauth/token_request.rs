@@ -303,7 +303,7 @@ fn json(parameters: &[(String, Value)]) -> String {
 }
 
 fn misconfigured(message: String) -> FetchError {
-    FetchError::new(FailureKind::Misconfigured, message).before_asking()
+    FailureKind::Misconfigured.because(message).before_asking()
 }
 
 /// Parameters that gatepass sets itself (RFC 6749, 7521, 8693, 8707) and that no further ones can

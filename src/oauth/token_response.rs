@@ -370,7 +370,7 @@ pub(super) fn clean(text: &str, confidential: &Confidential) -> String {
 }
 
 fn malformed(message: impl Into<String>) -> FetchError {
-    FetchError::new(FailureKind::Malformed, message)
+    FailureKind::Malformed.because(message)
 }
 
 /// RFC 6749 §5.1.

@@ -110,7 +110,8 @@ impl Peer {
     fn too_late(&self, limit: Duration) -> FetchError {
         let message = format!("did not answer within {limit:?}");
         self.named(
-            FetchError::new(FailureKind::Unavailable, message)
+            FailureKind::Unavailable
+                .because(message)
                 .advise("check whether the provider is up"),
         )
     }
@@ -156,7 +157,7 @@ impl Answer {
         };
         FetchError {
             retry_after: self.retry_after,
-            ..FetchError::new(kind, format!("answered {status}")).advise(advice)
+            ..kind.because(format!("answered {status}")).advise(advice)
         }
     }
 }
@@ -201,14 +202,12 @@ impl Transport {
     pub(super) fn too_late(&self) -> FetchError {
         match &*self.called.borrow() {
             Some(peer) => peer.too_late(self.timeout),
-            None => FetchError::new(
-                FailureKind::Misconfigured,
-                format!(
+            None => FailureKind::Misconfigured
+                .because(format!(
                     "a secret's file could not be read within {:?}",
                     self.timeout
-                ),
-            )
-            .advise("check the file system that it is on"),
+                ))
+                .advise("check the file system that it is on"),
         }
     }
 
@@ -265,11 +264,9 @@ impl Transport {
         {
             if answer.body.len() + chunk.len() > LARGEST_ANSWER {
                 return Err(peer.named(
-                    FetchError::new(
-                        FailureKind::Malformed,
-                        "answered with more than 256 KiB, which no answer of its kind has",
-                    )
-                    .advise("check whether this is the right address"),
+                    FailureKind::Malformed
+                        .because("answered with more than 256 KiB, which no answer of its kind has")
+                        .advise("check whether this is the right address"),
                 ));
             }
             answer.body.extend_from_slice(&chunk);
@@ -289,7 +286,7 @@ impl Transport {
             true => ("cannot be reached", self.way_to_reach(peer, &cause)),
             false => ("gave no usable answer", way_to_an_answer(peer)),
         };
-        let error = FetchError::new(FailureKind::Unavailable, format!("{what}: {cause}"));
+        let error = FailureKind::Unavailable.because(format!("{what}: {cause}"));
         peer.named(error.advise(advice))
     }
 

@@ -11,7 +11,7 @@ pub(super) fn unguessable<const BYTES: usize>() -> Result<String, FetchError> {
     let mut bytes = [0; BYTES];
     rand::fill(&mut bytes).map_err(|_| {
         let why = "the system gives no random numbers";
-        FetchError::new(FailureKind::Misconfigured, why)
+        FailureKind::Misconfigured.because(why)
     })?;
     Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }

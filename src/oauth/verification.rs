@@ -163,11 +163,9 @@ impl Verifier {
     ) -> Result<JwkSet, FetchError> {
         let url = self.settings.key_set.as_ref();
         let url = url.or(publisher.key_set.as_ref()).ok_or_else(|| {
-            FetchError::new(
-                FailureKind::Misconfigured,
-                "the provider does not say where its keys are",
-            )
-            .advise("set verify.jwks_uri")
+            FailureKind::Misconfigured
+                .because("the provider does not say where its keys are")
+                .advise("set verify.jwks_uri")
         })?;
         let peer = Peer::key_set(url);
         let answer = transport.get(&peer, url).await?;
@@ -175,7 +173,7 @@ impl Verifier {
             return Err(peer.named(answer.not_published("verify.jwks_uri")));
         }
         serde_json::from_slice(&answer.body).map_err(|_| {
-            let error = FetchError::new(FailureKind::Malformed, "is no JSON Web Key Set");
+            let error = FailureKind::Malformed.because("is no JSON Web Key Set");
             peer.named(error.advise("check verify.jwks_uri"))
         })
     }
@@ -223,10 +221,7 @@ fn fits(key: &Jwk, header: &Header) -> bool {
 }
 
 fn unverified(why: impl std::fmt::Display) -> FetchError {
-    FetchError::new(
-        FailureKind::Unverified,
-        format!("handed out a token that is not used: {why}"),
-    )
+    FailureKind::Unverified.because(format!("handed out a token that is not used: {why}"))
 }
 
 /// Those whose key only the signer has. With a secret that others know as well (HS256), anyone who

@@ -377,7 +377,7 @@ impl TokenSource for SharedSource {
 fn held_back(message: String, retry_after: Duration) -> FetchError {
     FetchError {
         retry_after: Some(retry_after),
-        ..FetchError::new(FailureKind::HeldBack, message)
+        ..FailureKind::HeldBack.because(message)
     }
 }
 

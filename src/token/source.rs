@@ -91,17 +91,6 @@ pub struct FetchError {
 }
 
 impl FetchError {
-    /// Puts the two parts together.
-    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            advice: None,
-            retry_after: None,
-            unasked: false,
-        }
-    }
-
     /// Before anybody was asked.
     #[must_use]
     pub fn before_asking(self) -> Self {
@@ -165,6 +154,17 @@ impl FailureKind {
         Self::Misconfigured,
         Self::HeldBack,
     ];
+
+    /// A failure of this kind: what failed, on what, and why.
+    pub fn because(self, message: impl Into<String>) -> FetchError {
+        FetchError {
+            kind: self,
+            message: message.into(),
+            advice: None,
+            retry_after: None,
+            unasked: false,
+        }
+    }
 
     /// The kind as the value of a metric's label.
     pub fn label(self) -> &'static str {

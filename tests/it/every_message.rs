@@ -11,7 +11,7 @@ use crate::support::gatepass::project;
 const MAKERS: [&str; 14] = [
     "Trouble::new(",
     "Fault::new(",
-    "FetchError::new(",
+    ".because(",
     ".advise(",
     "report.add(",
     "report.warn(",

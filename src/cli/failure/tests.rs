@@ -40,12 +40,7 @@ fn examples() -> Vec<Failure> {
     let name = || "clerk".to_owned();
     let known = || vec!["clerk".to_owned(), "tms".to_owned()];
     let minute = Duration::from_secs(60);
-    let no = || {
-        FetchError::new(
-            FailureKind::Refused,
-            "the provider answered 400 invalid_grant",
-        )
-    };
+    let no = || FailureKind::Refused.because("the provider answered 400 invalid_grant");
     let not_ready = "not ready\ncredential \"tms\" has no token yet\u{1b}[31m";
     let no_proxy = reqwest::Proxy::all("http://").unwrap_err();
     vec![

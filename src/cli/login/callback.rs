@@ -59,7 +59,7 @@ impl Callback {
         let taken = self.listener.try_clone().and_then(TcpListener::from_std);
         let listener = taken.map_err(|error| {
             let why = format!("the browser cannot be waited for: {error}");
-            FetchError::new(FailureKind::Misconfigured, why)
+            FailureKind::Misconfigured.because(why)
         })?;
         let (sender, mut calls) = mpsc::channel(1);
         let path: Rc<str> = self.address.path().into();

@@ -72,7 +72,7 @@ fn client(settings: ProviderSettings) -> Client {
 async fn what_nothing_can_begin_anew_is_given_up_when_it_was_refused_for_long() {
     let invalid = Refusal {
         of_the_grant: true,
-        ..Refusal::new(FetchError::new(FailureKind::Refused, "invalid_grant"))
+        ..Refusal::new(FailureKind::Refused.because("invalid_grant"))
     };
     let kept = "refresh-1".into();
     let mut settings = settings(1, "session".into());
@@ -83,7 +83,7 @@ async fn what_nothing_can_begin_anew_is_given_up_when_it_was_refused_for_long() 
     }
     assert!(only_way.is_over(&kept, &invalid));
     only_way.session.forget(&kept, &invalid.error).await;
-    let nobody = FetchError::new(FailureKind::Refused, "nobody has logged in");
+    let nobody = FailureKind::Refused.because("nobody has logged in");
     let told = only_way.nobody_logged_in(nobody).message;
     assert!(
         told.ends_with("the session is over: invalid_grant"),

@@ -51,11 +51,9 @@ impl Login {
         let known = self.settings.authorization_endpoint.clone();
         let by_metadata = || metadata.as_ref()?.authorization_endpoint();
         let mut url = known.or_else(by_metadata).ok_or_else(|| {
-            FetchError::new(
-                FailureKind::Misconfigured,
-                "the provider does not say where people log in",
-            )
-            .advise("set authorization_endpoint")
+            FailureKind::Misconfigured
+                .because("the provider does not say where people log in")
+                .advise("set authorization_endpoint")
         })?;
         // RFC 7636 §4.1: a verifier has 43 characters at least.
         let random = unguessable::<32>;
@@ -118,7 +116,7 @@ impl Authorization {
             return Returned::Foreign;
         }
         let refused = |why: String, advice| {
-            Returned::Refused(FetchError::new(FailureKind::Refused, why).advise(advice))
+            Returned::Refused(FailureKind::Refused.because(why).advise(advice))
         };
         let suspicious = |why| refused(why, "log in again, and do not if it stays so");
         if let Some(issuer) = &self.issuer {

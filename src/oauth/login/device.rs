@@ -52,11 +52,9 @@ impl Login {
         let metadata = self.client.metadata().await?;
         let known = metadata.and_then(|of| of.device_authorization_endpoint());
         known.ok_or_else(|| {
-            FetchError::new(
-                FailureKind::Misconfigured,
-                "the provider does not say where logins on other devices begin",
-            )
-            .advise("set device_authorization_endpoint, or log in with a browser")
+            FailureKind::Misconfigured
+                .because("the provider does not say where logins on other devices begin")
+                .advise("set device_authorization_endpoint, or log in with a browser")
         })
     }
 
@@ -94,9 +92,9 @@ impl Login {
             if says_no || !answer.status.is_success() {
                 self.read(&answer, &request.confidential)?;
             }
-            let nonsense =
-                FetchError::new(FailureKind::Malformed, "answered without a device_code")
-                    .advise("check device_authorization_endpoint");
+            let nonsense = FailureKind::Malformed
+                .because("answered without a device_code")
+                .advise("check device_authorization_endpoint");
             return Err(peer.named(nonsense));
         };
         let interval = read.interval.as_ref().and_then(token_response::seconds);
@@ -151,7 +149,8 @@ impl Login {
                 Some("expired_token") => return Err(too_late()),
                 Some("access_denied") => {
                     let why = "consent was denied, or the person may not do this";
-                    return Err(FetchError::new(FailureKind::Refused, why)
+                    return Err(FailureKind::Refused
+                        .because(why)
                         .advise("log in again, unless consent was denied on purpose"));
                 }
                 _ => match self.read(&answer, &confidential) {
@@ -184,11 +183,9 @@ fn longer(interval: Duration) -> Duration {
 }
 
 fn too_late() -> FetchError {
-    FetchError::new(
-        FailureKind::Refused,
-        "the code has run out before somebody has logged in with it",
-    )
-    .advise("begin again")
+    FailureKind::Refused
+        .because("the code has run out before somebody has logged in with it")
+        .advise("begin again")
 }
 
 const SLOWER: Duration = Duration::from_secs(5);

@@ -142,7 +142,7 @@ impl Refreshing {
             if next.is_some() {
                 return next;
             }
-            let refusal = FetchError::new(FailureKind::Refused, "answered 400 invalid_grant");
+            let refusal = FailureKind::Refused.because("answered 400 invalid_grant");
             self.session.forget(&kept, &refusal).await;
         }
         self.has_password.then(|| self.world.exchange(None))?
@@ -153,7 +153,7 @@ impl TokenSource for Refreshing {
     fn fetch(&self, _: Occasion) -> FetchFuture<'_> {
         Box::pin(async {
             let Some(next) = self.exchange().await else {
-                let nobody = FetchError::new(FailureKind::Misconfigured, "nobody has logged in");
+                let nobody = FailureKind::Misconfigured.because("nobody has logged in");
                 return Err(nobody.before_asking());
             };
             self.session

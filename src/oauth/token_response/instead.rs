@@ -97,7 +97,7 @@ fn is_name(name: &str) -> bool {
 }
 
 fn refused(message: String) -> FetchError {
-    FetchError::new(FailureKind::Refused, message)
+    FailureKind::Refused.because(message)
 }
 
 const BY_WHAT_IT_SAYS: &str = "go by what it says; if that is no refusal, check token_field";

@@ -71,7 +71,7 @@ impl TokenSource for Provider {
             match fails {
                 Some(kind) => Err(FetchError {
                     unasked: is_unasked,
-                    ..FetchError::new(kind, "as the test says")
+                    ..kind.because("as the test says")
                 }),
                 None => Ok(FetchedToken {
                     refused_secret: None,

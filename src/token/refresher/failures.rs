@@ -122,7 +122,7 @@ mod tests {
         let failures = Failures::default();
         let is_told = |attempt: &&(u64, u32, FailureKind, bool)| {
             let (second, failures_in_a_row, kind, has_token) = **attempt;
-            let error = FetchError::new(kind, "it is down");
+            let error = kind.because("it is down");
             let failure = Failure {
                 credential: "a",
                 error: &error,

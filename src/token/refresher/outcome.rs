@@ -23,22 +23,18 @@ impl Refresher {
         let early = self.early(fetched.lifetime, occasion);
         let next = self.generation.get() + 1;
         let token = AccessToken::new(fetched, asked, early, next).map_err(|_| {
-            FetchError::new(
-                FailureKind::Malformed,
-                "the token holds characters that cannot stand in a header",
-            )
+            FailureKind::Malformed
+                .because("the token holds characters that cannot stand in a header")
         })?;
         // The machine may have slept while the answer was on its way.
         let token = token.counting_sleep(time_asleep());
         if token.retire_at() <= Instant::now() {
-            return Err(FetchError::new(
-                FailureKind::Malformed,
-                format!(
+            return Err(FailureKind::Malformed
+                .because(format!(
                     "the token lives for {:?} only and was over before it arrived",
                     fetched.lifetime
-                ),
-            )
-            .advise("have the provider hand out tokens that live longer"));
+                ))
+                .advise("have the provider hand out tokens that live longer"));
         }
         Ok(match self.writer.current().valid() {
             Some(at_hand) if at_hand.header() == token.header() => {

@@ -84,24 +84,21 @@ impl TokenSource for Script {
                     Ok(fetched(format!("token-{number}"), lifetime))
                 }
                 Some(Answer::Again { lifetime }) => Ok(fetched("token".into(), lifetime)),
-                Some(Answer::Failure(kind)) => Err(FetchError::new(kind, "as the script says")),
+                Some(Answer::Failure(kind)) => Err(kind.because("as the script says")),
                 Some(Answer::Throttled { retry_after }) => Err(FetchError {
                     retry_after: Some(retry_after),
-                    ..FetchError::new(FailureKind::Throttled, "as the script says")
+                    ..FailureKind::Throttled.because("as the script says")
                 }),
                 Some(Answer::HeldBack { wait }) => Err(FetchError {
                     retry_after: Some(wait),
-                    ..FetchError::new(FailureKind::HeldBack, "as the script says")
+                    ..FailureKind::HeldBack.because("as the script says")
                 }),
                 Some(Answer::Panic) => {
                     self.0.borrow_mut().under_way -= 1;
                     panic!("as the script says")
                 }
                 Some(Answer::Silence) => std::future::pending().await,
-                None => Err(FetchError::new(
-                    FailureKind::Unavailable,
-                    "the script is over",
-                )),
+                None => Err(FailureKind::Unavailable.because("the script is over")),
             };
             self.0.borrow_mut().under_way -= 1;
             outcome
