@@ -29,6 +29,7 @@ pub use flags::{CREDENTIAL_KEYS, Flags, ONLY_CREDENTIAL, OneRoute};
 pub use layers::Layers;
 pub use problem::{Problem, Problems};
 pub use reference::{json_schema, page};
+pub use resolve::{FILE_TO_COME, is_surely_a_path, presets};
 pub use show::{Table, quoted};
 
 use crate::watch::Files;
@@ -143,22 +144,9 @@ impl Guard {
     }
 }
 
-/// The providers that are known by name.
-pub fn presets() -> impl Iterator<Item = &'static str> {
-    resolve::presets()
-}
-
 /// The words that a key of a credential takes, if it takes one of a few.
 pub fn words_of_credential(key: &str) -> Vec<&'static str> {
     resolve::words(&format!("credentials.NAME.{key}"))
-}
-
-/// What is expected of the path of a file that may be written later.
-pub const FILE_TO_COME: &str = resolve::FILE_TO_COME;
-
-/// Whether a text is the path of a file that is there or may come, and no secret in its place.
-pub fn is_surely_a_path(text: &str) -> bool {
-    resolve::is_surely_a_path(text)
 }
 
 /// Whether a text is a path that a shell would have made another of.

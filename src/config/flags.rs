@@ -1,7 +1,5 @@
 //! What the command line says: the layer over all others.
 
-use std::collections::BTreeMap;
-
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
@@ -94,7 +92,7 @@ impl Provider for Flags {
             let route: Value = pairs(&mut upstream.chain(others)).into();
             root.insert("routes".to_owned(), vec![route].into());
         }
-        Ok(BTreeMap::from([(Profile::Default, root)]))
+        Ok(Profile::Default.collect(root))
     }
 }
 

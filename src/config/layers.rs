@@ -1,6 +1,5 @@
 //! Where settings are written: a file, the environment, flags; each layer over the one before.
 
-use std::collections::BTreeMap;
 use std::env::{self, VarError};
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -299,7 +298,7 @@ impl Provider for Environment<'_> {
                 insert(&mut root, &path, Value::from(value.as_str()));
             }
         }
-        Ok(BTreeMap::from([(Profile::Default, root)]))
+        Ok(Profile::Default.collect(root))
     }
 }
 

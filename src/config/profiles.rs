@@ -3,8 +3,6 @@
 //! Tables below `[profile.NAME]` have the keys of the file itself. That of the chosen profile goes over
 //! the rest of the file, as figment merges: tables key by key, and lists as a whole.
 
-use std::collections::BTreeMap;
-
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
@@ -24,7 +22,7 @@ impl Provider for FileTable {
     }
 
     fn data(&self) -> figment::Result<Map<Profile, Dict>> {
-        Ok(BTreeMap::from([(Profile::Default, self.table.clone())]))
+        Ok(Profile::Default.collect(self.table.clone()))
     }
 }
 

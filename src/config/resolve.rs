@@ -15,6 +15,7 @@ mod trust;
 mod words;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::decode::{Path, Report};
@@ -24,8 +25,9 @@ use super::{Admin, Guard, Proxy, Settings, raw};
 use crate::proxy::Admission;
 use crate::{proxy, runtime, server};
 pub(super) use listener::admin_address;
-pub(super) use preset::names as presets;
-pub(super) use secret::{FILE_TO_COME, is_surely_a_path, unexpanded};
+pub use preset::names as presets;
+pub(super) use secret::unexpanded;
+pub use secret::{FILE_TO_COME, is_surely_a_path};
 use trust::TrustedRoots;
 pub(super) use words::words;
 
@@ -148,14 +150,10 @@ fn proxy_settings(
     if let Some(listen) = &listen {
         listener::warn_of_sockets(listen, admin, &raw.unix, has_uids, report);
     }
-    let names = raw.names.map_or_else(Vec::new, |names| names.0);
+    let names = raw.names.unwrap_or_default().0;
     let names = listener::names(names, listen.as_deref(), &path.key("names"), report);
-    let allowed_origins = listener::origins(
-        raw.allowed_origins
-            .map_or_else(Vec::new, |origins| origins.0),
-        &path.key("allowed_origins"),
-        report,
-    );
+    let origins = raw.allowed_origins.unwrap_or_default().0;
+    let allowed_origins = listener::origins(origins, &path.key("allowed_origins"), report);
     Some(Proxy {
         listen: listen?,
         guard,
@@ -180,7 +178,20 @@ fn connections(
     report: &mut Report,
 ) -> server::Settings {
     let defaults = server::Settings::default();
-    let header_bytes = header_bytes(limits.header_bytes, defaults, path, report);
+    let header_bytes = limits.header_bytes.and_then(|size| {
+        let expected = "a size between 8KiB and 16MiB";
+        bytes_within(
+            HEADER_BYTES,
+            size,
+            expected,
+            &path.key("header_bytes"),
+            report,
+        )
+    });
+    let streams = limits.streams.map(|streams| {
+        let path = path.key("streams");
+        at_most_u32(MOST_STREAMS, streams, &path, report)
+    });
     server::Settings {
         header_read: value_or(timeouts.header_read, defaults.header_read),
         keep_alive: value_or(timeouts.keep_alive, defaults.keep_alive),
@@ -193,7 +204,7 @@ fn connections(
             &path.key("connections"),
             report,
         ),
-        max_streams: streams(limits.streams, path, report),
+        max_streams: streams.unwrap_or(defaults.max_streams),
         max_headers: at_most(
             MOST_HEADERS,
             value_or(limits.headers, defaults.max_headers),
@@ -202,15 +213,6 @@ fn connections(
         ),
         max_header_bytes: header_bytes.unwrap_or(defaults.max_header_bytes),
     }
-}
-
-fn streams(written: Option<Count>, limits: &Path, report: &mut Report) -> u32 {
-    let default = server::Settings::default().max_streams;
-    let Some(Count(wanted)) = written else {
-        return default;
-    };
-    let streams = at_most(MOST_STREAMS, wanted, &limits.key("streams"), report);
-    u32::try_from(streams).unwrap_or(default)
 }
 
 fn event_streams(written: Option<Number>, report: &mut Report) -> usize {
@@ -233,24 +235,24 @@ fn at_most(most: usize, wanted: usize, path: &Path, report: &mut Report) -> usiz
     wanted.min(most)
 }
 
-fn header_bytes(
-    written: Option<Size>,
-    defaults: server::Settings,
-    limits: &Path,
+/// The same where it is counted in fewer bits.
+fn at_most_u32(most: u32, Count(wanted): Count, path: &Path, report: &mut Report) -> u32 {
+    let bounded = at_most(most as usize, wanted, path, report);
+    u32::try_from(bounded).unwrap_or(most)
+}
+
+/// A number of bytes within these.
+fn bytes_within(
+    range: RangeInclusive<usize>,
+    Size(wanted): Size,
+    expected: &str,
+    path: &Path,
     report: &mut Report,
 ) -> Option<usize> {
-    let Some(Size(bytes)) = written else {
-        return Some(defaults.max_header_bytes);
-    };
-    let fitting = usize::try_from(bytes)
-        .ok()
-        .filter(|bytes| HEADER_BYTES.contains(bytes));
+    let fitting = usize::try_from(wanted).ok();
+    let fitting = fitting.filter(|bytes| range.contains(bytes));
     if fitting.is_none() {
-        report.add(
-            &limits.key("header_bytes"),
-            format!("{bytes} bytes"),
-            "a size between 8KiB and 16MiB",
-        );
+        report.add(path, format!("{wanted} bytes"), expected);
     }
     fitting
 }
@@ -274,6 +276,15 @@ fn required(
                 report.add(path, "nothing", expected);
             }
             None
+        }
+    }
+}
+
+/// Reports those of these keys that are written: each would be a mistake that nobody notices.
+fn refuse_keys(keys: &[&str], found: &str, expected: &str, table: &Path, report: &mut Report) {
+    for key in keys.iter().map(|key| table.key(key)) {
+        if report.is_written(&key) {
+            report.add(&key, found, expected);
         }
     }
 }
@@ -332,11 +343,11 @@ const DEFAULT_EVENT_STREAMS: usize = 10;
 const MOST_EVENT_STREAMS: usize = 50;
 
 const MOST_WORKERS: usize = 64;
-const MOST_STREAMS: usize = 10_000;
+const MOST_STREAMS: u32 = 10_000;
 const MOST_CONNECTIONS: usize = 1_000_000;
 
 /// hyper makes room for all of them on every connection.
 const MOST_HEADERS: usize = 10_000;
 
 /// hyper needs 8 KiB to read a head at all; more than 16 MiB for one connection is a mistake.
-const HEADER_BYTES: std::ops::RangeInclusive<usize> = 8 * 1024..=16 * 1024 * 1024;
+const HEADER_BYTES: RangeInclusive<usize> = 8 * 1024..=16 * 1024 * 1024;

@@ -17,8 +17,8 @@ use super::super::raw;
 use super::super::scalar::{Count, Share, value_or};
 use super::words::names;
 use super::{
-    LEGAL_NAME, TrustedRoots, at_most, choice, endpoint, is_legal_name, preset, revision, route,
-    secret, store,
+    LEGAL_NAME, TrustedRoots, at_most_u32, choice, endpoint, is_legal_name, preset, revision,
+    route, secret, store,
 };
 use crate::oauth::{AnswerSettings, Origin, Secret, Settings, SigningAlgorithm, TokenLocation};
 use crate::store::MOST_PER_HOUR;
@@ -48,9 +48,9 @@ fn credential(
     let path = Path::new(["credentials", &name]);
     check_name(&name, &path, report);
     let store = raw.store.take().filter(|store| store != store::MEMORY);
-    let per_hour = raw.token_requests_per_hour.map(|Count(wanted)| {
+    let per_hour = raw.token_requests_per_hour.map(|wanted| {
         let key = path.key("token_requests_per_hour");
-        at_most(MOST_PER_HOUR as usize, wanted, &key, report)
+        at_most_u32(MOST_PER_HOUR, wanted, &key, report)
     });
     let spread = raw
         .spread
@@ -100,7 +100,7 @@ fn credential(
         refusals: refusals?,
         store,
         spread,
-        token_requests_per_hour: per_hour.and_then(|wanted| u32::try_from(wanted).ok()),
+        token_requests_per_hour: per_hour,
     })
 }
 
@@ -239,16 +239,13 @@ fn refusals(
     let defaults = RefusalSettings::default();
     let key = path.key("refresh_on_401");
     let refused_by = choice(refused_by, &RefusedBy::NAMES, &key, report);
-    let per_minute = match per_minute {
-        None => defaults.per_minute,
-        Some(Count(wanted)) => {
-            let key = path.key("refreshes_on_401_per_minute");
-            u32::try_from(at_most(MOST_REFRESHES, wanted, &key, report)).ok()?
-        }
-    };
+    let per_minute = per_minute.map(|wanted| {
+        let key = path.key("refreshes_on_401_per_minute");
+        at_most_u32(MOST_REFRESHES, wanted, &key, report)
+    });
     Some(RefusalSettings {
         refused_by: refused_by?.unwrap_or(defaults.refused_by),
-        per_minute,
+        per_minute: per_minute.unwrap_or(defaults.per_minute),
     })
 }
 
@@ -314,7 +311,7 @@ const TOKEN_FIELD: &str = "a name such as \"id_token\", a JSON pointer such as \
                            or \".\" if the whole body is the token";
 
 /// One a second is what the refresher does at most.
-const MOST_REFRESHES: usize = 60;
+const MOST_REFRESHES: u32 = 60;
 
 /// Shorter than what providers usually grant: a token that lives longer is only refreshed early.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);

@@ -11,12 +11,10 @@ use secrecy::{ExposeSecret, SecretString};
 use super::super::decode::{Path, Report};
 use super::super::scalar::OneOrMany;
 use super::super::{Guard, Listen, raw};
-use super::secret;
-use crate::oauth::Secret;
-use crate::oauth::secret::SecretError;
+use super::{secret, trust};
 use crate::proxy::{CallerKey, Callers};
 use crate::server::{Address, UnixAccess};
-use crate::tls::{self, Identity, TlsError};
+use crate::tls::{self, TlsError};
 
 /// The data plane's listeners, of which `guard` says which may be reached by other machines.
 pub(super) fn proxy_listeners(
@@ -70,14 +68,6 @@ pub(super) fn proxy_listeners(
     (listen.len() == written.len()).then_some(listen)
 }
 
-fn read(secret: &Secret, report: &mut Report) -> Result<SecretString, SecretError> {
-    secret
-        .file()
-        .into_iter()
-        .for_each(|file| report.reads(file));
-    secret.read_blocking()
-}
-
 /// `Some(None)` if no listener wants it.
 fn listener_tls(
     raw: raw::ListenerTls,
@@ -113,12 +103,8 @@ fn listener_tls(
         );
         return None;
     }
-    let key = secret::key_file_path(key, &path.key("key_file"), report);
-    let certificates = secret::certificate_file(certificates, &path.key("cert_file"), report);
-    let identity = Identity {
-        certificates: certificates?,
-        key: key?,
-    };
+    let certificates = (certificates, &path.key("cert_file"));
+    let identity = trust::identity(certificates, (key, &path.key("key_file")), report)?;
     if let Some(file) = &raw.client_ca_file {
         secret::refuse_unexpanded(file, &path.key("client_ca_file"), report)?;
     }
@@ -273,7 +259,7 @@ pub(super) fn callers(raw: raw::Callers, path: &Path, report: &mut Report) -> Op
         }
         None => None,
         // Read once: every request is held to it.
-        Some(secret) => match read(&secret, report) {
+        Some(secret) => match secret::read_once(&secret, report) {
             Ok(value) if can_be_shown(&value) => Some(CallerKey::new(header?, value)),
             Ok(_) => {
                 let expected = "a key without line breaks, control characters and spaces around it";

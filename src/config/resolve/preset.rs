@@ -64,8 +64,8 @@ impl Need {
     }
 }
 
-/// The names of all presets.
-pub(in super::super) fn names() -> impl Iterator<Item = &'static str> {
+/// The providers that are known by name.
+pub fn names() -> impl Iterator<Item = &'static str> {
     PRESETS.into_iter().map(|preset| preset.name)
 }
 

@@ -13,8 +13,8 @@ use super::super::problem::near_miss;
 use super::super::scalar::{OneOrMany, Size, value_or};
 use super::super::{Listen, raw};
 use super::{
-    LEGAL_NAME, MOST_HEADERS, TrustedRoots, any_of, at_most, choice, is_legal_name, listener,
-    required, revision,
+    LEGAL_NAME, MOST_HEADERS, TrustedRoots, any_of, at_most, bytes_within, choice, is_legal_name,
+    listener, required, revision,
 };
 use crate::proxy::{Forwarded, PathPrefix, Protocol, Settings, Timeouts, USUAL_HEADERS};
 use crate::server::Address;
@@ -107,7 +107,13 @@ fn route(
         &path.key("forwarded"),
         report,
     );
-    let replay_limit = replay_limit(raw.replay_limit, &path.key("replay_limit"), report);
+    let replay_limit = bytes_within(
+        0..=MOST_REPLAYED,
+        raw.replay_limit.unwrap_or(DEFAULT_REPLAY_LIMIT),
+        "at most 16MiB",
+        &path.key("replay_limit"),
+        report,
+    );
     let defaults = Timeouts::default();
     Some(Settings {
         name: name?.into(),
@@ -148,17 +154,6 @@ fn route(
         forwarded: forwarded?.unwrap_or_default(),
         replay_limit: replay_limit?,
     })
-}
-
-fn replay_limit(written: Option<Size>, path: &Path, report: &mut Report) -> Option<usize> {
-    let Size(limit) = written.unwrap_or(DEFAULT_REPLAY_LIMIT);
-    let fitting = usize::try_from(limit)
-        .ok()
-        .filter(|limit| *limit <= MOST_REPLAYED);
-    if fitting.is_none() {
-        report.add(path, format!("{limit} bytes"), "at most 16MiB");
-    }
-    fitting
 }
 
 fn methods(written: Option<OneOrMany>, path: &Path, report: &mut Report) -> Option<Vec<Method>> {

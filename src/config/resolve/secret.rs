@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::env::{self, VarError};
 use std::path::{Component, PathBuf};
-use std::time::Duration;
 
 use http::HeaderName;
 use secrecy::{ExposeSecret, SecretString};
@@ -11,10 +10,8 @@ use secrecy::{ExposeSecret, SecretString};
 use super::super::decode::{Path, Report};
 use super::super::layers::NOT_UTF_8;
 use super::super::scalar::SecretSource;
+use crate::oauth::secret::SecretError;
 use crate::oauth::{self, Secret};
-use crate::tls;
-use crate::token::clock;
-use crate::wording::harmless;
 
 /// Makes sure that a secret can be had. `plainly` says where the secret itself goes.
 pub(super) fn resolve(
@@ -23,22 +20,14 @@ pub(super) fn resolve(
     plainly: &str,
     report: &mut Report,
 ) -> Option<Secret> {
-    let secret = source_of(source, path, plainly, report)?;
-    suspect(&secret, oauth::oddity, path, report);
+    let (secret, value) = source_of(source, path, plainly, report)?;
+    suspect(&secret, oauth::oddity(&value), path, report);
     Some(secret)
 }
 
 /// Warns of what editors, `echo` and copying leave in a secret.
-fn suspect(
-    secret: &Secret,
-    oddity: impl Fn(&SecretString) -> Option<&'static str>,
-    path: &Path,
-    report: &mut Report,
-) {
-    let Ok(value) = secret.read_blocking() else {
-        return;
-    };
-    let Some(oddity) = oddity(&value) else {
+fn suspect(secret: &Secret, oddity: Option<&'static str>, path: &Path, report: &mut Report) {
+    let Some(oddity) = oddity else {
         return;
     };
     let what = match secret {
@@ -51,12 +40,13 @@ fn suspect(
     ));
 }
 
+/// The secret, and its value at this moment.
 fn source_of(
     source: SecretSource,
     path: &Path,
     plainly: &str,
     report: &mut Report,
-) -> Option<Secret> {
+) -> Option<(Secret, SecretString)> {
     match source {
         SecretSource::Value(value) if value.expose_secret().is_empty() => {
             report.add(path, "an empty string", "a value that is not empty");
@@ -67,10 +57,13 @@ fn source_of(
             if report.is_written(path) && !report.is_from_environment(path) {
                 report.secret_in(path, None);
             }
-            Some(Secret::Value(value))
+            Some((Secret::Value(value.clone()), value))
         }
         SecretSource::File(file) => from_file(file, path, plainly, report),
-        SecretSource::Variable(name) => from_variable(&name, path, plainly, report),
+        SecretSource::Variable(name) => {
+            let value = from_variable(&name, path, plainly, report)?;
+            Some((Secret::Value(value.clone()), value))
+        }
     }
 }
 
@@ -128,8 +121,8 @@ impl Keys {
             None => format!("is written as {} = \"…\"", self.name),
         };
         let path = table.key(key);
-        let secret = source_of(source, &path, &plainly, report)?;
-        let oddity = |value: &SecretString| oauth::wrapping(value).or_else(|| oauth::oddity(value));
+        let (secret, value) = source_of(source, &path, &plainly, report)?;
+        let oddity = oauth::wrapping(&value).or_else(|| oauth::oddity(&value));
         suspect(&secret, oddity, &path, report);
         Some(Some(secret))
     }
@@ -191,8 +184,8 @@ pub(super) fn headers(
 
 const HOLDS_SECRET: &str = "the name of an environment variable that holds the secret";
 
-/// What the path of a file that may be written later has to look like.
-pub(in super::super) const FILE_TO_COME: &str =
+/// What is expected of the path of a file that may be written later.
+pub const FILE_TO_COME: &str =
     "the path of a file, with ./ before it if it will be in this directory";
 
 /// What is said of a path that may be the token itself.
@@ -216,43 +209,40 @@ pub(super) fn file_of_others(file: String, path: &Path, report: &mut Report) -> 
 
 /// A key in a file, which is too long to be written anywhere else.
 pub(super) fn key_file(file: String, path: &Path, report: &mut Report) -> Option<Secret> {
-    from_file(file, path, "goes into a file of its own", report)
+    let read = from_file(file, path, "goes into a file of its own", report);
+    read.map(|(secret, _)| secret)
 }
 
-/// The same, as the path.
-pub(super) fn key_file_path(file: String, path: &Path, report: &mut Report) -> Option<PathBuf> {
-    key_file(file.clone(), path, report).map(|_| PathBuf::from(file))
-}
-
-/// A certificate in a file. It is no secret, but a key may have been taken for it.
-pub(super) fn certificate_file(file: String, path: &Path, report: &mut Report) -> Option<PathBuf> {
-    let plainly = "goes into a file of its own";
-    readable(file.clone(), path, plainly, report)?;
-    let file = PathBuf::from(file);
-    for shown in tls::certificates(&file) {
-        if clock::since(shown.not_after) > Duration::ZERO {
-            report.warn(format!(
-                "{path}: the certificate \"{}\" has run out on {}, and whoever is shown it refuses \
-                 it; have it renewed",
-                harmless(&shown.subject),
-                humantime::format_rfc3339_seconds(shown.not_after),
-            ));
-        }
+/// Makes sure that a value can be had that is part of the settings: it is read once.
+pub(super) fn read_once(secret: &Secret, report: &mut Report) -> Result<SecretString, SecretError> {
+    if let Some(file) = secret.file() {
+        report.reads(file);
     }
-    Some(file)
+    secret.read_blocking()
 }
 
-fn from_file(file: String, path: &Path, plainly: &str, report: &mut Report) -> Option<Secret> {
-    let secret = readable(file, path, plainly, report)?;
-    report.secret_in(path, secret.file());
-    Some(secret)
+fn from_file(
+    file: String,
+    path: &Path,
+    plainly: &str,
+    report: &mut Report,
+) -> Option<(Secret, SecretString)> {
+    let read = readable(file, path, plainly, report)?;
+    report.secret_in(path, read.0.file());
+    Some(read)
 }
 
-fn readable(file: String, path: &Path, plainly: &str, report: &mut Report) -> Option<Secret> {
+pub(super) fn readable(
+    file: String,
+    path: &Path,
+    plainly: &str,
+    report: &mut Report,
+) -> Option<(Secret, SecretString)> {
     report.needs(&file);
     let secret = Secret::in_file(&file);
-    let Err(error) = secret.read_blocking() else {
-        return Some(secret);
+    let error = match secret.read_blocking() {
+        Ok(value) => return Some((secret, value)),
+        Err(error) => error,
     };
     refuse_unexpanded(&file, path, report)?;
     if is_surely_a_path(&file) {
@@ -295,8 +285,9 @@ pub(in super::super) fn unexpanded(file: &str) -> Option<&'static str> {
     }
 }
 
-/// Base64 has slashes, too: what begins with no directory that exists may be the secret itself.
-pub(in super::super) fn is_surely_a_path(file: &str) -> bool {
+/// Whether a text is the path of a file that is there or may come, and no secret in its place: Base64 has
+/// slashes, too, but hardly begins with a directory that exists.
+pub fn is_surely_a_path(file: &str) -> bool {
     let path = std::path::Path::new(file);
     let mut parts = path.components();
     let Some(first) = parts.find(|part| !matches!(part, Component::RootDir)) else {
@@ -310,11 +301,16 @@ pub(in super::super) fn is_surely_a_path(file: &str) -> bool {
     beginning.exists()
 }
 
-fn from_variable(name: &str, path: &Path, plainly: &str, report: &mut Report) -> Option<Secret> {
+fn from_variable(
+    name: &str,
+    path: &Path,
+    plainly: &str,
+    report: &mut Report,
+) -> Option<SecretString> {
     match env::var(name) {
         Ok(value) if !value.is_empty() => {
             report.secret_variables.insert(name.into());
-            return Some(Secret::Value(value.into()));
+            return Some(value.into());
         }
         Err(VarError::NotUnicode(_)) => {
             let found = format!("{name}, which holds {NOT_UTF_8}");

@@ -11,7 +11,9 @@ use super::super::decode::{Path, Report};
 use super::super::raw;
 use super::super::scalar::{OneOrMany, value_or};
 use super::secret::{self, Keys};
-use super::{LEGAL_NAME, TrustedRoots, choice, exposure, is_legal_name, required, trust};
+use super::{
+    LEGAL_NAME, TrustedRoots, choice, exposure, is_legal_name, refuse_keys, required, trust,
+};
 use crate::oauth::transport::is_loopback;
 use crate::store::redis::{DEFAULT_PORT, Node, Password, RedisTls, Topology};
 use crate::store::{Directory, KeyFile, Place, RedisSettings, Seal, Settings};
@@ -47,11 +49,11 @@ fn store(
     let kind = required(raw.kind.take(), &path.key("kind"), KINDS, report);
     let place = match kind.as_deref() {
         Some("file") => {
-            refuse_keys(&KEYS_OF_REDIS, "file", &path, report);
+            refuse_of_other_kinds(&KEYS_OF_REDIS, "file", &path, report);
             directory(raw.directory.take(), &path.key("directory"), report)
         }
         Some("redis") => {
-            refuse_keys(&["directory"], "redis", &path, report);
+            refuse_of_other_kinds(&["directory"], "redis", &path, report);
             redis(&mut raw, &path, roots, report).map(|redis| Place::Redis(Box::new(redis)))
         }
         Some(other) => {
@@ -67,13 +69,9 @@ fn store(
     })
 }
 
-fn refuse_keys(keys: &[&str], kind: &str, path: &Path, report: &mut Report) {
-    for key in keys {
-        if report.is_written(&path.key(key)) {
-            let found = format!("a key that kind = {kind:?} does not use");
-            report.add(&path.key(key), found, "another key, or another kind");
-        }
-    }
+fn refuse_of_other_kinds(keys: &[&str], kind: &str, path: &Path, report: &mut Report) {
+    let found = format!("a key that kind = {kind:?} does not use");
+    refuse_keys(keys, &found, "another key, or another kind", path, report);
 }
 
 /// Whoever wants tokens to lie about in the clear has to say so.
@@ -202,11 +200,10 @@ fn topology(raw: &mut raw::Store, path: &Path, report: &mut Report) -> Option<To
         report,
     )?;
     let word = word.unwrap_or(Word::Standalone);
-    for key in KEYS_OF_SENTINELS.iter().map(|key| path.key(key)) {
-        if word != Word::Sentinel && report.is_written(&key) {
-            let found = "a key that is used with topology = \"sentinel\" only";
-            report.add(&key, found, "another topology, or no such key");
-        }
+    if word != Word::Sentinel {
+        let found = "a key that is used with topology = \"sentinel\" only";
+        let expected = "another topology, or no such key";
+        refuse_keys(&KEYS_OF_SENTINELS, found, expected, path, report);
     }
     Some(match word {
         Word::Standalone => Topology::Standalone,
@@ -236,7 +233,7 @@ struct Server {
 }
 
 fn servers(written: Option<OneOrMany>, path: &Path, report: &mut Report) -> Option<Servers> {
-    let addresses = written.map_or_else(Vec::new, |list| list.0);
+    let addresses = written.unwrap_or_default().0;
     if addresses.is_empty() {
         if !report.is_written(path) || report.is_empty_list(path) {
             report.add(path, "nothing", URL);

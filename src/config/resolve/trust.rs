@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use humantime::Rfc3339Timestamp;
 use rustls::ClientConfig;
 
 use super::super::decode::{Path, Report};
@@ -43,11 +44,18 @@ impl TrustedRoots {
         if let Some(file) = &raw.ca_file {
             secret::refuse_unexpanded(file, &path.key("ca_file"), report)?;
         }
-        let identity = identity(raw, &path, report)?;
+        let identity = of_client(raw, &path, report)?;
         let known = self.0.entry((trust, identity));
         let known = known.or_insert_with_key(|(trust, identity)| {
             if let Trust::CaFile(file) = trust {
-                warn_of_outdated(file, &path, report);
+                // No handshake fails for it, as what is trusted is the key; whoever signs with it signs no more.
+                for (subject, end) in outdated(file) {
+                    report.warn(format!(
+                        "{}: the certificate of the authority \"{subject}\" has run out on {end}; put \
+                         that of its successor into the file",
+                        path.key("ca_file"),
+                    ));
+                }
             }
             tls::client_config(trust, identity.as_ref())
         });
@@ -69,39 +77,48 @@ pub(super) fn refuse_server_name(raw: &raw::Tls, whose: &str, path: &Path, repor
     }
 }
 
-/// No handshake fails for it, as what is trusted is the key; whoever signs with it signs no more.
-fn warn_of_outdated(file: &std::path::Path, path: &Path, report: &mut Report) {
-    for authority in tls::certificates(file) {
-        if clock::since(authority.not_after) > Duration::ZERO {
-            report.warn(format!(
-                "{}: the certificate of the authority \"{}\" has run out on {}; put that of its \
-                 successor into the file",
-                path.key("ca_file"),
-                harmless(&authority.subject),
-                humantime::format_rfc3339_seconds(authority.not_after),
-            ));
-        }
+/// The certificates of a file that have run out, each with whom it names and when that was.
+fn outdated(file: &std::path::Path) -> impl Iterator<Item = (String, Rfc3339Timestamp)> {
+    let certificates = tls::certificates(file).into_iter();
+    let outdated = certificates.filter(|shown| clock::since(shown.not_after) > Duration::ZERO);
+    outdated.map(|shown| {
+        let end = humantime::format_rfc3339_seconds(shown.not_after);
+        (harmless(&shown.subject), end)
+    })
+}
+
+/// A certificate and its key, each with the key of the configuration that names its file. Looked at before
+/// they are read as what they should be: one who pastes a key in the place of its file is not shown it.
+pub(super) fn identity(
+    (certificates, of_certificates): (String, &Path),
+    (key, of_key): (String, &Path),
+    report: &mut Report,
+) -> Option<Identity> {
+    let has_key = secret::key_file(key.clone(), of_key, report).is_some();
+    // It is no secret, but a key may have been taken for it.
+    let plainly = "goes into a file of its own";
+    secret::readable(certificates.clone(), of_certificates, plainly, report)?;
+    let identity = Identity {
+        certificates: certificates.into(),
+        key: key.into(),
+    };
+    for (subject, end) in outdated(&identity.certificates) {
+        report.warn(format!(
+            "{of_certificates}: the certificate \"{subject}\" has run out on {end}, and whoever is shown \
+             it refuses it; have it renewed"
+        ));
     }
+    has_key.then_some(identity)
 }
 
 /// `Some(None)` if the client shows no certificate.
-fn identity(raw: &raw::Tls, path: &Path, report: &mut Report) -> Option<Option<Identity>> {
+fn of_client(raw: &raw::Tls, path: &Path, report: &mut Report) -> Option<Option<Identity>> {
     let missing = match (&raw.client_cert_file, &raw.client_key_file) {
         (None, None) => return Some(None),
         (Some(certificates), Some(key)) => {
-            // Looked at first: one who pastes a key in the place of its file is not shown it.
-            let key_path = path.key("client_key_file");
-            let there = secret::key_file(key.clone(), &key_path, report).is_some();
-            let certificates_path = path.key("client_cert_file");
-            let certified =
-                secret::certificate_file(certificates.clone(), &certificates_path, report)
-                    .is_some();
-            return (there && certified).then(|| {
-                Some(Identity {
-                    certificates: certificates.into(),
-                    key: key.into(),
-                })
-            });
+            let certificates = (certificates.clone(), &path.key("client_cert_file"));
+            let key = (key.clone(), &path.key("client_key_file"));
+            return identity(certificates, key, report).map(Some);
         }
         (Some(_), None) => "client_key_file",
         (None, Some(_)) => "client_cert_file",

@@ -26,11 +26,10 @@ pub(super) fn request(
         report,
     );
     let audience = raw.audience.take();
-    let resource = raw.resource.take();
     Some(RequestSettings {
         scope: scope?,
         audience: audience.filter(|audience| !audience.is_empty()),
-        resource: resource.map_or_else(Vec::new, |resource| resource.0),
+        resource: raw.resource.take().unwrap_or_default().0,
         parameters: parameters?,
         headers: headers.into_iter().collect::<Option<_>>()?,
         body_format: body_format?.unwrap_or_default(),
@@ -44,7 +43,7 @@ fn scope(
     path: &Path,
     report: &mut Report,
 ) -> Option<Option<String>> {
-    let joined = written.map(|list| list.0.join(" ")).unwrap_or_default();
+    let joined = written.unwrap_or_default().0.join(" ");
     // RFC 6749 §3.3: scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
     let legal = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\');
     let tokens: Vec<_> = joined.split_whitespace().collect();

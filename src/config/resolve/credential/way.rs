@@ -2,7 +2,7 @@
 
 use super::super::super::decode::{Path, Report};
 use super::super::super::raw;
-use super::super::choice;
+use super::super::{choice, refuse_keys};
 use crate::oauth::grant::{DEVICE_CODE, JWT_BEARER, TOKEN_EXCHANGE};
 
 /// A way to a token, before the keys that it needs are looked at.
@@ -49,15 +49,10 @@ impl Way {
             None => Self::ClientCredentials,
         };
         let way = way.unwrap_or(usual);
-        let unused = KEYS.iter().filter(|(_, ways)| !ways.contains(&way));
-        for key in unused.flat_map(|(keys, _)| *keys) {
-            if report.is_written(&path.key(key)) {
-                report.add(
-                    &path.key(key),
-                    format!("a key that grant_type = \"{}\" does not use", way.name()),
-                    "another key, or another grant_type",
-                );
-            }
+        let found = format!("a key that grant_type = \"{}\" does not use", way.name());
+        for (keys, _) in KEYS.iter().filter(|(_, is_used)| !is_used(way)) {
+            let expected = "another key, or another grant_type";
+            refuse_keys(keys, &found, expected, path, report);
         }
         Some(way)
     }
@@ -70,44 +65,27 @@ impl Way {
         )
     }
 
+    /// Whether it is OAuth, as [`Grant::is_oauth`](crate::oauth::Grant::is_oauth) has it.
+    fn is_oauth(self) -> bool {
+        self.asks_provider() && !matches!(self, Self::HttpBasic | Self::IdentityToolkit)
+    }
+
+    fn asks_provider(self) -> bool {
+        self != Self::TokenFile
+    }
+
     pub(super) fn name(self) -> &'static str {
         let name = Self::NAMES.iter().find(|(_, way)| *way == self);
         name.map_or("", |(name, _)| name)
     }
 }
 
-use Way::{
-    AuthorizationCode, ClientCredentials, DeviceCode, HttpBasic, IdentityToolkit, Implicit,
-    JwtBearer, Password, RefreshToken, TokenFile,
-};
-
-const OAUTH: &[Way] = &[
-    ClientCredentials,
-    Password,
-    RefreshToken,
-    JwtBearer,
-    Way::TokenExchange,
-    AuthorizationCode,
-    DeviceCode,
-    Implicit,
-];
-
-const AT_PROVIDERS: &[Way] = &[
-    ClientCredentials,
-    Password,
-    RefreshToken,
-    JwtBearer,
-    Way::TokenExchange,
-    AuthorizationCode,
-    DeviceCode,
-    Implicit,
-    HttpBasic,
-    IdentityToolkit,
-];
+/// Keys, and whether a way uses them.
+type Belonging = (&'static [&'static str], fn(Way) -> bool);
 
 /// Which keys belong to which ways. One that is written and not used would be a mistake that nobody
 /// notices.
-const KEYS: [(&[&str], &[Way]); 14] = [
+const KEYS: [Belonging; 13] = [
     (
         &[
             "token_endpoint",
@@ -120,7 +98,7 @@ const KEYS: [(&[&str], &[Way]); 14] = [
             "store",
             "token_requests_per_hour",
         ],
-        AT_PROVIDERS,
+        Way::asks_provider,
     ),
     (
         &[
@@ -143,36 +121,28 @@ const KEYS: [(&[&str], &[Way]); 14] = [
             "audience",
             "resource",
         ],
-        OAUTH,
+        Way::is_oauth,
     ),
-    (
-        &["body_format"],
-        &[
-            ClientCredentials,
-            Password,
-            RefreshToken,
-            JwtBearer,
-            Way::TokenExchange,
-            AuthorizationCode,
-            DeviceCode,
-            HttpBasic,
-        ],
-    ),
+    (&["body_format"], |way| {
+        way == Way::HttpBasic || (way.is_oauth() && way != Way::Implicit)
+    }),
     (
         &["username", "password", "password_file", "password_env"],
-        &[Password, HttpBasic, IdentityToolkit],
+        |way| matches!(way, Way::Password | Way::HttpBasic | Way::IdentityToolkit),
     ),
     (
         &["refresh_token", "refresh_token_file", "refresh_token_env"],
-        &[RefreshToken],
+        |way| way == Way::RefreshToken,
     ),
-    (
-        &["session_file"],
-        &[Password, RefreshToken, IdentityToolkit],
-    ),
+    (&["session_file"], |way| {
+        matches!(
+            way,
+            Way::Password | Way::RefreshToken | Way::IdentityToolkit
+        )
+    }),
     (
         &["api_key", "api_key_file", "api_key_env", "refresh_endpoint"],
-        &[IdentityToolkit],
+        |way| way == Way::IdentityToolkit,
     ),
     (
         &[
@@ -182,7 +152,7 @@ const KEYS: [(&[&str], &[Way]); 14] = [
             "assertion_subject",
             "assertion_claims",
         ],
-        &[JwtBearer],
+        |way| way == Way::JwtBearer,
     ),
     (
         &[
@@ -192,27 +162,21 @@ const KEYS: [(&[&str], &[Way]); 14] = [
             "actor_token_type",
             "requested_token_type",
         ],
-        &[Way::TokenExchange],
+        |way| way == Way::TokenExchange,
     ),
+    (&["authorization_endpoint", "redirect_uri"], |way| {
+        matches!(way, Way::AuthorizationCode | Way::Implicit)
+    }),
     (
-        &["authorization_endpoint", "redirect_uri"],
-        &[AuthorizationCode, Implicit],
+        &["device_authorization_endpoint", "revocation_endpoint"],
+        |way| matches!(way, Way::AuthorizationCode | Way::DeviceCode),
     ),
-    (
-        &["device_authorization_endpoint"],
-        &[AuthorizationCode, DeviceCode],
-    ),
-    (&["revocation_endpoint"], &[AuthorizationCode, DeviceCode]),
-    (&["response_type"], &[Implicit]),
-    (&["token_file"], &[TokenFile]),
+    (&["response_type"], |way| way == Way::Implicit),
+    (&["token_file"], |way| way == Way::TokenFile),
 ];
 
 /// Reports keys that stand there for nothing.
 pub(super) fn refuse_unused(keys: &[&str], why: &str, path: &Path, report: &mut Report) {
-    for key in keys {
-        if report.is_written(&path.key(key)) {
-            let found = format!("a key that is not used, because {why}");
-            report.add(&path.key(key), found, "another key, or none");
-        }
-    }
+    let found = format!("a key that is not used, because {why}");
+    refuse_keys(keys, &found, "another key, or none", path, report);
 }

@@ -30,8 +30,7 @@ pub(super) const PRESETS: [Preset; 13] = [
             "the user pool's domain, such as \"acme.auth.eu-west-1.amazoncognito.com\"",
         )],
         token_endpoint: "https://{domain}/oauth2/token",
-        fill: |_| {},
-        check: nothing_to_check,
+        ..PLAIN
     },
     // https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
     Preset {
@@ -53,8 +52,7 @@ pub(super) const PRESETS: [Preset; 13] = [
             ..Need::new("environment", "one of development, staging, production")
         }],
         token_endpoint: "https://{environment}.auth.us-east-1.amazoncognito.com/oauth2/token",
-        fill: |_| {},
-        check: nothing_to_check,
+        ..PLAIN
     },
     // The users of fulfillmenttools are those of a project of Google Identity Toolkit.
     Preset {
@@ -71,7 +69,7 @@ pub(super) const PRESETS: [Preset; 13] = [
         fill: |raw| {
             raw.grant_type.get_or_insert_with(|| "http_basic".into());
         },
-        check: nothing_to_check,
+        ..PLAIN
     },
     Preset {
         name: "google-identity-toolkit",
@@ -106,7 +104,7 @@ pub(super) const PRESETS: [Preset; 13] = [
         )],
         token_endpoint: "https://{domain}/oauth/token",
         fill: fill_itc_compliance,
-        check: nothing_to_check,
+        ..PLAIN
     },
     // https://www.keycloak.org/securing-apps/oidc-layers
     Preset {
@@ -116,8 +114,7 @@ pub(super) const PRESETS: [Preset; 13] = [
             Need::new("realm", "the realm's name"),
         ],
         token_endpoint: "https://{domain}/realms/{realm}/protocol/openid-connect/token",
-        fill: |_| {},
-        check: nothing_to_check,
+        ..PLAIN
     },
     Preset {
         name: "masmovil",
@@ -133,7 +130,7 @@ pub(super) const PRESETS: [Preset; 13] = [
             let method = &mut raw.token_endpoint_auth_method;
             method.get_or_insert_with(|| "client_secret_basic_raw".into());
         },
-        check: nothing_to_check,
+        ..PLAIN
     },
     // https://developer.okta.com/docs/guides/implement-grant-type/clientcreds/main/
     Preset {
@@ -152,13 +149,13 @@ pub(super) const PRESETS: [Preset; 13] = [
             },
         ],
         token_endpoint: "https://{domain}/oauth2/{authorization_server}/v1/token",
-        fill: |_| {},
         check: |raw, path, report| {
             if raw.scope.is_none() {
                 let expected = "a custom scope, without which Okta grants a service nothing";
                 report.add(&path.key("scope"), "nothing", expected);
             }
         },
+        ..PLAIN
     },
     // https://help.salesforce.com/s/articleView?id=xcloud.remoteaccess_oauth_client_credentials_flow.htm
     Preset {
@@ -175,17 +172,22 @@ pub(super) const PRESETS: [Preset; 13] = [
 
 /// https://cloud.google.com/identity-platform/docs/use-rest-api
 const IDENTITY_TOOLKIT: Preset = Preset {
-    name: "",
-    needs: &[],
     token_endpoint: "https://identitytoolkit.googleapis.com/v1/accounts:signInWithPassword",
     fill: |raw| {
         raw.grant_type
             .get_or_insert_with(|| "identity_toolkit".into());
     },
-    check: nothing_to_check,
+    ..PLAIN
 };
 
-fn nothing_to_check(_: &Credential, _: &Path, _: &mut Report) {}
+/// What most of them have.
+const PLAIN: Preset = Preset {
+    name: "",
+    needs: &[],
+    token_endpoint: "",
+    fill: |_| {},
+    check: |_, _, _| {},
+};
 
 /// How the client sends its secret, if it has one.
 fn authenticate(raw: &mut Credential, method: &str) {

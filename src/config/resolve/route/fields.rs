@@ -21,14 +21,10 @@ pub(in super::super) fn values(
     let resolved = secret::headers(written, &reserved, path, report);
     let mut values = Vec::new();
     for header in &resolved {
-        let Some((name, secret)) = header else {
+        let Some((name, value)) = header else {
             continue;
         };
-        secret
-            .file()
-            .into_iter()
-            .for_each(|file| report.reads(file));
-        let value = secret.read_blocking().ok();
+        let value = secret::read_once(value, report).ok();
         let value = value.and_then(|value| HeaderValue::from_str(value.expose_secret()).ok());
         match value {
             Some(mut value) => {
@@ -52,7 +48,7 @@ pub(super) fn names(
     path: &Path,
     report: &mut Report,
 ) -> Option<Vec<HeaderName>> {
-    let written = written.map_or_else(Vec::new, |names| names.0);
+    let written = written.unwrap_or_default().0;
     let (mut names, mut are_good) = (Vec::new(), true);
     for text in written {
         let name = HeaderName::try_from(&text).ok();
