@@ -17,7 +17,6 @@ mod run;
 mod status;
 mod terminal;
 mod token;
-mod toml;
 mod wait;
 
 use std::ffi::OsString;

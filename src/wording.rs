@@ -5,6 +5,7 @@ mod confidential;
 
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 pub use confidential::Confidential;
 
@@ -69,6 +70,11 @@ pub fn harmless(text: &str) -> String {
         }
     }
     harmless
+}
+
+/// A length of time as people read it: fractions of a second tell them nothing.
+pub fn in_seconds(length: Duration) -> impl fmt::Display {
+    humantime::format_duration(Duration::from_secs(length.as_secs()))
 }
 
 /// What an error comes from in the end. The outer ones repeat what the message says already; the innermost

@@ -188,15 +188,10 @@ fn complete(draft: &mut Draft, questions: Option<&mut Questions>) -> Result<(), 
 
 /// Where a session can be kept. What is there already stays.
 fn make_store() -> Result<(), Failure> {
-    let unwritten = |place: &str, error| Failure::Unwritten(place.into(), error);
-    let made = DirBuilder::new()
-        .mode(0o700)
-        .recursive(true)
-        .create(SESSIONS_DIRECTORY);
-    made.map_err(|error| unwritten(SESSIONS_DIRECTORY, error))?;
+    make_directory(Path::new(SESSIONS_DIRECTORY))?;
     match KeyFile::create(Path::new(SESSIONS_KEY)) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        created => created.map_err(|error| unwritten(SESSIONS_KEY, error)),
+        created => created.map_err(|error| Failure::Unwritten(SESSIONS_KEY.into(), error)),
     }
 }
 
@@ -208,6 +203,11 @@ fn make_directory_of(file: &str) -> Result<(), Failure> {
     if directory.is_absolute() || directory.exists() {
         return Ok(());
     }
+    make_directory(directory)
+}
+
+/// One for its owner alone; one that is there stays as it is.
+fn make_directory(directory: &Path) -> Result<(), Failure> {
     let made = DirBuilder::new()
         .mode(0o700)
         .recursive(true)

@@ -17,6 +17,7 @@ use super::{DONE, Failure, FileArguments, duration};
 use crate::config;
 use crate::oauth::{DeviceAuthorization, Flow, Login, Outcome};
 use crate::runtime;
+use crate::wording::in_seconds;
 use callback::Callback;
 
 #[derive(Debug, Args)]
@@ -210,8 +211,7 @@ async fn on_device(
 }
 
 fn summary(name: &str, login: &Login, outcome: &Outcome) -> String {
-    let seconds = Duration::from_secs(outcome.token.lifetime.as_secs());
-    let life = humantime::format_duration(seconds);
+    let life = in_seconds(outcome.token.lifetime);
     let lasting = match (outcome.is_lasting, login.settings().flow) {
         (true, _) => "and the session goes on by itself from there",
         (false, Flow::Implicit) => "and then somebody has to log in again",

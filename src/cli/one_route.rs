@@ -6,8 +6,7 @@ use std::fmt::Write as _;
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, Args, Command};
 
-use super::toml::quoted;
-use crate::config::{Flags, ONLY_CREDENTIAL, OneRoute, words_of_credential};
+use crate::config::{Flags, ONLY_CREDENTIAL, OneRoute, quoted, words_of_credential};
 
 /// What tokens are got with. There is no flag for a secret itself: others on the machine can read a
 /// process's arguments.

@@ -16,7 +16,7 @@ use crate::oauth::{self, Origin, jwt_claims};
 use crate::runtime;
 use crate::store::{Stores, StoresMetrics};
 use crate::token::source::{FetchError, FetchedToken, Occasion};
-use crate::wording::harmless;
+use crate::wording::{harmless, in_seconds};
 
 #[derive(Debug, Args)]
 pub(super) struct TokenArguments {
@@ -153,9 +153,8 @@ pub(super) fn summary(credential: &oauth::Settings, got: &Got, palette: Palette)
             false => credential.origin.to_string(),
         },
     );
-    let life = got.token.lifetime.saturating_sub(got.token.age).as_secs();
-    let life = std::time::Duration::from_secs(life);
-    line("ends in", &humantime::format_duration(life).to_string());
+    let life = got.token.lifetime.saturating_sub(got.token.age);
+    line("ends in", &in_seconds(life).to_string());
     let scheme = Some(credential.scheme.as_str()).filter(|scheme| !scheme.is_empty());
     line(
         "sent as",

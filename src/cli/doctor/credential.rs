@@ -23,7 +23,7 @@ use crate::oauth::{EndpointSettings, Inquiry, Secret, Settings};
 use crate::store::Stores;
 use crate::token::clock;
 use crate::token::source::FetchedToken;
-use crate::wording::innermost;
+use crate::wording::{in_seconds, innermost};
 
 pub(super) async fn examine(
     settings: &Settings,
@@ -98,8 +98,7 @@ async fn of_session(
 ) -> Option<FetchedToken> {
     if let Some(stores) = stores {
         if let Some(token) = inquiry.stored_token(stores).await {
-            let left = token.lifetime.saturating_sub(token.age).as_secs();
-            let left = humantime::format_duration(Duration::from_secs(left));
+            let left = in_seconds(token.lifetime.saturating_sub(token.age));
             let said = format!("the store has one, and none is asked for; it lives {left} more");
             walk.note(Step::good("token", said));
             let secret = token.secret.expose_secret();
@@ -156,11 +155,7 @@ async fn discovered(walk: &mut Walk, inquiry: &Inquiry) -> Option<Option<Url>> {
 
 async fn ask(inquiry: &Inquiry) -> Result<(FetchedToken, String), Fault> {
     let token = inquiry.token().await?;
-    let seconds = Duration::from_secs(token.lifetime.as_secs());
-    let said = format!(
-        "one was got; it lives {}",
-        humantime::format_duration(seconds)
-    );
+    let said = format!("one was got; it lives {}", in_seconds(token.lifetime));
     Ok((token, said))
 }
 
@@ -191,22 +186,22 @@ async fn compare_clocks(
     stream: Box<dyn Stream>,
     limit: Duration,
 ) -> Option<()> {
-    let asked = timeout(limit, head(url, stream)).await;
-    let fields = match asked {
-        Ok(Ok(fields)) => fields,
-        Ok(Err(error)) => {
-            let said = format!("what comes back is no HTTP ({error})");
-            let fault = Fault::new(said, "check scheme and port of the address");
-            walk.note(Step::broken("http", fault));
-            return None;
-        }
-        Err(_) => {
-            let said = format!("no answer within {limit:?}");
-            let fault = Fault::new(said, "see whether the provider is up");
-            walk.note(Step::broken("http", fault));
-            return None;
-        }
+    let (said, next) = match timeout(limit, head(url, stream)).await {
+        Ok(Ok(fields)) => return judge_date(walk, &fields),
+        Ok(Err(error)) => (
+            format!("what comes back is no HTTP ({error})"),
+            "check scheme and port of the address",
+        ),
+        Err(_) => (
+            format!("no answer within {limit:?}"),
+            "see whether the provider is up",
+        ),
     };
+    walk.note(Step::broken("http", Fault::new(said, next)));
+    None
+}
+
+fn judge_date(walk: &mut Walk, fields: &HeaderMap) -> Option<()> {
     let date = fields.get(DATE).and_then(|date| date.to_str().ok());
     let Some(date) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else {
         walk.note(Step::left_out(
@@ -227,7 +222,7 @@ async fn compare_clocks(
         ));
         return Some(());
     }
-    let off = humantime::format_duration(Duration::from_secs(off.as_secs()));
+    let off = in_seconds(off);
     let said = format!(
         "this machine's clock is {off} {word} the provider's, so that signed statements and tokens \
          seem to be too old or too young"

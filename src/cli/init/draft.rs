@@ -5,12 +5,11 @@ use std::path::Path;
 
 use url::Url;
 
-use super::super::toml::quoted;
 use super::Failure;
 use super::comments::comment_on;
 use crate::config::{
     CREDENTIAL_KEYS, FILE_TO_COME, Flags, Layers, ONLY_CREDENTIAL, OneRoute, Problem, Problems,
-    Settings, is_surely_a_path, needs_a_shell,
+    Settings, is_surely_a_path, needs_a_shell, quoted,
 };
 use crate::oauth::Flow;
 use crate::oauth::transport::is_loopback;

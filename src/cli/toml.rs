@@ -1,3 +1,0 @@
-//! TOML as gatepass writes it.
-
-pub(super) use crate::config::quoted;
