@@ -188,6 +188,7 @@ mod tests {
     use std::time::Duration;
 
     use prometheus::Registry;
+    use secrecy::ExposeSecret;
     use tokio::time::{advance, timeout};
 
     use super::*;
@@ -273,7 +274,8 @@ mod tests {
         let hears = || timeout(TURN, running.news());
         let logs_in = person.adopt(&token, Some(saved("refresh-1")));
         let (heard, adopted) = tokio::join!(hears(), logs_in);
-        (heard.unwrap(), adopted.unwrap());
+        heard.unwrap();
+        adopted.unwrap();
         let (heard, cleared) = tokio::join!(hears(), person.clear());
         heard.unwrap();
         assert_eq!(cleared.unwrap().unwrap().expose_secret(), "refresh-1");
