@@ -63,13 +63,14 @@ impl Place {
 
     pub(super) fn config(&self) -> String {
         let directory = self.directory.path().display();
+        // A busy machine is not what these tests are about.
         format!(
             r#"
             [stores.here]
             kind = "file"
             directory = "{directory}/store"
             key_file = "{directory}/key"
-
+            timeout = "10s"
             [credentials.clerk]
             grant_type = "{}"
             issuer = "{}"
