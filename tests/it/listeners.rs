@@ -191,10 +191,10 @@ async fn tls_is_spoken_where_it_is_asked_for_and_http2_agreed_on() {
 async fn over_tls_a_caller_may_take_its_time_to_begin() {
     let authority = Authority::new();
     let directory = tempfile::tempdir().unwrap();
-    let keys = "proxy.timeouts.header_read = \"1s\"";
+    let keys = "proxy.timeouts.header_read = \"4s\"";
     let (gatepass, _upstream) = with_tls(&authority, directory.path(), keys).await;
     let stream = connect(&gatepass, &authority, None, &[]).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
     let mut caller = connect_over(stream).await;
     let answer = caller.send_request(client::get_request("/")).await.unwrap();
     assert_eq!(answer.status(), 200);
