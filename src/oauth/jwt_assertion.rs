@@ -240,7 +240,9 @@ impl<'a> Claims<'a> {
             scope: self.scope,
             // RFC 7523 §3: it tells statements apart, so that none can be used twice.
             jti: &unguessable::<16>()?,
-            iat: now,
+            // RFC 7523 §3: "The JWT MAY contain an "iat" (issued at) claim". Servers without tolerance
+            // refuse one that is ahead of their clock by a fraction of a second.
+            iat: now.saturating_sub(ALLOWED_SKEW_SECONDS),
             exp: now + LIFETIME_SECONDS,
             further: self.further,
         };
@@ -284,6 +286,10 @@ pub const RESERVED_CLAIMS: [&str; 6] = ["aud", "exp", "iat", "iss", "jti", "sub"
 
 /// Long enough for clocks that differ a little, too short for a thief.
 const LIFETIME_SECONDS: u64 = 120;
+
+/// By how much this machine's clock may be ahead. Some servers count the age of a statement from its `iat`,
+/// and take none that is a minute old.
+const ALLOWED_SKEW_SECONDS: u64 = 10;
 
 const NO_SERVICE_ACCOUNT: &str = "service_account_file is not the JSON key file of a service \
                                   account, with client_email and private_key in it";
@@ -347,8 +353,10 @@ mod tests {
                 (&claims["iss"], &claims["sub"]),
                 (&"tms".into(), &"tms".into())
             );
+            // Ten seconds are for a server whose clock is behind.
             let life = claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap();
-            assert_eq!(life, 120);
+            assert_eq!(life, 10 + 120);
+            assert!(claims["iat"].as_u64().unwrap() + 10 <= clock::unix_now().as_secs());
         }
     }
 
