@@ -14,6 +14,7 @@ use super::jwt_claims::{self, Clock};
 use super::refusal::{Refusal, said, without_reason};
 use super::transport::Answer;
 use crate::token::LONGEST_LIFE;
+use crate::token::clock;
 use crate::token::source::{FailureKind, FetchError, FetchedToken};
 use crate::wording::{Confidential, harmless};
 use body::{bare_token, could_be_bare, is_of_token_characters};
@@ -209,6 +210,7 @@ fn token(
         Clock::Kept { age } => seconds - age.as_secs_f64(),
     };
     let stated = number(["expires_in", "expiresIn"]).map(left);
+    let stated = stated.or_else(|| number(["expires_on", "expires_at"]).and_then(left_until));
     let refresh_in = number(["refresh_in", "refreshIn"]).map(left);
     Ok(ReceivedToken {
         // All who reckon with it do so without an overflow.
@@ -349,6 +351,19 @@ pub(super) fn seconds(written: &Value) -> Option<f64> {
         _ => None,
     };
     seconds.filter(|seconds: &f64| !seconds.is_nan())
+}
+
+/// How long it is until a moment that is written as Unix time, in seconds or in thousandths. Nothing for what
+/// is past or years away: it is written otherwise, or this machine's clock is wrong.
+fn left_until(written: f64) -> Option<f64> {
+    let at = match written > 1e11 {
+        true => written / 1e3,
+        false => written,
+    };
+    let left = at - clock::unix_now().as_secs_f64();
+    (0.0..LONGEST_LIFE.as_secs_f64())
+        .contains(&left)
+        .then_some(left)
 }
 
 /// Nothing for what is not above zero; as long as there is for what is beyond all measure.

@@ -82,6 +82,32 @@ fn lives_in_every_form_that_was_seen() {
 }
 
 #[test]
+fn the_moment_at_which_a_token_ends_says_how_long_it_lives() {
+    let soon = clock::unix_now().as_secs() + 60;
+    let life = |fields: &str| read_ok(&format!(r#"{{"access_token":"t",{fields}}}"#)).1;
+    for fields in [
+        format!(r#""expires_on":"{soon}""#),
+        format!(r#""expires_at":{soon}"#),
+        format!(r#""expires_at":{soon}000"#),
+    ] {
+        let seconds = life(&fields).as_secs_f64();
+        assert!((55.0..=60.0).contains(&seconds), "{fields}: {seconds}");
+    }
+    assert_eq!(
+        life(&format!(r#""expires_in":90,"expires_on":"{soon}""#)),
+        Duration::from_secs(90)
+    );
+    // Past, years away or in words: this says nothing.
+    for written in ["3600", "32503680000", "\"2026-11-30T00:00:00Z\""] {
+        assert_eq!(
+            life(&format!(r#""expires_at":{written}"#)),
+            DEFAULT,
+            "{written}"
+        );
+    }
+}
+
+#[test]
 fn a_token_that_is_a_jwt_says_itself_how_long_it_lives() {
     // {"iat":1000,"exp":1600}
     let jwt = "e30.eyJpYXQiOjEwMDAsImV4cCI6MTYwMH0.c2ln";
