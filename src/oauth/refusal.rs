@@ -126,11 +126,13 @@ impl Said {
 }
 
 /// RFC 6749 §5.2: "invalid_grant: The provided authorization grant […] or refresh token is invalid,
-/// expired, revoked […]". Some servers of the Spring family say `invalid_token`; the rest is
-/// Google's.
-const ENDS_A_SESSION: [&str; 6] = [
+/// expired, revoked […]". Some servers of the Spring family say `invalid_token`, Hydra `token_inactive`, others the
+/// `login_required` of OpenID Connect; the rest is Google's.
+const ENDS_A_SESSION: [&str; 8] = [
     "invalid_grant",
     "invalid_token",
+    "token_inactive",
+    "login_required",
     "INVALID_REFRESH_TOKEN",
     "TOKEN_EXPIRED",
     "USER_DISABLED",

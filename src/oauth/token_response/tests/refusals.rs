@@ -171,6 +171,8 @@ fn only_a_clear_word_ends_a_session() {
     for (status, body, of_the_grant) in [
         (400, r#"{"error":"invalid_grant"}"#, true),
         (401, r#"{"error":"invalid_token"}"#, true),
+        (401, r#"{"error":"token_inactive"}"#, true),
+        (400, r#"{"error":"login_required"}"#, true),
         (400, r#"{"error":{"message":"TOKEN_EXPIRED"}}"#, true),
         (400, r#"{"error":"their_own_word"}"#, false),
         (400, r#"{"error":"invalid_request"}"#, false),
