@@ -13,6 +13,9 @@ pub(super) fn correction(path: &[String], known: &[&str]) -> String {
         return one_of(known);
     };
     let plain = plain(key);
+    if let Some(why) = not_offered(&plain, tables) {
+        return why.into();
+    }
     let meant = same(&plain, known)
         .or_else(|| synonym(&plain, known))
         .map(ToOwned::to_owned)
@@ -46,6 +49,23 @@ fn synonym(plain_key: &str, known: &[&str]) -> Option<&'static str> {
         (words.contains(&plain_key) && known.contains(&table)).then_some(*meant)
     };
     SYNONYMS.iter().find_map(means)
+}
+
+/// What others have and gatepass has not, which no other key makes up for.
+fn not_offered(plain_key: &str, tables: &[String]) -> Option<&'static str> {
+    let is_in = |table: &str| tables.iter().any(|name| name == table);
+    let trusts_all = match plain_key {
+        // Of a credential, it checks tokens.
+        "verify" => is_in("tls") || is_in("routes"),
+        _ => TRUST_ALL.contains(&plain_key),
+    };
+    if trusts_all {
+        Some(VERIFIED)
+    } else if is_in("routes") && FORWARD_PROXIES.contains(&plain_key) {
+        Some(DIRECT)
+    } else {
+        None
+    }
 }
 
 /// The key of a table within this one: `ca_file` of a route stands in its `tls`.
@@ -116,6 +136,32 @@ fn kind_at(path: &[String]) -> Option<&'static Kind> {
     }
     Some(kind)
 }
+
+const TRUST_ALL: [&str; 10] = [
+    "insecure",
+    "insecureskipverify",
+    "insecureskiptlsverify",
+    "rejectunauthorized",
+    "skipverify",
+    "skiptlsverify",
+    "sslinsecureskipverify",
+    "sslverify",
+    "tlsskipverify",
+    "verifyssl",
+];
+const VERIFIED: &str = "nothing: certificates are always verified; name a private authority with tls.ca_file, \
+                        and another name in the certificate with a route's tls.server_name";
+
+const FORWARD_PROXIES: [&str; 6] = [
+    "egressproxy",
+    "forwardproxy",
+    "httpproxy",
+    "httpsproxy",
+    "proxy",
+    "proxyurl",
+];
+const DIRECT: &str = "nothing: routes go to their upstream directly; egress_proxy is for a credential's way to \
+                      its provider";
 
 /// What other products, and the registries of other protocols, call things; without the marks between
 /// their words.
@@ -287,6 +333,24 @@ mod tests {
             let expected = format!("another key; did you mean {meant}?");
             assert_eq!(said(path), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn what_is_not_offered_is_called_so() {
+        for path in [
+            "routes 0 tls verify",
+            "routes 0 verify",
+            "routes 0 tls insecure_skip_verify",
+            "credentials a tls verify",
+            "credentials a insecureSkipVerify",
+            "stores a tls skip_verify",
+        ] {
+            assert_eq!(said(path), VERIFIED, "{path}");
+        }
+        for path in ["routes 0 egress_proxy", "routes 0 https_proxy"] {
+            assert_eq!(said(path), DIRECT, "{path}");
+        }
+        assert_eq!(said("log proxy"), said("log xyz"));
     }
 
     #[test]
