@@ -100,6 +100,19 @@ class Promises(unittest.TestCase):
         self.assertRegex(image, r"^registry\.example/gatepass:\d+\.\d+\.\d+$")
         self.assertIn(f"docker push {image}\n", guide)
 
+    def test_a_namespace_is_named_as_the_guide_says(self):
+        guide = (PROJECT / "docs/getting-started.md").read_text()
+        [line] = re.findall(r"`(namespace: )NAME`", guide)
+        example = (PROJECT / "deploy/kubernetes/example/kustomization.yaml").read_text()
+        _, *lines = example.replace("files: [gatepass.toml]", "literals: [gatepass.toml=]").splitlines()
+        [application] = plain("deploy/kubernetes/example/application.yaml")
+        application["metadata"]["namespace"] = "legacy"
+        found = kustomized([application], *lines, line + "legacy")
+        self.assertEqual({one["metadata"]["namespace"] for one in found}, {"legacy"})
+        volumes = {one["name"]: one for one in pod(found)["spec"]["volumes"]}
+        mounted = volumes["gatepass-config"]["configMap"]["name"]
+        self.assertEqual(mounted, only("ConfigMap", found)["metadata"]["name"])
+
     def test_the_restricted_profile_admits_it(self):
         for found in self.each():
             self.assertEqual(violations(pod(found)["spec"]), [])
@@ -174,9 +187,17 @@ class Promises(unittest.TestCase):
                 self.assertIn(listener, checked(configuration(self.rendered["helm"]), settings))
 
     def test_the_admin_listener_s_port_is_the_same_everywhere(self):
+        guide = (PROJECT / "docs/getting-started.md").read_text()
+        [ports] = re.findall(r"(?s)```yaml\n(ports:.*?)```", guide)
+        container = yaml.safe_load(ports) | {"name": "gatepass"}
+        patch = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "application"}}
+        patch["spec"] = {"template": {"spec": {"initContainers": [container]}}}
+        patches = yaml.safe_dump({"patches": [{"patch": yaml.safe_dump(patch)}]})
+        manifests = plain("deploy/kubernetes/example/application.yaml")
+        patched = kustomized(manifests, "components: [../sidecar]", patches)
         found = chart("--set", "gatepass.adminListen=0.0.0.0:9091")
-        [port] = sidecar(found)["ports"]
-        self.assertEqual(port["containerPort"], 9091)
+        for ports in (sidecar(patched)["ports"], sidecar(found)["ports"]):
+            self.assertEqual(ports, [{"name": "gatepass-admin", "containerPort": 9091}])
         self.assertEqual(pod(found)["metadata"]["annotations"]["prometheus.io/port"], "9091")
 
     def test_no_secret_stands_in_environment_arguments_or_configuration(self):

@@ -39,7 +39,7 @@ class Scraped(unittest.TestCase):
         monitor = only("PodMonitor", found)["spec"]
         [port] = sidecar(found)["ports"]
         self.assertEqual(monitor["podMetricsEndpoints"], [{"port": port["name"]}])
-        for found in (found, self.rendered["helm"]):
+        for found in (found, self.rendered["helm"], self.rendered["plain"]):
             labels = pod(found)["metadata"]["labels"]
             self.assertLessEqual(monitor["selector"]["matchLabels"].items(), labels.items())
         [job] = yaml.safe_load((PROJECT / "deploy/prometheus/pods.yml").read_text())["scrape_configs"]
