@@ -84,7 +84,7 @@ fn lives_in_every_form_that_was_seen() {
 #[test]
 fn the_moment_at_which_a_token_ends_says_how_long_it_lives() {
     let soon = clock::unix_now().as_secs() + 60;
-    let life = |fields: &str| read_ok(&format!(r#"{{"access_token":"t",{fields}}}"#)).1;
+    let life = |fields: &str| read_ok(format!(r#"{{"access_token":"t",{fields}}}"#)).1;
     for fields in [
         format!(r#""expires_on":"{soon}""#),
         format!(r#""expires_at":{soon}"#),
