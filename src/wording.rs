@@ -84,7 +84,16 @@ pub fn innermost(error: &dyn Error) -> String {
     while let Some(source) = error.source() {
         error = source;
     }
-    error.to_string()
+    without_pages(error)
+}
+
+/// The words of an error of a library, without the address of a page for those who write programs with it.
+pub fn without_pages(error: &dyn Error) -> String {
+    let mut said = error.to_string();
+    if let Some(address) = said.find(": https://docs.rs/") {
+        said.truncate(address);
+    }
+    said
 }
 
 /// Of the labels, and where the texts beside them begin.
@@ -100,6 +109,12 @@ mod tests {
         let text = "a\u{1b}[31mé\u{202e}\u{9b}\u{61c}\u{e0041}";
         let spelt_out = "a\\u{1b}[31mé\\u{202e}\\u{9b}\\u{61c}\\u{e0041}";
         assert_eq!(harmless(text), spelt_out);
+    }
+
+    #[test]
+    fn a_librarys_own_pages_are_left_out() {
+        let error = std::io::Error::other("peer closed: https://docs.rs/rustls/index.html#eof");
+        assert_eq!(innermost(&error), "peer closed");
     }
 
     #[test]

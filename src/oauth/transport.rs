@@ -1,6 +1,7 @@
 //! HTTP towards an identity provider: one request, one answer, whatever it says.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
 use reqwest::{Client, Proxy, RequestBuilder, Response, redirect, retry};
 use rustls::ClientConfig;
+use serde::de::IgnoredAny;
 use url::{Host, Url};
 
 use super::refusal::{SEE_PROVIDER, SLOWER};
@@ -257,11 +259,16 @@ impl Transport {
                 .map(ToOwned::to_owned),
             body: Vec::new(),
         };
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| self.failed(peer, error))?
-        {
+        loop {
+            let chunk = match response.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                // RFC 9112 §9.8: "A response that has neither chunked transfer coding nor Content-Length is
+                // complete only if a valid closure alert has been received." Old servers send none. JSON
+                // says by its last brace that nothing is missing, which is what the alert is for.
+                Err(error) if is_unended(&innermost(&error)) && is_object(&answer.body) => break,
+                Err(error) => return Err(self.failed(peer, error)),
+            };
             if answer.body.len() + chunk.len() > LARGEST_ANSWER {
                 return Err(peer.named(
                     FailureKind::Malformed
@@ -284,6 +291,7 @@ impl Transport {
         let cause = harmless(&innermost(&error));
         let (what, advice) = match error.is_connect() {
             true => ("cannot be reached", self.way_to_reach(peer, &cause)),
+            false if is_unended(&cause) => ("gave no usable answer", TELL_THE_END.into()),
             false => ("gave no usable answer", way_to_an_answer(peer)),
         };
         let error = FailureKind::Unavailable.because(format!("{what}: {cause}"));
@@ -313,6 +321,16 @@ impl Transport {
     }
 }
 
+/// Whether the other side has closed the connection without TLS's word for that.
+fn is_unended(cause: &str) -> bool {
+    cause.contains("close_notify")
+}
+
+/// Whether this is a whole JSON object.
+fn is_object(body: &[u8]) -> bool {
+    serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(body).is_ok()
+}
+
 fn way_to_an_answer(peer: &Peer) -> String {
     let or_tls = match peer.is_plain {
         true => format!("; if it speaks TLS there, write https:// in {}", peer.key),
@@ -320,6 +338,9 @@ fn way_to_an_answer(peer: &Peer) -> String {
     };
     format!("check whether the provider is up, and what is on the way to it{or_tls}")
 }
+
+const TELL_THE_END: &str = "have the provider say how long its answers are (Content-Length), or end its \
+                            connections as TLS asks: this one may have been cut";
 
 /// Token answers have a few kilobytes. The rest is room for providers that put a whole profile
 /// beside the token.

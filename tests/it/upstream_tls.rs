@@ -218,6 +218,54 @@ async fn a_token_that_ends_while_a_connection_is_made_is_not_sent() {
     assert_eq!(problem(&answer)["reason"], "no_token");
 }
 
+/// A provider that closes its connections without a word of TLS, after an answer that does not say how long
+/// it is.
+async fn provider_that_hangs_up(answer: &'static str) -> (Gatepass, tempfile::TempDir) {
+    let authority = Authority::new();
+    let directory = tempfile::tempdir().unwrap();
+    let ca_file = write(directory.path(), &authority.pem());
+    let acceptor = authority.server_named("localhost").server_tls(&[]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            let mut bytes = Vec::new();
+            while !bytes.ends_with(b"grant_type=client_credentials") {
+                stream.read_buf(&mut bytes).await.unwrap();
+            }
+            let head = "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n";
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+            // No more than the end of TCP.
+            stream.into_inner().0.shutdown().await.unwrap();
+        }
+    });
+    let upstream = Upstream::start().await;
+    let provider = AuthorizationServer::start();
+    let endpoint = format!("https://localhost:{port}/token");
+    let config = simple_config(&provider, &upstream)
+        .replace(&provider.token_endpoint(), &endpoint)
+        .replace(
+            "client_id",
+            &format!("tls.ca_file = {ca_file:?}\n client_id"),
+        );
+    (Gatepass::start(&config), directory)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_shows_its_end_needs_no_word_of_tls() {
+    let whole = r#"{"access_token":"canary-token","token_type":"Bearer","expires_in":3600}"#;
+    let (gatepass, _directory) = provider_that_hangs_up(whole).await;
+    gatepass.ready().await;
+    let (gatepass, _directory) = provider_that_hangs_up(r#"{"access_token":"canary-tok"#).await;
+    let output = gatepass.output_with("no token to send");
+    assert!(output.contains("this one may have been cut"), "{output}");
+    assert!(!output.contains("docs.rs"), "{output}");
+}
+
 /// A route to an upstream that speaks HTTP/2 with TLS and has a certificate for this name.
 async fn before_http2(certified: &str, keys: &str) -> (Gatepass, Http2Upstream) {
     let authority = Authority::new();

@@ -18,6 +18,7 @@ use super::shared::Place;
 use super::{Upstream, http2};
 use crate::proxy::body::{OutgoingBody, Progress, Sending};
 use crate::proxy::route::Timeouts;
+use crate::wording::without_pages;
 
 /// A connection that can take a request.
 pub(in crate::proxy) struct Connection {
@@ -326,7 +327,7 @@ pub(in crate::proxy) enum UpstreamError {
 /// hyper's own words say in which layer it happened; those of its source say what.
 fn with_cause(error: &hyper::Error) -> String {
     match Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
+        Some(source) => format!("{error}: {}", without_pages(source)),
         None => error.to_string(),
     }
 }
