@@ -49,6 +49,8 @@ pub(super) struct Transport {
     timeout: Duration,
     /// Whether it leads through a proxy.
     is_proxied: bool,
+    /// Whether that is told a name and a password.
+    is_known_to_proxy: bool,
     /// Who is called, or was last.
     called: RefCell<Option<Peer>>,
 }
@@ -191,6 +193,10 @@ impl Transport {
             client: builder.build()?,
             timeout: settings.timeout,
             is_proxied: settings.egress_proxy.is_some(),
+            is_known_to_proxy: settings
+                .egress_proxy
+                .as_ref()
+                .is_some_and(|proxy| !proxy.username().is_empty()),
             called: RefCell::new(None),
         })
     }
@@ -308,6 +314,10 @@ impl Transport {
             "raise the limit of open files (ulimit -n, LimitNOFILE)".into()
         } else if cause.contains("Connection refused") && self.is_proxied {
             "check egress_proxy: nothing listens there".into()
+        } else if cause.contains("proxy authorization required") && self.is_known_to_proxy {
+            "check the name and the password in egress_proxy; a password is written there with %40 for @, %3A \
+             for :, %2F for / and %25 for %"
+                .into()
         } else if cause.contains("proxy authorization required") {
             "egress_proxy wants a name and a password: http://NAME:PASSWORD@HOST:PORT".into()
         } else if cause.contains("tunnel error") {

@@ -106,13 +106,20 @@ async fn each_answer_is_called_by_its_name() {
     assert_eq!(code, Some(69), "{stderr}");
     tell("an egress proxy that is not there", stderr);
 
-    for (mistake, greeting) in [
+    for (mistake, user, greeting) in [
         (
             "an egress proxy that wants to know who asks",
+            "",
+            "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
+        ),
+        (
+            "an egress proxy that does not take the password",
+            "tms:wrong@",
             "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
         ),
         (
             "an egress proxy that does not let this through",
+            "",
             "HTTP/1.1 403 Forbidden\r\n\r\n",
         ),
     ] {
@@ -120,7 +127,7 @@ async fn each_answer_is_called_by_its_name() {
         let proxy = listener(greeting).await;
         let plain = place.provider.token_endpoint();
         place.replace(&plain, "https://id.example/token");
-        let key = format!("\negress_proxy = \"http://{proxy}\"");
+        let key = format!("\negress_proxy = \"http://{user}{proxy}\"");
         place.credential.push_str(&key);
         let (code, _, stderr) = place.run(&["token"]);
         assert_eq!(code, Some(69), "{stderr}");
