@@ -227,13 +227,20 @@ impl CredentialMetrics {
     /// A token was obtained, with the previous secret or with the one that should be used.
     pub(super) fn obtained(&self, token: &AccessToken) {
         self.successes.inc();
+        self.sent(token);
+        self.facts.change(|facts| {
+            facts.consecutive_failures = 0;
+            facts.last_success = unix_seconds(Instant::now());
+        });
+    }
+
+    /// Requests carry this one from now on.
+    pub(super) fn sent(&self, token: &AccessToken) {
         self.facts.change(|facts| {
             facts.previous_secret = token.refused_secret().is_some();
             facts.lifetime = token.sent_for().as_secs_f64();
             facts.generation = i64::try_from(token.generation()).unwrap_or(i64::MAX);
-            facts.consecutive_failures = 0;
             facts.usable = true;
-            facts.last_success = unix_seconds(Instant::now());
         });
     }
 

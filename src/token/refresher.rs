@@ -5,6 +5,7 @@
 
 mod failures;
 mod outcome;
+mod too_new;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -25,6 +26,7 @@ use super::{AccessToken, Attempt, Moment, TokenWriter};
 use crate::readiness::StartupGuard;
 use crate::runtime::supervise;
 use failures::Failures;
+use too_new::Beside;
 
 /// Keeps one credential's token fresh.
 pub struct Refresher {
@@ -33,6 +35,7 @@ pub struct Refresher {
     metrics: CredentialMetrics,
     random: RefCell<fastrand::Rng>,
     generation: Cell<u64>,
+    beside: RefCell<Beside>,
     /// Failed attempts since the last success.
     failures: Cell<InARow>,
     told: Failures,
@@ -74,6 +77,7 @@ impl Refresher {
             metrics,
             random: RefCell::new(random),
             generation,
+            beside: RefCell::default(),
             failures: Cell::default(),
             told: Failures::default(),
             short_lives: Cell::new(0),
@@ -117,6 +121,7 @@ impl Refresher {
         loop {
             self.metrics.planned(attempt_at, self.retire_at());
             attempt_at = match self.while_expiring(self.due_or_demanded(attempt_at)).await {
+                Some(Occasion::Due) if self.step_forward() => self.due(),
                 Some(occasion) => self.attempt(occasion).await,
                 None => self.due(),
             };
@@ -125,6 +130,9 @@ impl Refresher {
 
     /// When the next attempt is due by what is at hand.
     fn due(&self) -> Instant {
+        if let Some(at) = self.beside.borrow().forward_at() {
+            return at;
+        }
         let state = self.writer.current();
         match (state.setback(), state.valid()) {
             (Some(setback), _) => setback.next_attempt,
@@ -145,6 +153,7 @@ impl Refresher {
         };
         match wish {
             Wish::LookAgain => return None,
+            Wish::Replace(route) if self.step_back(&route) => return None,
             Wish::Replace(route) => self.tell_of_refusal(&route),
             Wish::Refresh => {}
         }
@@ -210,12 +219,16 @@ impl Refresher {
     /// learn why there is none.
     async fn while_expiring<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
-        if let Some(retire_at) = self.retire_at() {
+        while let Some(retire_at) = self.retire_at() {
             tokio::select! {
                 // The end of the token goes first: when both are due at once, the next attempt
                 // must not find a token that is still called valid.
                 biased;
-                () = sleep_until(retire_at) => self.expire(),
+                () = sleep_until(retire_at) => {
+                    if !self.step_forward() {
+                        self.expire();
+                    }
+                }
                 done = &mut work => return done,
             }
         }

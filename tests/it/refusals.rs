@@ -78,6 +78,30 @@ async fn a_revoked_token_costs_one_token_request_and_no_request() {
     assert!((1.0..=200.0).contains(&replays), "{replays}");
 }
 
+/// Tokens are copied to its servers, or begin by a clock that is ahead of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_the_upstream_does_not_know_yet_costs_no_request() {
+    let (gatepass, provider, upstream) = start("").await;
+    upstream.refuse(Refusal::Of("-token-2"));
+    let order = Request::post("/api/credentials/envase/refresh");
+    let order = order.body(Full::<Bytes>::default()).unwrap();
+    assert_eq!(request(gatepass.admin(), order).await.status(), 202);
+    gatepass
+        .wait_for_metric("gatepass_token_generation{credential=\"envase\"}", 2.0)
+        .await;
+    for _ in 0..20 {
+        let answer = request(gatepass.proxy(), post("an order")).await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.body(), "an order");
+    }
+    // Neither is another fetched, which would be newer still.
+    assert_eq!(provider.count(), 2);
+    assert_eq!(upstream.requests(), 20 + 1);
+    gatepass.wait_for_event(
+        "an upstream does not take a new token yet: the one before it is sent for a while",
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_too_large_to_keep_gets_the_refusal_itself() {
     let (gatepass, provider, upstream) = start("").await;

@@ -76,6 +76,10 @@ impl Refresher {
             );
         }
         self.tell_of_secret(&token);
+        if is_new {
+            let replaced = Arc::clone(&self.writer.current());
+            self.beside.borrow_mut().replaced(replaced.valid());
+        }
         self.generation.set(generation);
         self.failures.take();
         self.in_turn.set(shared_by.is_none());

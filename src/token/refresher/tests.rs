@@ -4,6 +4,7 @@ mod demands;
 mod pace;
 mod setbacks;
 mod told;
+mod too_new;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -49,6 +49,8 @@ struct State {
 pub enum Refusal {
     /// Those whose token is not good.
     OfBadTokens(&'static str),
+    /// Those whose token ends in these words.
+    Of(&'static str),
     /// All of them: what is missing is no token.
     OfEverything,
 }
@@ -149,6 +151,7 @@ async fn answer(
         state.bad_tokens.lock().unwrap().push(fault);
         bad_token = true;
     }
+    let authorization = head.headers.get("authorization").cloned();
     let body = body
         .collect()
         .await
@@ -167,12 +170,17 @@ async fn answer(
     let challenge = match *state.refusal.lock().unwrap() {
         Some(Refusal::OfBadTokens(challenge)) if bad_token => challenge,
         Some(Refusal::OfEverything) => "Bearer",
+        Some(Refusal::Of(words)) if ends_in(authorization.as_ref(), words) => "Bearer",
         _ => return Ok(Response::new(Full::new(body))),
     };
     let refusal = Response::builder()
         .status(401)
         .header("www-authenticate", challenge);
     Ok(refusal.body(Full::from("refused")).unwrap())
+}
+
+fn ends_in(authorization: Option<&HeaderValue>, words: &str) -> bool {
+    authorization.is_some_and(|value| value.as_bytes().ends_with(words.as_bytes()))
 }
 
 fn judge(
