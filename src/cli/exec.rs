@@ -29,8 +29,8 @@ use crate::{runtime, telemetry};
 #[derive(Debug, Args)]
 pub(super) struct ExecArguments {
     /// The variable that tells the command where gatepass listens, as NAME or as NAME=/PATH with a
-    /// path behind the address; may be given more than once [default: HTTP_PROXY and http_proxy, with
-    /// this machine in NO_PROXY and no_proxy]
+    /// path behind the address; may be given more than once [default: HTTP_PROXY and http_proxy].
+    /// NO_PROXY and no_proxy name this machine in any case
     #[arg(long, value_name = "NAME[=/PATH]")]
     variable: Vec<String>,
 
@@ -121,11 +121,12 @@ fn variables(wanted: &[String], bound: &Bound) -> Result<Vec<(String, String)>, 
         });
     let address = tcp.ok_or_else(|| Failure::Fault("the proxy has no address of TCP".into()))?;
     let url = format!("http://{address}");
+    // What the command says to this machine is not for a proxy. One that the environment names would get what is
+    // meant for gatepass.
+    let direct = ["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), without_proxy(name)));
     if wanted.is_empty() {
         // curl and others read the small ones alone.
         let proxy = ["HTTP_PROXY", "http_proxy"].map(|name| (name.to_owned(), url.clone()));
-        // What the command says to its neighbours on this machine is not for a proxy.
-        let direct = ["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), without_proxy(name)));
         return Ok(proxy.into_iter().chain(direct).collect());
     }
     let variable = |written: &String| {
@@ -138,7 +139,11 @@ fn variables(wanted: &[String], bound: &Bound) -> Result<Vec<(String, String)>, 
             _ => refused("what stands behind the = does not begin with /"),
         }
     };
-    wanted.iter().map(variable).collect()
+    direct
+        .into_iter()
+        .map(Ok)
+        .chain(wanted.iter().map(variable))
+        .collect()
 }
 
 /// The hosts that are called without a proxy: those that the variable names already, and this machine.

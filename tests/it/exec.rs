@@ -101,6 +101,32 @@ async fn by_default_the_proxy_is_the_command_s() {
     assert_eq!(finished.code, Some(128 + 15), "a signal ended the command");
 }
 
+/// A proxy that a machine has for the world outside is not asked the way to gatepass.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_of_the_environment_does_not_come_between() {
+    let provider = AuthorizationServer::start();
+    let upstream = Upstream::start().await;
+    let config = simple_config(&provider, &upstream);
+    let script =
+        "curl -sS -o /dev/null -w '%{http_code} ' \"$API/orders\"; echo $NO_PROXY $no_proxy";
+    let nobody = "http://127.0.0.1:1";
+    let others = [
+        ("http_proxy", nobody),
+        ("all_proxy", nobody),
+        ("NO_PROXY", ""),
+        ("no_proxy", "intranet.example"),
+    ];
+    let arguments = ["--variable", "API", "--", "sh", "-c", script];
+    let finished = exec(&config, &arguments, &others).await;
+    let direct = "localhost,127.0.0.1,::1";
+    assert_eq!(
+        finished.stdout,
+        format!("200 {direct} intranet.example,{direct}\n"),
+        "{}",
+        finished.stderr
+    );
+}
+
 /// A limit beyond the usual one breaks programs that use `select`.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_may_open_as_many_files_as_without_gatepass() {
