@@ -55,13 +55,13 @@ fn install_secrets(draft: &Draft) -> impl Iterator<Item = String> {
 }
 
 fn kubernetes(draft: &Draft) -> String {
-    let config: String = draft
-        .with_secrets_in("/run/secrets/gatepass")
-        .file()
+    let config: String = deployed(draft, "/run/secrets/gatepass")
         .lines()
         .map(|line| format!("    {line}").trim_end().to_owned() + "\n")
         .collect();
-    let pod = SIDECAR.split_once(BETWEEN).map_or(SIDECAR, |(_, pod)| pod);
+    let (example, pod) = SIDECAR.split_once(BETWEEN).unwrap_or(("", SIDECAR));
+    // Without these it takes on more than fits into the memory that the pod gives it, and is killed.
+    let (_, limits) = example.split_once(LIMITS).unwrap_or_default();
     let pod = pod.replace(
         EXAMPLE_URL,
         &format!("http://127.0.0.1:8080{}", draft.path()),
@@ -70,7 +70,7 @@ fn kubernetes(draft: &Draft) -> String {
     format!(
         "\n# {create_secret}\n\
          apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: gatepass\ndata:\n  gatepass.toml: |\n\
-         {config}{BETWEEN}{pod}"
+         {config}\n{LIMITS}{limits}{BETWEEN}{pod}"
     )
 }
 
@@ -83,9 +83,7 @@ fn systemd(draft: &Draft) -> String {
         .map(|(name, _)| LOAD.replace("client-secret", &name));
     let loaded: Vec<_> = loaded.collect();
     let unit = UNIT.replace(&format!("# {LOAD}"), &loaded.join("\n"));
-    let config = draft
-        .with_secrets_in("/run/credentials/gatepass.service")
-        .file();
+    let config = deployed(draft, "/run/credentials/gatepass.service");
     format!(
         "\n# ---- /etc/gatepass/gatepass.toml ----\n{config}\n\
          # ---- /etc/systemd/system/gatepass.service ----\n{installed}\
@@ -93,11 +91,20 @@ fn systemd(draft: &Draft) -> String {
     )
 }
 
+/// The file with its secrets in that directory, and what it keeps where the unit and the examples do: a path
+/// from here would lead into the root directory there, which is read-only.
+fn deployed(draft: &Draft, secrets: &str) -> String {
+    let file = draft.with_secrets_in(secrets).file();
+    file.replace("session_file = \"./", "session_file = \"/var/lib/gatepass/")
+}
+
 const START: &str = "systemctl daemon-reload && systemctl enable --now gatepass";
 
 const SIDECAR: &str = include_str!("../../../deploy/kubernetes/sidecar.yaml");
 /// Between the configuration and the pod.
 const BETWEEN: &str = "---\napiVersion: v1\nkind: Pod\n";
+/// With what the limits of the example begin.
+const LIMITS: &str = "    [proxy.limits]";
 /// Where the application of the example calls.
 const EXAMPLE_URL: &str = "http://127.0.0.1:8080/connect";
 
@@ -111,7 +118,8 @@ mod tests {
 
     #[test]
     fn the_files_have_what_is_replaced_in_them() {
-        for (file, part) in [(SIDECAR, BETWEEN), (SIDECAR, EXAMPLE_URL), (UNIT, LOAD)] {
+        let parts = [BETWEEN, LIMITS, EXAMPLE_URL].map(|part| (SIDECAR, part));
+        for (file, part) in parts.into_iter().chain([(UNIT, LOAD)]) {
             assert_eq!(file.matches(part).count(), 1, "{part}");
         }
     }

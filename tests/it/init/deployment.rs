@@ -1,7 +1,10 @@
 //! What a deployment needs is printed beside the configuration.
 
+use std::fs;
+
 use super::init;
 use crate::support::CLIENT_SECRET;
+use crate::support::gatepass::project;
 
 #[test]
 fn what_a_deployment_needs_is_printed() {
@@ -31,6 +34,13 @@ fn what_a_deployment_needs_is_printed() {
     ] {
         assert!(pod.contains(part), "{part}: {pod}");
     }
+    // With those that gatepass takes for granted, so many requests are admitted that the kernel ends it.
+    let example = project().join("deploy/kubernetes/example/gatepass.toml");
+    let example = fs::read_to_string(example).unwrap();
+    let (_, limits) = example.split_once("\n[proxy.limits]").unwrap();
+    let limits = limits.replace('\n', "\n    ");
+    let limits = format!("\n\n    [proxy.limits]{}\n---\n", limits.trim_end());
+    assert!(pod.contains(&limits), "{limits}: {pod}");
     let unit = printed("systemd");
     for part in [
         "\n# install -D -m 600 ./secret /etc/gatepass/client-secret\n",
@@ -53,6 +63,27 @@ fn what_a_deployment_needs_is_printed() {
       install -D -m 600 ./secret /etc/gatepass/client-secret
       systemctl daemon-reload && systemctl enable --now gatepass
     ");
+}
+
+/// Neither a service nor a pod is started where `init` was, and both may write to few places.
+#[test]
+fn a_session_is_kept_where_a_deployment_may_write() {
+    for deployment in ["systemd", "kubernetes"] {
+        let flags = [
+            "--grant-type",
+            "password",
+            "--username",
+            "clerk",
+            "--password-file",
+            "./password",
+            "--deployment",
+            deployment,
+        ];
+        let written = init(&flags, &[]);
+        assert_eq!(written.code, Some(0), "{}", written.stderr);
+        let kept = "# session_file = \"/var/lib/gatepass/keycloak.session\"";
+        assert!(written.stdout.contains(kept), "{}", written.stdout);
+    }
 }
 
 /// Files of the same name in two directories are two secrets.
