@@ -160,7 +160,7 @@ impl Seal {
         };
         let unknown = StoreError::Undecipherable {
             why: "it was encrypted with a key that is not in this replica's key_file",
-            advice: "make the new key known everywhere before it becomes the first",
+            advice: "make the new key known everywhere before it becomes the first; if the old one is lost, delete the entry",
         };
         let Self::Keys(file) = self else {
             return Err(unknown);

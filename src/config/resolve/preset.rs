@@ -59,7 +59,12 @@ impl Need {
             true => "something else (not shown)".into(),
             false => format!("{written:?}"),
         };
-        report.add(&path, found, self.expected);
+        // Such as http://localhost:8180, which no preset makes of a host.
+        let instead = match written.contains('/') {
+            true => "; a whole address goes into token_endpoint instead",
+            false => "",
+        };
+        report.add(&path, found, format!("{}{instead}", self.expected));
         None
     }
 }

@@ -90,11 +90,17 @@ impl Login {
             let says_no =
                 token_response::fields(&answer).is_some_and(|of| of.contains_key("error"));
             if says_no || !answer.status.is_success() {
-                self.read(&answer, &request.confidential)?;
+                // Such as a 404, which is read as one of a token endpoint.
+                let misplaced = |error: FetchError| match error.kind {
+                    FailureKind::Misconfigured => error.advise(CHECK_ENDPOINT),
+                    _ => error,
+                };
+                self.read(&answer, &request.confidential)
+                    .map_err(misplaced)?;
             }
             let nonsense = FailureKind::Malformed
                 .because("answered without a device_code")
-                .advise("check device_authorization_endpoint");
+                .advise(CHECK_ENDPOINT);
             return Err(peer.named(nonsense));
         };
         let interval = read.interval.as_ref().and_then(token_response::seconds);
@@ -187,6 +193,8 @@ fn too_late() -> FetchError {
         .because("the code has run out before somebody has logged in with it")
         .advise("begin again")
 }
+
+const CHECK_ENDPOINT: &str = "check device_authorization_endpoint";
 
 const SLOWER: Duration = Duration::from_secs(5);
 

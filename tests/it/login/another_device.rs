@@ -129,6 +129,18 @@ async fn a_client_that_may_not_use_another_device_is_sent_to_a_browser() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_not_there_is_called_by_its_own_name() {
+    let place = Place::new("device_code").await;
+    place.provider.plan([Reply::Json(404, "{}".into())]);
+    let (code, told) = place.log_in(&[]).ended();
+    assert_eq!(code, Some(69), "{told}");
+    assert!(
+        told.contains("check device_authorization_endpoint\n"),
+        "{told}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_denied_device_is_told() {
     let place = Place::new("device_code").await;
     place.provider.plan([
