@@ -21,7 +21,7 @@ use tracing::{error, info};
 use crate::config::{self, Layers, Settings};
 use crate::drain::{self, DrainWatch};
 use crate::proxy;
-use crate::proxy::RequestLimit;
+use crate::proxy::Limit;
 use crate::proxy::metrics::ProxyMetrics;
 use crate::readiness::{Readiness, StartupGuard};
 use crate::runtime::{Workers, supervise};
@@ -98,14 +98,14 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
     let listed = listeners::listed(&bound);
     let opened = Opened::new(&bound, tls);
     let (proxy, listeners) = bound.into_iter().unzip();
-    let connections = listeners::within_descriptors(&settings.proxy);
+    let (connections, to_upstreams) = listeners::within_descriptors(&settings.proxy);
     let workers = settings.proxy.workers;
     let unmatched = parts.proxy_metrics.for_unmatched();
     let trace_metrics = TraceMetrics::register(&registry)?;
     let traced = settings.traces.clone();
     let traced = traced.map(|settings| traces::channel(settings, &trace_metrics));
     let (tracer, exporter) = traced.transpose()?.unzip();
-    let limit = RequestLimit::new(settings.proxy.max_requests);
+    let limit = Limit::new(settings.proxy.max_requests);
     let reloader = Reloader::new(
         settings,
         layers,
@@ -131,6 +131,7 @@ pub fn build(settings: Settings, layers: Layers, log: &Log) -> Result<Bound, Bui
         data_plane: proxy::Shared {
             published: reloader.published(),
             limit,
+            connections: Limit::new(to_upstreams),
             unmatched,
             tracer,
         },

@@ -47,7 +47,7 @@ pub use callers::{CallerKey, Callers};
 pub use exchange::authorize;
 use exchange::exchange;
 pub use forward::prepare_request;
-pub use limit::RequestLimit;
+pub use limit::Limit;
 use metrics::{InFlight, RouteMetrics};
 use present::Field;
 pub use present::Present;
@@ -57,7 +57,7 @@ pub use route::{
     Forwarded, Found, InvalidPrefix, PathPrefix, Protocol, Route, RouteDescription, RouteTable,
     Settings, Timeouts, USUAL_HEADERS,
 };
-use upstream::{Answer, Upstream};
+use upstream::{Answer, Room, Upstream};
 pub use upstream::{InvalidUpstream, Origin};
 
 /// Which requests are taken, and where they go.
@@ -77,7 +77,9 @@ pub struct Shared {
     /// The routing at this moment.
     pub published: Arc<ArcSwap<Routing>>,
     /// How many requests may be under way.
-    pub limit: RequestLimit,
+    pub limit: Limit,
+    /// How many connections to upstreams there may be.
+    pub connections: Limit,
     /// What is counted of requests that no route covers.
     pub unmatched: RouteMetrics,
     /// Who records requests for traces, if anybody does.
@@ -87,6 +89,7 @@ pub struct Shared {
 /// A worker's proxy: what all share, and this worker's own connections.
 struct Proxy {
     shared: Shared,
+    room: Rc<Room>,
     published: RefCell<Cache<Arc<ArcSwap<Routing>>, Arc<Routing>>>,
     current: RefCell<Rc<Ways>>,
 }
@@ -103,9 +106,11 @@ pub fn service(
     shared: Shared,
 ) -> impl Service<Request<CallerBody>, Response = Response<AnswerBody>, Error = Infallible> {
     let published = Arc::clone(&shared.published);
-    let ways = Ways::new(published.load_full(), &[]);
+    let room = Rc::new(Room::new(shared.connections.clone()));
+    let ways = Ways::new(published.load_full(), &room, &[]);
     let proxy = Rc::new(Proxy {
         shared,
+        room,
         published: RefCell::new(Cache::new(published)),
         current: RefCell::new(Rc::new(ways)),
     });
@@ -192,7 +197,11 @@ impl Proxy {
         let routing = published.load();
         let mut current = self.current.borrow_mut();
         if !Arc::ptr_eq(routing, &current.routing) {
-            *current = Rc::new(Ways::new(Arc::clone(routing), &current.by_upstream()));
+            *current = Rc::new(Ways::new(
+                Arc::clone(routing),
+                &self.room,
+                &current.by_upstream(),
+            ));
         }
         Rc::clone(&current)
     }
@@ -201,14 +210,14 @@ impl Proxy {
 impl Ways {
     /// A route whose upstream is among those `before` goes on with its connections. One that has changed
     /// knows at least where its name led: a reload while the DNS is out of order would cost its requests.
-    fn new(routing: Arc<Routing>, before: &[([u8; 32], Rc<Upstream>)]) -> Self {
+    fn new(routing: Arc<Routing>, room: &Rc<Room>, before: &[([u8; 32], Rc<Upstream>)]) -> Self {
         let mut known = before.to_vec();
         let mut upstream = |route: &Route| {
             let revision = route.settings.upstream_revision;
             if let Some(index) = known.iter().position(|(of, _)| *of == revision) {
                 return known.swap_remove(index).1;
             }
-            let changed = Upstream::new(route);
+            let changed = Upstream::new(route, Rc::clone(room));
             before.iter().for_each(|(_, of)| changed.learn_from(of));
             Rc::new(changed)
         };

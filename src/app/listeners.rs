@@ -107,12 +107,13 @@ fn bind(
     bound.map_err(|error| BuildError::listen(listener, wanted, error))
 }
 
-/// A busy caller costs two descriptors, its own and the upstream's. Without this, too many callers
-/// would leave none for token requests and probes.
+/// How many callers' connections there is room for, and how many to upstreams. A busy caller costs two
+/// descriptors, its own and the upstream's. Without this, too many callers would leave none for token
+/// requests and probes.
 ///
 /// What nobody has counted is as much as there is room for; less than a sidecar may need is told all the
 /// same.
-pub(super) fn within_descriptors(proxy: &config::Proxy) -> server::Settings {
+pub(super) fn within_descriptors(proxy: &config::Proxy) -> (server::Settings, usize) {
     let limit = runtime::raise_descriptor_limit();
     let affordable = (limit.saturating_sub(RESERVED_DESCRIPTORS) / 2).max(1);
     let wanted = proxy.connections.max_connections;
@@ -127,10 +128,13 @@ pub(super) fn within_descriptors(proxy: &config::Proxy) -> server::Settings {
              (ulimit -n, LimitNOFILE), or set proxy.limits.connections to {affordable}"
         );
     }
-    server::Settings {
-        max_connections: wanted.min(affordable),
+    let max_connections = wanted.min(affordable);
+    let taken = max_connections.saturating_add(RESERVED_DESCRIPTORS);
+    let connections = server::Settings {
+        max_connections,
         ..proxy.connections
-    }
+    };
+    (connections, limit.saturating_sub(taken).max(1))
 }
 
 /// Fewer than this are soon taken.

@@ -1,4 +1,4 @@
-//! How many requests may be under way, on all workers together.
+//! How many of something may be there at once, on all workers together.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -6,24 +6,24 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// The limit. Clones are the same.
 #[derive(Debug, Clone)]
-pub struct RequestLimit(Arc<Inner>);
+pub struct Limit(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     most: usize,
-    under_way: AtomicUsize,
+    taken: AtomicUsize,
 }
 
-/// A request that is under way. Dropping it makes room for another.
+/// One that is there. Dropping it makes room for another.
 #[derive(Debug)]
 pub(super) struct Place(Arc<Inner>);
 
-impl RequestLimit {
+impl Limit {
     /// At most so many.
     pub fn new(most: usize) -> Self {
         Self(Arc::new(Inner {
             most,
-            under_way: AtomicUsize::new(0),
+            taken: AtomicUsize::new(0),
         }))
     }
 
@@ -35,14 +35,14 @@ impl RequestLimit {
     pub(super) fn take(&self) -> Option<Place> {
         // Counted first: of two that come at once for the last place only one finds room.
         let place = Place(Arc::clone(&self.0));
-        let before = self.0.under_way.fetch_add(1, Relaxed);
+        let before = self.0.taken.fetch_add(1, Relaxed);
         (before < self.0.most).then_some(place)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Relaxed);
+        self.0.taken.fetch_sub(1, Relaxed);
     }
 }
 
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn who_finds_no_room_takes_none() {
-        let limit = RequestLimit::new(2);
+        let limit = Limit::new(2);
         let (first, second) = (limit.take(), limit.take());
         assert!(first.is_some() && second.is_some());
         assert!(limit.take().is_none());

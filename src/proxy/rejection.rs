@@ -241,7 +241,7 @@ impl Rejection {
                 (Reason::RequestStalled, format!("the request {error}"))
             }
             UpstreamError::RequestTooLarge => return Self::body_too_large(route),
-            UpstreamError::Connect(ConnectError::TooMany(_)) => {
+            UpstreamError::Connect(ConnectError::TooMany(_) | ConnectError::NoDescriptors(_)) => {
                 let detail = format!("upstream {upstream} {error}; come again in a moment");
                 return Self {
                     retry_after: Some(1),

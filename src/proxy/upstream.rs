@@ -13,6 +13,7 @@ mod last_words;
 mod origin;
 mod race;
 mod resolve;
+mod room;
 mod send;
 mod shared;
 mod turns;
@@ -30,6 +31,7 @@ pub(super) use connect_error::ConnectError;
 use held::Held;
 use idle::{IdleConnections, Kept};
 pub use origin::{InvalidUpstream, Origin};
+pub(super) use room::Room;
 use send::Carrier;
 pub(super) use send::{Answer, Connection, Lease, SendError, UpstreamError};
 use shared::SharedConnections;
@@ -47,6 +49,7 @@ pub(super) struct Upstream {
     /// The attempt to make a connection that many may use.
     under_way: RefCell<Option<watch::Receiver<Option<Attempt>>>>,
     connections: Rc<Cell<usize>>,
+    room: Rc<Room>,
     /// Requests that failed by the upstream's fault since the last that did not.
     failures: Cell<u64>,
 }
@@ -55,9 +58,14 @@ pub(super) struct Upstream {
 type Attempt = Result<(), ConnectError>;
 
 impl Upstream {
-    pub(super) fn new(route: &Route) -> Self {
+    pub(super) fn new(route: &Route, room: Rc<Room>) -> Self {
         let settings = &route.settings;
         let timeouts = settings.timeouts;
+        let idle = Rc::new(IdleConnections::new(
+            settings.max_idle_connections,
+            timeouts,
+        ));
+        room.knows(&idle);
         Self {
             connector: Connector::new(
                 &settings.origin,
@@ -67,14 +75,12 @@ impl Upstream {
             origin: settings.origin.clone(),
             timeouts,
             max_connections: settings.max_connections,
-            idle: Rc::new(IdleConnections::new(
-                settings.max_idle_connections,
-                timeouts,
-            )),
+            idle,
             shared: Rc::new(SharedConnections::new(timeouts)),
             chose_http2: Cell::new(None),
             under_way: RefCell::default(),
             connections: Rc::default(),
+            room,
             failures: Cell::new(0),
         }
     }
@@ -219,7 +225,8 @@ impl Upstream {
         if others >= self.max_connections {
             return Err(ConnectError::TooMany(others));
         }
-        let held = Held::count(&self.connections, metrics.open_connections());
+        let place = self.room.place().await?;
+        let held = Held::count(&self.connections, metrics.open_connections(), place);
         let connected = self.connector.connect(http2, &held).await?;
         if http2 {
             let chosen = matches!(connected, Connected::Http2(_));

@@ -13,7 +13,7 @@ use crate::wording::harmless;
 pub(in crate::proxy) enum ConnectError {
     #[error("its name cannot be resolved ({0}); check upstream and the DNS")]
     Name(String),
-    #[error("no connection ({0}); check upstream, and whether it is up")]
+    #[error("no connection ({0}); {advice}", advice = way_to_reach(.0))]
     Tcp(String),
     #[error("no connection ({0}); check the path, who may use the socket, and whether it is up")]
     Unix(String),
@@ -29,6 +29,11 @@ pub(in crate::proxy) enum ConnectError {
     Http(String),
     #[error("{0} connections are in use, which is all that max_connections allows")]
     TooMany(usize),
+    #[error(
+        "{0} connections to upstreams are open, which is all that the limit of open files has room for; \
+         raise it (ulimit -n, LimitNOFILE)"
+    )]
+    NoDescriptors(usize),
     /// One of several addresses is of no use, and another may be.
     #[error(transparent)]
     ThisAddress(Box<ConnectError>),
@@ -113,7 +118,7 @@ impl ConnectError {
             Self::TooLate { .. } => Cause::Timeout,
             Self::Tls { .. } => Cause::Tls,
             Self::Http(_) => Cause::Http,
-            Self::TooMany(_) => Cause::Limit,
+            Self::TooMany(_) | Self::NoDescriptors(_) => Cause::Limit,
             Self::ThisAddress(error) => error.cause(),
         }
     }
@@ -131,8 +136,19 @@ impl ConnectError {
                 step: Step::Name, ..
             }
             | Self::ThisAddress(_) => Some(Duration::ZERO),
-            Self::Name(_) | Self::Unix(_) | Self::TooLate { .. } | Self::TooMany(_) => None,
+            Self::Name(_)
+            | Self::Unix(_)
+            | Self::TooLate { .. }
+            | Self::TooMany(_)
+            | Self::NoDescriptors(_) => None,
         }
+    }
+}
+
+fn way_to_reach(error: &str) -> &'static str {
+    match error.contains("Too many open files") {
+        true => "raise the limit of open files (ulimit -n, LimitNOFILE)",
+        false => "check upstream, and whether it is up",
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::acknowledged::Allowance;
+use crate::proxy::limit::Place;
 
 /// What whoever sends over a connection has of it. Once it is dropped nothing is expected of the
 /// connection any more: an answer that is being read has it as well.
@@ -23,6 +24,8 @@ pub(super) struct Held(Rc<Counted>);
 pub(super) struct Counted {
     connections: Rc<Cell<usize>>,
     open: IntGauge,
+    /// Among those to all upstreams.
+    _place: Place,
     task: OnceCell<Waker>,
     address: OnceCell<SocketAddr>,
     patience: Cell<Duration>,
@@ -31,12 +34,13 @@ pub(super) struct Counted {
 
 impl Held {
     /// Counts one more.
-    pub(super) fn count(connections: &Rc<Cell<usize>>, open: IntGauge) -> Self {
+    pub(super) fn count(connections: &Rc<Cell<usize>>, open: IntGauge, place: Place) -> Self {
         connections.set(connections.get() + 1);
         open.inc();
         Self(Rc::new(Counted {
             connections: Rc::clone(connections),
             open,
+            _place: place,
             task: OnceCell::new(),
             address: OnceCell::new(),
             patience: Cell::new(PARTING),
@@ -132,6 +136,15 @@ impl Counted {
 const PARTING: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
+impl Held {
+    /// One more, wherever there is room.
+    pub(super) fn one_of(connections: &Rc<Cell<usize>>) -> Self {
+        let place = crate::proxy::limit::Limit::new(1).take().unwrap();
+        Self::count(connections, IntGauge::new("open", "Open.").unwrap(), place)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::future::pending;
     use std::pin::pin;
@@ -148,7 +161,7 @@ mod tests {
         connection: C,
     ) -> (tokio::task::JoinHandle<Option<()>>, Rc<Cell<usize>>) {
         let connections = Rc::<Cell<usize>>::default();
-        let held = Held::count(&connections, IntGauge::new("open", "Open.").unwrap());
+        let held = Held::one_of(&connections);
         let counted = held.counted();
         let task = tokio::task::spawn_local(async move { counted.drive(pin!(connection)).await });
         sleep(Duration::from_secs(3600)).await;

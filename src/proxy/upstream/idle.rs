@@ -100,6 +100,17 @@ impl IdleConnections {
         waiting.retain(|(_, since)| *since >= began);
     }
 
+    /// Since when the one waits that waits longest.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
+        self.waiting.borrow().first().map(|(_, since)| *since)
+    }
+
+    pub(super) fn close_who_waits_longest(&self) {
+        let mut waiting = self.waiting.borrow_mut();
+        let longest = 1.min(waiting.len());
+        waiting.drain(..longest);
+    }
+
     /// When one that has waited since then is closed.
     fn due(&self, kept: &Kept, since: Instant) -> Instant {
         since + self.timeouts.keep_alive.min(kept.announced)
@@ -142,7 +153,6 @@ const ON_THE_WAY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use prometheus::IntGauge;
     use tokio::io::{DuplexStream, duplex};
     use tokio::time::sleep;
 
@@ -154,7 +164,7 @@ mod tests {
     /// A connection that waits since now, and its other end.
     async fn waiting() -> (Box<Kept>, DuplexStream) {
         let (near, far) = duplex(64);
-        let held = Held::count(&Rc::default(), IntGauge::new("open", "Open.").unwrap());
+        let held = Held::one_of(&Rc::default());
         let connected = over_http1(near, held.counted(), USUAL_HEADERS)
             .await
             .unwrap();

@@ -137,7 +137,6 @@ async fn reap(connections: Weak<SharedConnections>) {
 
 #[cfg(test)]
 mod tests {
-    use prometheus::IntGauge;
     use tokio::io::{AsyncWriteExt, duplex};
 
     use super::super::connect::{Connected, over_http2};
@@ -149,7 +148,7 @@ mod tests {
         let (near, mut far) = duplex(65_536);
         // RFC 9113 §6.5: SETTINGS, with nothing in it.
         far.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
-        let held = Held::count(&Rc::default(), IntGauge::new("open", "Open.").unwrap());
+        let held = Held::one_of(&Rc::default());
         let connected = over_http2(near, held.counted()).await.unwrap();
         let Connected::Http2(http2) = connected else {
             panic!("it is HTTP/2");
