@@ -11,6 +11,7 @@ mod client;
 pub mod client_authentication;
 mod discovery;
 pub mod grant;
+mod in_time;
 mod inquiry;
 pub mod jwt_assertion;
 pub mod jwt_claims;

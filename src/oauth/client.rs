@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use jsonwebtoken::jwk::JwkSet;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tracing::warn;
 use url::Url;
 
 use super::discovery::Metadata;
+use super::in_time::in_time;
 use super::refusal::Refusal;
 use super::rotation::{self, Accepted};
 use super::session::{Session, SessionError, identity};
@@ -273,10 +274,10 @@ impl Client {
         let mut attempt = pin!(attempt);
         loop {
             let end = self.end.get();
-            match timeout_at(end, &mut attempt).await {
-                Ok(outcome) => return outcome,
-                Err(_) if self.end.get() == end => return Err(self.transport.too_late()),
-                Err(_) => {}
+            match in_time(end, attempt.as_mut()).await {
+                Some(outcome) => return outcome,
+                None if self.end.get() == end => return Err(self.transport.too_late()),
+                None => {}
             }
         }
     }

@@ -11,8 +11,10 @@ use http::{Method, StatusCode};
 use reqwest::{Client, Proxy, RequestBuilder, Response, redirect, retry};
 use rustls::ClientConfig;
 use serde::de::IgnoredAny;
+use tokio::time::Instant;
 use url::{Host, Url};
 
+use super::in_time::in_time;
 use super::refusal::{SEE_PROVIDER, SLOWER};
 use super::retry_after;
 use super::token_request::TokenRequest;
@@ -183,8 +185,7 @@ impl Transport {
             // Minutes lie between two requests: a kept connection would only be found dead.
             .pool_max_idle_per_host(0)
             // Shared out among the addresses of a name: one that is silent must not cost the attempt.
-            .connect_timeout(settings.timeout / 2)
-            .timeout(settings.timeout);
+            .connect_timeout(settings.timeout / 2);
         let builder = match &settings.egress_proxy {
             Some(proxy) => builder.proxy(Proxy::all(proxy.clone())?),
             None => builder,
@@ -249,9 +250,13 @@ impl Transport {
 
     async fn exchange(&self, peer: &Peer, call: RequestBuilder) -> Result<Answer, FetchError> {
         self.called.replace(Some(peer.clone()));
-        let response = call.send().await;
-        let response = response.map_err(|error| self.failed(peer, error))?;
-        self.read(peer, response).await
+        let answer = async {
+            let response = call.send().await;
+            let response = response.map_err(|error| self.failed(peer, error))?;
+            self.read(peer, response).await
+        };
+        let answer = in_time(Instant::now() + self.timeout, answer).await;
+        answer.unwrap_or_else(|| Err(peer.too_late(self.timeout)))
     }
 
     async fn read(&self, peer: &Peer, mut response: Response) -> Result<Answer, FetchError> {

@@ -3,6 +3,7 @@
 
 mod changed;
 mod odd_files;
+mod stopped;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
