@@ -239,17 +239,27 @@ fn block_on<T>(runtime: LocalRuntime, work: impl Future<Output = T>) -> T {
 }
 
 fn local_runtime() -> io::Result<LocalRuntime> {
-    Builder::new_current_thread()
+    // Whoever has something to do that blocks panics where no thread can be made for it, as when the other
+    // containers of a pod have used up its processes, and waits for one that is there. So one is from
+    // the beginning, and stays. It is made sure of first that it can be.
+    drop(thread::Builder::new().spawn(|| {})?.join());
+    let runtime = Builder::new_current_thread()
         .enable_all()
         // Name look-ups and files are all that ever blocks.
         .max_blocking_threads(LOOK_UPS + disk::MOST)
         .event_interval(TASKS_BETWEEN_LOOKS)
         .thread_name("blocking")
-        .build_local(LocalOptions::default())
+        .thread_keep_alive(FOR_EVER)
+        .build_local(LocalOptions::default())?;
+    drop(runtime.spawn_blocking(|| {}));
+    Ok(runtime)
 }
 
 /// How many names may be looked up at once while all that has to do with files hangs.
 const LOOK_UPS: usize = 8;
+
+/// As far as timers reach.
+const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// After so many polls of tasks a busy worker asks the kernel what has arrived.
 ///

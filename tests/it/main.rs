@@ -90,6 +90,7 @@ mod status_command;
 mod status_page;
 mod stopping;
 mod streaming;
+mod threads;
 mod token_command;
 mod token_file;
 mod traces;
