@@ -210,7 +210,7 @@ impl Journey<'_> {
         mut request: Box<Request<OutgoingBody>>,
         head: Option<&SentHead>,
     ) -> Result<(Answer, Option<u64>), Rejection> {
-        let mut retries = self.retries();
+        let (mut retries, mut goodbyes) = (self.retries(), 0);
         loop {
             if let Some(record) = self.record {
                 record.sent(&mut request);
@@ -254,6 +254,18 @@ impl Journey<'_> {
                 SendError::Refused(error) => {
                     let again = head.and_then(|head| head.once_more(self.progress));
                     (again.map(Box::new), error, Retry::Refused)
+                }
+                SendError::Left { request, error } => {
+                    if goodbyes < MOST_GOODBYES {
+                        goodbyes += 1;
+                        retries += 1;
+                    }
+                    let reason = match request {
+                        Some(_) => Retry::Unsent,
+                        None => Retry::Refused,
+                    };
+                    let once_more = || head?.once_more(self.progress).map(Box::new);
+                    (request.or_else(once_more), error, reason)
                 }
                 SendError::Closed(error) => {
                     let again = head.and_then(|head| head.repeated(self.progress));
@@ -348,6 +360,11 @@ pub fn authorize(
 /// How long a request waits for another token before the caller gets the 401. A provider that
 /// takes longer is not worth the wait.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a request that was left behind is sent again without that being one of its retries. Servers
+/// leave a connection after so many requests, and of those that came together the next one may take as
+/// many only.
+const MOST_GOODBYES: u32 = 10;
 
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ mod room;
 mod send;
 mod shared;
 mod turns;
+mod unix;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -217,6 +218,8 @@ impl Upstream {
         http2: bool,
         metrics: &RouteMetrics,
     ) -> Result<(Connected, Held), ConnectError> {
+        // An upstream that leaves one connection after the other would use up the limit with those.
+        self.shared.close_unused();
         if self.connections.get() >= self.max_connections {
             // Those that were let go just now are there until their tasks have seen it.
             tokio::task::yield_now().await;

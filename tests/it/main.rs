@@ -76,6 +76,7 @@ mod reload;
 mod reload_files;
 mod request_shape;
 mod resting;
+mod rolled_upstreams;
 mod scrape;
 mod secrecy;
 mod secrecy_http2;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
@@ -31,6 +31,7 @@ use super::origin::Tls;
 use super::race;
 use super::resolve::Resolver;
 use super::turns::Turns;
+use super::unix;
 use crate::gathering::{Batch, Gathering};
 use crate::proxy::body::OutgoingBody;
 use crate::proxy::route::USUAL_HEADERS;
@@ -104,7 +105,7 @@ impl Connector {
         let deadline = Deadline::after(self.limit);
         let resolver = match &self.place {
             Place::Unix(path) => {
-                let connected = timeout_at(deadline.at, UnixStream::connect(path)).await;
+                let connected = timeout_at(deadline.at, unix::connect(path)).await;
                 let stream = connected
                     .map_err(deadline.missed(Step::Unix))?
                     .map_err(|error| ConnectError::Unix(error.to_string()))?;

@@ -8,12 +8,12 @@ pub(super) enum End {
     /// RFC 9113 §8.7: "The REFUSED_STREAM error code can be included in a RST_STREAM frame to
     /// indicate that the stream is being closed prior to any processing having occurred. Any
     /// request that was sent on the reset stream can be safely retried."
-    ///
-    /// The same: "The GOAWAY mechanism indicates the highest stream number that might have been
-    /// processed. Requests on streams with higher numbers are therefore guaranteed to be safe to
+    NotProcessed,
+    /// The same, where nothing is wrong with the connection: "The GOAWAY mechanism indicates the highest
+    /// stream number that might have been processed. Requests on streams with higher numbers are therefore guaranteed to be safe to
     /// retry." h2 ends those by that error, and no others: those below go on, or end with the
     /// connection.
-    NotProcessed,
+    Left,
     /// Reset, or found to lead nowhere.
     Vanished,
     /// Closed, as against something that is no HTTP.
@@ -46,7 +46,10 @@ impl End {
         }
         match source.downcast_ref::<h2::Error>() {
             Some(error) if error.reason() == Some(h2::Reason::REFUSED_STREAM) => Self::NotProcessed,
-            Some(error) if error.is_go_away() && error.is_remote() => Self::NotProcessed,
+            Some(error) if error.is_go_away() && error.is_remote() => match error.reason() {
+                Some(h2::Reason::NO_ERROR) => Self::Left,
+                _ => Self::NotProcessed,
+            },
             Some(error) if error.is_io() || error.is_go_away() => Self::Closed,
             _ => Self::Otherwise,
         }

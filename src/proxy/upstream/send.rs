@@ -162,15 +162,20 @@ impl Connection {
         progress: Option<&Progress>,
     ) -> SendError {
         if let Some(mut request) = unsent {
-            self.retire();
-            self.doubt();
-            if matches!(self.carrier, Carrier::Shared(_)) {
+            let error = UpstreamError::Broken(error);
+            if let Carrier::Shared(place) = &self.carrier {
+                place.retire();
                 http2::undress(&mut request);
+                return SendError::Left {
+                    request: Some(Box::new(request)),
+                    error,
+                };
             }
+            self.doubt();
             return SendError::Unsent {
                 request: Box::new(request),
                 was_open: self.was_open,
-                error: UpstreamError::Broken(error),
+                error,
             };
         }
         match progress.map(Progress::state) {
@@ -182,6 +187,13 @@ impl Connection {
             End::NotProcessed => {
                 self.retire();
                 SendError::Refused(UpstreamError::Broken(error))
+            }
+            End::Left => {
+                self.retire();
+                SendError::Left {
+                    request: None,
+                    error: UpstreamError::Broken(error),
+                }
             }
             End::Vanished => {
                 self.condemn(began);
@@ -282,7 +294,7 @@ impl std::fmt::Debug for Lease {
 
 /// A request that got no answer.
 pub(in crate::proxy) enum SendError {
-    /// Nothing of it was sent, because the connection was closed.
+    /// Nothing of it was sent, because its own connection was closed.
     Unsent {
         request: Box<Request<OutgoingBody>>,
         /// Whether the connection had been open for a while.
@@ -291,6 +303,12 @@ pub(in crate::proxy) enum SendError {
     },
     /// The upstream says that it has not looked at it.
     Refused(UpstreamError),
+    /// It says so because it leaves the connection that many share, or had left it before the request
+    /// was sent, which is at hand then.
+    Left {
+        request: Option<Box<Request<OutgoingBody>>>,
+        error: UpstreamError,
+    },
     /// The connection was closed before an answer came, and what became of it nobody knows.
     Closed(UpstreamError),
     /// Anything else.

@@ -61,13 +61,19 @@ impl SharedConnections {
         })
     }
 
-    /// Says when to look again, if any are left.
-    fn close_unused(&self) -> Option<Instant> {
+    /// Closes those that are of no use any more. They are counted until then, and every request looks
+    /// at them on its way to one that is.
+    pub(super) fn close_unused(&self) {
         let now = Instant::now();
         let mut open = self.open.borrow_mut();
         open.retain(|connection| connection.is_wanted(&self.timeouts, now));
-        self.reaping.set(!open.is_empty());
-        (!open.is_empty()).then(|| now + self.timeouts.keep_alive / 2)
+    }
+
+    /// When to close some again, if any are left.
+    fn next_look(&self) -> Option<Instant> {
+        let is_empty = self.open.borrow().is_empty();
+        self.reaping.set(!is_empty);
+        (!is_empty).then(|| Instant::now() + self.timeouts.keep_alive / 2)
     }
 
     /// Adds one to which requests may go from now on.
@@ -127,10 +133,10 @@ impl Drop for Place {
 
 /// Closes what nobody uses any more, and ends when none are left.
 async fn reap(connections: Weak<SharedConnections>) {
-    while let Some(due) = connections
-        .upgrade()
-        .and_then(|shared| shared.close_unused())
-    {
+    while let Some(due) = connections.upgrade().and_then(|shared| {
+        shared.close_unused();
+        shared.next_look()
+    }) {
         sleep_until(due).await;
     }
 }
