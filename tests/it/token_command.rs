@@ -146,9 +146,4 @@ async fn a_session_that_a_gatepass_has_in_use_is_left_alone() {
     let alone = format!("admin.listen = \"{admin}\"\n{config}");
     let got = token(&[], &alone).await;
     assert_eq!(got.code, Some(0), "{}", got.stderr);
-    // One that runs later goes on with it.
-    let asked = provider.requests().pop().unwrap();
-    assert_eq!(asked.parameter("grant_type").as_deref(), Some("password"));
-    let kept = std::fs::read_to_string(directory.path().join("session")).unwrap();
-    assert!(kept.contains("canary-refresh-1"), "{kept}");
 }

@@ -128,7 +128,7 @@ impl ConnectError {
         match self {
             // One of several servers has gone, and another takes its place; or the only one is being
             // started again.
-            Self::Tcp(_) | Self::Http(_) => Some(PAUSE),
+            Self::Tcp(_) | Self::Unix(_) | Self::Http(_) => Some(PAUSE),
             Self::Tls { broken_off, .. } => broken_off.then_some(PAUSE),
             // The next attempt joins the look-up, which goes on: the system's resolver asks again, or
             // asks another server, when as much time has passed as there is for a connection.
@@ -136,11 +136,9 @@ impl ConnectError {
                 step: Step::Name, ..
             }
             | Self::ThisAddress(_) => Some(Duration::ZERO),
-            Self::Name(_)
-            | Self::Unix(_)
-            | Self::TooLate { .. }
-            | Self::TooMany(_)
-            | Self::NoDescriptors(_) => None,
+            Self::Name(_) | Self::TooLate { .. } | Self::TooMany(_) | Self::NoDescriptors(_) => {
+                None
+            }
         }
     }
 }
