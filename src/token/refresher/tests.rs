@@ -2,7 +2,6 @@
 
 mod demands;
 mod pace;
-mod setbacks;
 mod told;
 mod too_new;
 

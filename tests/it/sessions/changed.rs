@@ -73,6 +73,15 @@ async fn what_is_taken_back_goes_on_as_it_was() {
     assert_eq!(get(gatepass.proxy(), "/").await.status(), 200);
 }
 
+/// Those that the provider was asked with, in their order.
+fn refresh_tokens(stage: &Stage) -> Vec<String> {
+    let asked = stage.provider.requests();
+    let asked = asked.iter();
+    asked
+        .filter_map(|request| request.parameter("refresh_token"))
+        .collect()
+}
+
 /// What the one at work is about to get is what the other goes on with.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_under_way_is_brought_to_its_end() {
@@ -85,12 +94,10 @@ async fn an_attempt_under_way_is_brought_to_its_end() {
     stage.provider.wait_for_requests(2).await;
     let changed = config.replace("scope", "timeout = \"9s\"\nscope");
     gatepass.reload(&changed).await;
-    let asked = stage.provider.requests();
-    let used: Vec<_> = asked
-        .iter()
-        .filter_map(|request| request.parameter("refresh_token"))
-        .collect();
-    assert_eq!(used, ["canary-refresh-1", "canary-refresh-2"]);
+    assert_eq!(
+        refresh_tokens(&stage),
+        ["canary-refresh-1", "canary-refresh-2"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,12 +112,7 @@ async fn a_refresh_token_is_not_used_by_both() {
     stage.provider.wait_for_requests(2).await;
     gatepass.order_refresh("clerk").await;
     gatepass.wait_for_metric(TAKEN_UP, 1.0).await;
-    let asked = stage.provider.requests();
-    let used: Vec<_> = asked
-        .iter()
-        .filter_map(|request| request.parameter("refresh_token"))
-        .collect();
-    assert_eq!(used, ["canary-refresh-1"]);
+    assert_eq!(refresh_tokens(&stage), ["canary-refresh-1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
