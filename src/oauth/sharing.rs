@@ -112,7 +112,6 @@ mod tests {
     use crate::oauth::{
         ClientAuthentication, RequestSettings, TransportSettings, VerificationSettings,
     };
-    use crate::tls;
 
     fn provider() -> ProviderSettings {
         ProviderSettings {
@@ -124,12 +123,7 @@ mod tests {
             request: RequestSettings::default(),
             session_file: None,
             verification: None,
-            transport: TransportSettings {
-                timeout: Duration::from_secs(10),
-                tls: tls::client_config(&tls::Trust::Nobody, None).unwrap(),
-                egress_proxy: None,
-                plain_http: false,
-            },
+            transport: TransportSettings::trusting_nobody(Duration::from_secs(10)),
         }
     }
 

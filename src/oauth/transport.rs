@@ -36,6 +36,20 @@ pub struct TransportSettings {
     pub plain_http: bool,
 }
 
+#[cfg(test)]
+impl TransportSettings {
+    /// To nobody who has to show a certificate.
+    pub(super) fn trusting_nobody(timeout: Duration) -> Self {
+        let nobody = crate::tls::Trust::Nobody;
+        Self {
+            timeout,
+            tls: crate::tls::client_config(&nobody, None).unwrap(),
+            egress_proxy: None,
+            plain_http: false,
+        }
+    }
+}
+
 impl fmt::Debug for TransportSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TransportSettings")

@@ -157,14 +157,7 @@ mod tests {
             at: Instant::now(),
             asleep: Duration::from_secs(50),
         };
-        let fetched = FetchedToken {
-            secret: "token".into(),
-            scheme: "Bearer".into(),
-            lifetime: Duration::from_secs(3_600),
-            refresh_in: None,
-            age: Duration::ZERO,
-            refused_secret: None,
-        };
+        let fetched = FetchedToken::fresh("token", Duration::from_secs(3_600));
         writer.store(AccessToken::new(&fetched, asked, 0.0, 1).unwrap());
         (writer, reader)
     }

@@ -73,6 +73,21 @@ pub struct FetchedToken {
     pub refused_secret: Option<String>,
 }
 
+#[cfg(test)]
+impl FetchedToken {
+    /// One that was handed out just now.
+    pub(crate) fn fresh(secret: impl Into<SecretString>, lifetime: Duration) -> Self {
+        Self {
+            secret: secret.into(),
+            scheme: "Bearer".into(),
+            lifetime,
+            refresh_in: None,
+            age: Duration::ZERO,
+            refused_secret: None,
+        }
+    }
+}
+
 /// A failure to get a token: whose doing it was, and what an operator should read.
 ///
 /// Neither message nor advice ever holds a secret, a token or the provider's raw answer.

@@ -180,12 +180,9 @@ async fn callers_are_told_how_many_requests_may_share_a_connection() {
     ]
     .concat();
     let mut caller = wire.call(&hello).await;
-    let mut head = [0; 9];
-    caller.read_exact(&mut head).await.unwrap();
-    assert_eq!(head[3], SETTINGS);
-    let mut settings = vec![0; usize::from(head[2])];
-    caller.read_exact(&mut settings).await.unwrap();
+    let Received { kind, payload, .. } = Received::next(&mut caller).await;
+    assert_eq!(kind, SETTINGS);
     // RFC 9113 §6.5.2, SETTINGS_MAX_CONCURRENT_STREAMS.
     let wanted = [0, 3, 0, 0, 0, 7];
-    assert!(settings.chunks(6).any(|of| of == wanted), "{settings:?}");
+    assert!(payload.chunks(6).any(|of| of == wanted), "{payload:?}");
 }

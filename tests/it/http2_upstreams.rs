@@ -11,9 +11,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::support::client::{PATIENCE, connect};
 use crate::support::frames::{
-    END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, SETTINGS, STATUS_200, frame,
+    END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, Received, SETTINGS, STATUS_200, frame,
 };
-use crate::support::http2::Http2Upstream;
+use crate::support::http2::{self, Http2Upstream};
 use crate::support::{self, AuthorizationServer, Gatepass, Upstream, get, simple_config};
 
 /// gatepass before an upstream that speaks HTTP/2 alone, with these keys of the route.
@@ -57,16 +57,7 @@ async fn with_frames_by_hand(first: impl Fn(u32) -> Vec<u8> + Send + Sync + 'sta
         // Those that come after it are served.
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            tokio::spawn(async move {
-                let service = hyper::service::service_fn(async |_| {
-                    Ok::<_, std::convert::Infallible>(http::Response::new(Full::<Bytes>::default()))
-                });
-                let executor = hyper_util::rt::TokioExecutor::new();
-                let io = hyper_util::rt::TokioIo::new(stream);
-                let _ = hyper::server::conn::http2::Builder::new(executor)
-                    .serve_connection(io, service)
-                    .await;
-            });
+            tokio::spawn(http2::serve(stream));
         }
     });
     Gatepass::start(&config).ready().await
@@ -77,14 +68,9 @@ async fn refuse_one(mut stream: TcpStream, first: &impl Fn(u32) -> Vec<u8>) {
     let mut preface = [0; 24];
     stream.read_exact(&mut preface).await.unwrap();
     loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).await.unwrap();
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let mut payload = vec![0; length as usize];
-        stream.read_exact(&mut payload).await.unwrap();
-        let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-        if head[3] == HEADERS {
-            stream.write_all(&first(id)).await.unwrap();
+        let received = Received::next(&mut stream).await;
+        if received.kind == HEADERS {
+            stream.write_all(&first(received.stream)).await.unwrap();
             break;
         }
     }

@@ -1,14 +1,8 @@
 //! Upstreams that are started anew, or leave one connection after the other, while requests go on.
 
-use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -17,8 +11,9 @@ use tokio::time::timeout;
 
 use crate::support::client::{PATIENCE, get};
 use crate::support::frames::{
-    END_HEADERS, END_STREAM, GOAWAY, HEADERS, SETTINGS, STATUS_200, frame,
+    END_HEADERS, END_STREAM, GOAWAY, HEADERS, Received, SETTINGS, STATUS_200, frame,
 };
+use crate::support::http2::serve;
 use crate::support::wire::read_until;
 use crate::support::{AuthorizationServer, Gatepass, Upstream, simple_config};
 
@@ -37,15 +32,6 @@ async fn over_http2(keys: &str) -> (Gatepass, AuthorizationServer, TcpListener) 
     (gatepass, provider, listener)
 }
 
-/// Answers what comes over a connection of HTTP/2.
-async fn serve(stream: TcpStream) {
-    let service =
-        service_fn(async |_| Ok::<_, Infallible>(http::Response::new(Full::<Bytes>::default())));
-    let _ = http2::Builder::new(TokioExecutor::new())
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-}
-
 /// A caller that has sent a request which may not be repeated.
 async fn post(gatepass: &Gatepass) -> TcpStream {
     let mut caller = TcpStream::connect(gatepass.proxy()).await.unwrap();
@@ -58,13 +44,8 @@ async fn post(gatepass: &Gatepass) -> TcpStream {
 async fn read_head(stream: &mut TcpStream, wanted: u32) {
     let reading = async {
         loop {
-            let mut head = [0; 9];
-            stream.read_exact(&mut head).await.unwrap();
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            let mut payload = vec![0; length as usize];
-            stream.read_exact(&mut payload).await.unwrap();
-            let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-            if (head[3], id) == (HEADERS, wanted) {
+            let received = Received::next(stream).await;
+            if (received.kind, received.stream) == (HEADERS, wanted) {
                 return;
             }
         }

@@ -127,14 +127,21 @@ async fn while_its_file_is_missing_or_empty_the_one_that_was_taken_last_is_used(
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_previous_one_that_was_taken_is_used_when_its_file_is_gone() {
+/// In the middle of a rotation: the newer secret is refused at the start, and the one before it is in a
+/// file of its own.
+async fn in_rotation() -> (Stage, PathBuf, Gatepass) {
     let stage = Stage::with("canary-new").await;
     let previous = stage.directory.path().join("previous");
     fs::write(&previous, "canary-old").unwrap();
     stage.provider.plan([refused()]);
     let keys = format!("previous_client_secret_file = \"{}\"", previous.display());
     let gatepass = stage.start(&keys).await;
+    (stage, previous, gatepass)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_previous_one_that_was_taken_is_used_when_its_file_is_gone() {
+    let (stage, previous, gatepass) = in_rotation().await;
     assert_eq!(gatepass.metric(IN_USE).await, 1.0);
     stage.provider.plan([refused()]);
     // That is a change, too, and another attempt may end otherwise.
@@ -208,12 +215,7 @@ async fn one_that_is_taken_no_longer_is_tried_once_and_not_again() {
 /// A gatepass that starts in the middle of a rotation remembers nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_configured_previous_one_is_tried_at_the_start() {
-    let stage = Stage::with("canary-new").await;
-    let previous = stage.directory.path().join("previous");
-    fs::write(&previous, "canary-old").unwrap();
-    stage.provider.plan([refused()]);
-    let keys = format!("previous_client_secret_file = \"{}\"", previous.display());
-    let gatepass = stage.start(&keys).await;
+    let (stage, _, gatepass) = in_rotation().await;
     assert_eq!(stage.secrets(), ["canary-new", "canary-old"]);
     assert_eq!(gatepass.metric(IN_USE).await, 1.0);
     // The newer one is tried first each time.

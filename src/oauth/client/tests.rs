@@ -11,7 +11,6 @@ use crate::oauth::{
     ClientAuthentication, EndpointSettings, RequestSettings, Secret, TokenLocation,
     TransportSettings,
 };
-use crate::tls;
 
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -50,10 +49,8 @@ fn settings(port: u16, session_file: PathBuf) -> ProviderSettings {
         session_file: Some(session_file),
         verification: None,
         transport: TransportSettings {
-            timeout: LIMIT,
-            tls: tls::client_config(&tls::Trust::Nobody, None).unwrap(),
-            egress_proxy: None,
             plain_http: true,
+            ..TransportSettings::trusting_nobody(LIMIT)
         },
     }
 }

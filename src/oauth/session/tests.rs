@@ -159,14 +159,10 @@ impl TokenSource for Refreshing {
             self.session
                 .keep("clerk", next, Duration::from_secs(5))
                 .await;
-            Ok(FetchedToken {
-                secret: format!("token-{}", self.world.valid.get()).into(),
-                scheme: "Bearer".into(),
-                lifetime: Duration::from_secs(3_600),
-                refresh_in: None,
-                age: Duration::ZERO,
-                refused_secret: None,
-            })
+            Ok(FetchedToken::fresh(
+                format!("token-{}", self.world.valid.get()),
+                Duration::from_secs(3_600),
+            ))
         })
     }
 

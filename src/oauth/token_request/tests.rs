@@ -10,7 +10,6 @@ use crate::oauth::{
     Assertion, ClientAuthentication, EndpointSettings, Grant, KeySource, SigningKey,
     TransportSettings,
 };
-use crate::tls;
 
 const ENDPOINT: &str = "https://id.example/token";
 
@@ -39,12 +38,7 @@ fn everything(grant: Grant, client_authentication: ClientAuthentication) -> Prov
         },
         session_file: None,
         verification: None,
-        transport: TransportSettings {
-            timeout: Duration::from_secs(10),
-            tls: tls::client_config(&tls::Trust::Nobody, None).unwrap(),
-            egress_proxy: None,
-            plain_http: false,
-        },
+        transport: TransportSettings::trusting_nobody(Duration::from_secs(10)),
     }
 }
 

@@ -49,14 +49,7 @@ async fn a_token_that_nobody_took_away_is_not_sent_after_its_end() {
     };
     let metrics = metrics::ProxyMetrics::register(&registry).unwrap();
     let route = Route::new(settings, Some(reader), metrics.for_route("api"));
-    let fetched = FetchedToken {
-        secret: "t".into(),
-        scheme: "Bearer".into(),
-        lifetime: Duration::from_secs(10),
-        refresh_in: None,
-        age: Duration::ZERO,
-        refused_secret: None,
-    };
+    let fetched = FetchedToken::fresh("t", Duration::from_secs(10));
     let token = AccessToken::new(&fetched, Moment::now(), 0.0, 1).unwrap();
     let end = token.retire_at();
     writer.store(token);

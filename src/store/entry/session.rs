@@ -263,14 +263,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_login_is_news_and_so_is_its_end() {
         let [person, running] = replicas();
-        let token = FetchedToken {
-            secret: "token".into(),
-            scheme: "Bearer".into(),
-            lifetime: Duration::from_secs(3_600),
-            refresh_in: None,
-            age: Duration::ZERO,
-            refused_secret: None,
-        };
+        let token = FetchedToken::fresh("token", Duration::from_secs(3_600));
         let hears = || timeout(TURN, running.news());
         let logs_in = person.adopt(&token, Some(saved("refresh-1")));
         let (heard, adopted) = tokio::join!(hears(), logs_in);

@@ -21,14 +21,7 @@ fn claimant(name: &str, known: u64) -> Claimant<'_> {
 }
 
 fn token(lifetime: u64) -> FetchedToken {
-    FetchedToken {
-        refused_secret: None,
-        secret: "canary".into(),
-        scheme: "Bearer".into(),
-        lifetime: seconds(lifetime),
-        refresh_in: None,
-        age: Duration::ZERO,
-    }
+    FetchedToken::fresh("canary", seconds(lifetime))
 }
 
 fn granted(claim: Claim) -> Turn {

@@ -74,12 +74,8 @@ impl TokenSource for Provider {
                     ..kind.because("as the test says")
                 }),
                 None => Ok(FetchedToken {
-                    refused_secret: None,
-                    secret: format!("token-{number}").into(),
-                    scheme: "Bearer".into(),
-                    lifetime,
                     refresh_in,
-                    age: Duration::ZERO,
+                    ..FetchedToken::fresh(format!("token-{number}"), lifetime)
                 }),
             }
         })

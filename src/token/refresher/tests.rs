@@ -11,7 +11,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use prometheus::Registry;
-use secrecy::SecretString;
 use tokio::time::{advance, sleep};
 
 use super::*;
@@ -68,14 +67,7 @@ impl TokenSource for Script {
         };
         let answer = self.0.borrow_mut().answers.pop_front();
         Box::pin(async move {
-            let fetched = |secret: String, lifetime| FetchedToken {
-                secret: SecretString::from(secret),
-                scheme: "Bearer".into(),
-                lifetime,
-                refresh_in: None,
-                age: Duration::ZERO,
-                refused_secret: None,
-            };
+            let fetched = |secret: String, lifetime| FetchedToken::fresh(secret, lifetime);
             let outcome = match answer {
                 Some(Answer::Token { lifetime, delay }) => {
                     if !delay.is_zero() {

@@ -1,5 +1,7 @@
 //! Frames of HTTP/2 by hand (RFC 9113 §4, RFC 7541 §6), where a library would refuse to send them.
 
+use tokio::io::{AsyncRead, AsyncReadExt};
+
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
 pub const RST_STREAM: u8 = 3;
@@ -44,6 +46,16 @@ pub struct Received {
 }
 
 impl Received {
+    /// The next one.
+    pub async fn next(stream: &mut (impl AsyncRead + Unpin)) -> Self {
+        let mut bytes = vec![0; 9];
+        stream.read_exact(&mut bytes).await.unwrap();
+        let length = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]);
+        bytes.resize(9 + length as usize, 0);
+        stream.read_exact(&mut bytes[9..]).await.unwrap();
+        Self::all(&bytes).pop().unwrap()
+    }
+
     /// Those that are there as a whole.
     pub fn all(mut bytes: &[u8]) -> Vec<Self> {
         let mut all = Vec::new();

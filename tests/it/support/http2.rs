@@ -107,11 +107,11 @@ impl Http2Upstream {
                 let (state, tls) = (Arc::clone(&for_task), tls.clone());
                 tokio::spawn(async move {
                     let Some(tls) = tls else {
-                        return serve(stream, most_streams, state).await;
+                        return serve_to(stream, most_streams, state).await;
                     };
                     // A handshake that fails is what some tests are about.
                     if let Ok(stream) = tls.accept(stream).await {
-                        serve(stream, most_streams, state).await;
+                        serve_to(stream, most_streams, state).await;
                     }
                 });
             }
@@ -157,7 +157,12 @@ impl Drop for Http2Upstream {
     }
 }
 
-async fn serve<T>(stream: T, most_streams: u32, state: Arc<State>)
+/// Answers what comes over a connection.
+pub async fn serve(stream: TcpStream) {
+    serve_to(stream, 100, Arc::default()).await;
+}
+
+async fn serve_to<T>(stream: T, most_streams: u32, state: Arc<State>)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
