@@ -87,6 +87,15 @@ pub fn innermost(error: &dyn Error) -> String {
     without_pages(error)
 }
 
+/// What to do where no file and no socket can be opened any more, if that is what an error says.
+pub fn out_of_descriptors(cause: &str) -> Option<&'static str> {
+    let is_out = cause.contains("Too many open files");
+    is_out.then_some(RAISE_OPEN_FILES)
+}
+
+/// What to do where the limit of open files is reached.
+pub const RAISE_OPEN_FILES: &str = "raise the limit of open files (ulimit -n, LimitNOFILE)";
+
 /// The words of an error of a library, without the address of a page for those who write programs with it.
 pub fn without_pages(error: &dyn Error) -> String {
     let mut said = error.to_string();

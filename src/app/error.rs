@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use crate::runtime::WorkerPanicked;
 use crate::server::Address;
-use crate::wording::Trouble;
+use crate::wording::{RAISE_OPEN_FILES, Trouble};
 
 /// Why gatepass could not be put together.
 #[derive(Debug)]
@@ -141,9 +141,7 @@ fn listen_advice(listener: &str, address: &Address, error: &io::Error) -> String
         io::ErrorKind::NotFound => {
             format!("make the directory, or choose another address with {flag}")
         }
-        _ if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
-            "raise the limit of open files (ulimit -n, LimitNOFILE)".into()
-        }
+        _ if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => RAISE_OPEN_FILES.into(),
         _ => format!("choose another address with {flag}"),
     }
 }

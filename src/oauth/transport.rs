@@ -20,7 +20,7 @@ use super::retry_after;
 use super::token_request::TokenRequest;
 use crate::tls;
 use crate::token::source::{FailureKind, FetchError};
-use crate::wording::{harmless, innermost};
+use crate::wording::{harmless, innermost, out_of_descriptors};
 
 /// How a provider is reached.
 #[derive(Clone)]
@@ -329,8 +329,8 @@ impl Transport {
         } = peer;
         if let Some(advice) = tls::advice(cause, *is_loopback) {
             advice.into()
-        } else if cause.contains("Too many open files") {
-            "raise the limit of open files (ulimit -n, LimitNOFILE)".into()
+        } else if let Some(advice) = out_of_descriptors(cause) {
+            advice.into()
         } else if cause.contains("Connection refused") && self.is_proxied {
             "check egress_proxy: nothing listens there".into()
         } else if cause.contains("proxy authorization required") && self.is_known_to_proxy {

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use crate::proxy::metrics::Cause;
 use crate::tls;
-use crate::wording::harmless;
+use crate::wording::{harmless, out_of_descriptors};
 
 /// Which step failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(in crate::proxy) enum ConnectError {
     #[error("its name cannot be resolved ({0}); check upstream and the DNS")]
     Name(String),
-    #[error("no connection ({0}); {advice}", advice = way_to_reach(.0))]
+    #[error("no connection ({0}); {advice}", advice = out_of_descriptors(.0).unwrap_or("check upstream, and whether it is up"))]
     Tcp(String),
     #[error("no connection ({0}); check the path, who may use the socket, and whether it is up")]
     Unix(String),
@@ -140,13 +140,6 @@ impl ConnectError {
                 None
             }
         }
-    }
-}
-
-fn way_to_reach(error: &str) -> &'static str {
-    match error.contains("Too many open files") {
-        true => "raise the limit of open files (ulimit -n, LimitNOFILE)",
-        false => "check upstream, and whether it is up",
     }
 }
 
