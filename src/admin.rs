@@ -27,7 +27,6 @@ mod subscribers;
 mod trend;
 
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::future::ready;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,7 +39,6 @@ use http::header::{
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
-use hyper::service::{Service, service_fn};
 use prometheus::{IntCounter, IntGaugeVec, Opts, Registry};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -48,7 +46,7 @@ use tracing::error;
 
 use crate::proxy::Routing;
 use crate::readiness::Readiness;
-use crate::server::{Address, CallerBody};
+use crate::server::{Address, CallerBody, Handler};
 use crate::store::Standings;
 use crate::token::Credentials;
 use crate::token::metrics::TokenMetrics;
@@ -92,11 +90,8 @@ pub struct Admin {
 }
 
 /// Makes the service that the admin listener's connections are served with.
-pub fn service(
-    admin: Admin,
-) -> impl Service<Request<CallerBody>, Response = Answer, Error = Infallible> + Clone {
-    let admin = Rc::new(admin);
-    service_fn(move |request| ready(Ok(answer(&request, &admin))))
+pub fn service(admin: Admin) -> Handler {
+    Handler::new(move |request| ready(answer(&request, &admin)))
 }
 
 /// Registers what is not any room's own: the build, the log, and the process as the kernel sees it.

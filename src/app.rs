@@ -24,7 +24,7 @@ use crate::proxy;
 use crate::proxy::Limit;
 use crate::proxy::metrics::ProxyMetrics;
 use crate::readiness::{Readiness, StartupGuard};
-use crate::runtime::{Workers, supervise};
+use crate::runtime::{Workers, spawn, supervise};
 use crate::server::{self, Activated, Address, Intake, Listener, ListenerMetrics, ServerMetrics};
 use crate::signal::Signals;
 use crate::store::{Stores, StoresMetrics};
@@ -188,7 +188,7 @@ impl Bound {
             let reloader = Rc::clone(&reloader);
             move || Rc::clone(&reloader).run()
         });
-        tokio::task::spawn_local({
+        spawn({
             let readiness = self.readiness.clone();
             async move {
                 readiness.started().await;
@@ -308,10 +308,10 @@ fn supervised<Fut>(
     start: impl FnMut() -> Fut + 'static,
 ) -> JoinHandle<()>
 where
-    Fut: Future<Output: 'static> + 'static,
+    Fut: Future + 'static,
 {
     let restarts = restarts.with_label_values(&[task]);
-    tokio::task::spawn_local(supervise(start, move || {
+    spawn(supervise(start, move || {
         restarts.inc();
         error!(
             task,

@@ -72,10 +72,14 @@ pub type Counts = BTreeMap<&'static str, u64>;
 
 /// What they have come to by now.
 pub fn counts<'a>(counters: impl IntoIterator<Item = (&'static str, &'a IntCounter)>) -> Counts {
-    let counts = counters
-        .into_iter()
-        .map(|(of, counter)| (of, counter.get()));
-    counts.filter(|(_, count)| *count > 0).collect()
+    let mut counts = Counts::new();
+    for (of, counter) in counters {
+        let count = counter.get();
+        if count > 0 {
+            counts.insert(of, count);
+        }
+    }
+    counts
 }
 
 /// What is the case with something that may not be at work yet. It is kept, and once there are gauges

@@ -8,6 +8,7 @@
 mod disk;
 
 use std::io;
+use std::pin::Pin;
 use std::thread;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -100,14 +101,22 @@ impl Workers {
 #[error("a data plane worker panicked")]
 pub struct WorkerPanicked;
 
+/// Has something done on this thread, beside what it does already.
+///
+/// Boxed: a task is moved several times on its way to being run and out of it. And of one type: each
+/// other one has its own copy of what the runtime does with tasks, 4 KB of the binary.
+pub fn spawn(work: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
+    let work: Pin<Box<dyn Future<Output = ()>>> = Box::pin(work);
+    tokio::task::spawn_local(work)
+}
+
 /// Runs the tasks of a connection on the thread that the connection belongs to.
 #[derive(Debug, Clone, Copy)]
 pub struct LocalExecutor;
 
-impl<F: Future + 'static> Executor<F> for LocalExecutor {
-    /// Boxed: a task is moved several times on its way to being run and out of it.
+impl<F: Future<Output = ()> + 'static> Executor<F> for LocalExecutor {
     fn execute(&self, task: F) {
-        tokio::task::spawn_local(Box::pin(task));
+        spawn(task);
     }
 }
 
@@ -212,12 +221,21 @@ pub fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()
 /// its first failure and nobody noticed until the token had expired.
 pub async fn supervise<Fut>(mut start: impl FnMut() -> Fut, mut on_end: impl FnMut())
 where
-    Fut: Future<Output: 'static> + 'static,
+    Fut: Future + 'static,
 {
+    let mut start = || {
+        let work = start();
+        spawn(async move { drop(work.await) })
+    };
+    keep_going(&mut start, &mut on_end).await;
+}
+
+/// Not generic, so that it is compiled once.
+async fn keep_going(start: &mut dyn FnMut() -> JoinHandle<()>, on_end: &mut dyn FnMut()) {
     let mut delay = RESTART_DELAY;
     loop {
         let started = Instant::now();
-        let task = AbortOnDropHandle::new(tokio::task::spawn_local(start()));
+        let task = AbortOnDropHandle::new(start());
         if task.await.is_err_and(|error| error.is_cancelled()) {
             return;
         }

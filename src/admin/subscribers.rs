@@ -18,6 +18,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::event::EventStatus;
 use crate::drain::DrainWatch;
+use crate::runtime::spawn;
 use crate::telemetry::Events;
 
 /// Those who listen.
@@ -55,7 +56,7 @@ impl Subscribers {
             drain: self.drain.clone(),
             _place: place,
         };
-        tokio::task::spawn_local(story.tell(sender));
+        spawn(story.tell(sender));
         Some(EventStream(receiver))
     }
 

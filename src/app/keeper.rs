@@ -8,6 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::BuildError;
 use crate::oauth;
 use crate::readiness::{Readiness, StartupGuard};
+use crate::runtime::spawn;
 use crate::store::{StoreMetrics, Stores};
 use crate::token::metrics::{CredentialMetrics, TokenMetrics};
 use crate::token::refresher::Refresher;
@@ -105,7 +106,7 @@ impl Keeper {
         self.work = match std::mem::replace(&mut self.work, Work::Over) {
             Work::NotBegun(refresher) => Work::UnderWay {
                 must_finish: refresher.must_finish(),
-                task: AbortOnDropHandle::new(tokio::task::spawn_local(refresher.run_supervised())),
+                task: AbortOnDropHandle::new(spawn(refresher.run_supervised())),
             },
             work => work,
         };

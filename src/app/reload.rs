@@ -25,6 +25,7 @@ use super::listeners::Opened;
 use crate::config::{self, Layers, Problems, Revision, Settings};
 use crate::proxy::Routing;
 use crate::readiness::Readiness;
+use crate::runtime::spawn;
 use crate::systemd;
 use crate::token::Credentials;
 use crate::watch::{Files, WatchedFiles};
@@ -316,7 +317,7 @@ impl Reloader {
 
     fn end(&self, ending: Ending) -> JoinHandle<()> {
         let at_work = Rc::clone(&self.parts.keepers.at_work);
-        tokio::task::spawn_local(async move { ending.end(&at_work).await })
+        spawn(async move { ending.end(&at_work).await })
     }
 }
 

@@ -4,17 +4,11 @@ mod authorization_server;
 mod narration;
 mod upstream;
 
-use std::convert::Infallible;
 use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
-use hyper::service::service_fn;
 use prometheus::Registry;
 use tracing::Level;
 
@@ -23,7 +17,8 @@ use super::run::serve;
 use super::{Failure, Listeners};
 use crate::app::BuildError;
 use crate::config::{self, Layers};
-use crate::server::{Address, CallerBody, Listener, ListenerMetrics, ServerMetrics};
+use crate::runtime::spawn;
+use crate::server::{Address, Handler, Listener, ListenerMetrics, ServerMetrics};
 use crate::telemetry::{self, Format};
 use crate::{drain, server};
 use authorization_server::AuthorizationServer;
@@ -56,13 +51,13 @@ pub(super) fn demo(listeners: Listeners) -> Result<u8, Failure> {
         // Of these two nobody wants to know.
         let metrics = ServerMetrics::register(&Registry::new()).map_err(BuildError::Metrics)?;
         let metrics = metrics.for_listener("demo");
-        let provider = move |request| -> Answer { Box::pin(ready(provider.answer(&request))) };
-        let upstream = move |request| -> Answer {
+        let provider = Handler::new(move |request| ready(provider.answer(&request)));
+        let upstream = Handler::new(move |request| {
             let upstream = Rc::clone(&upstream);
-            Box::pin(async move { upstream.answer(request).await })
-        };
-        start(provider_listener, metrics.clone(), Box::new(provider));
-        start(upstream_listener, metrics, Box::new(upstream));
+            async move { upstream.answer(request).await }
+        });
+        start(provider_listener, metrics.clone(), provider);
+        start(upstream_listener, metrics, upstream);
         Ok(())
     })
 }
@@ -96,21 +91,11 @@ fn bind() -> io::Result<(SocketAddr, Listener)> {
     }
 }
 
-type Answer = Pin<Box<dyn Future<Output = Response<Full<Bytes>>>>>;
-
-/// Serves until the process ends. The two are one type, so that what serves them is compiled once.
-fn start(
-    listener: Listener,
-    metrics: ListenerMetrics,
-    answer: Box<dyn Fn(Request<CallerBody>) -> Answer>,
-) {
-    let service = service_fn(move |request| {
-        let answer = answer(request);
-        async { Ok::<_, Infallible>(answer.await) }
-    });
+/// Serves until the process ends.
+fn start(listener: Listener, metrics: ListenerMetrics, service: Handler) {
     let settings = server::Settings::default();
     let intake = server::alone(listener, settings.max_connections, metrics);
-    tokio::task::spawn_local(async move {
+    spawn(async move {
         let (_never_drained, watch) = drain::channel();
         server::serve(intake, service, server::refuse_briefly(), settings, watch).await;
     });

@@ -21,7 +21,7 @@ use super::{Failure, SourceArguments, duration};
 use crate::app::{self, Bound};
 use crate::config::{self, Flags, Settings};
 use crate::readiness::{Finding, Readiness};
-use crate::runtime::DescriptorLimit;
+use crate::runtime::{DescriptorLimit, spawn};
 use crate::server::Address;
 use crate::signal::Signals;
 use crate::{runtime, telemetry};
@@ -94,7 +94,7 @@ pub(super) fn exec(arguments: ExecArguments) -> Result<u8, Failure> {
             let ended =
                 once_there_are_tokens(&readiness, patience, start, children, &mut signals).await;
             order.notify_one();
-            tokio::task::spawn_local(signals::second(signals, to_end_at_once));
+            spawn(signals::second(signals, to_end_at_once));
             ended
         };
         let (ended, stopped) = tokio::join!(whole, bound.run(Signals::passed_on(at_once)));

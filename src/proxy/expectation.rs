@@ -9,6 +9,7 @@ use hyper::ext::on_informational;
 use tokio::time::sleep;
 
 use super::present::{Field, Present};
+use crate::runtime::spawn;
 
 /// A caller that waits to be asked for its body.
 ///
@@ -42,7 +43,7 @@ impl Expectation {
             }
         });
         let waiting = Arc::downgrade(&self.0);
-        tokio::task::spawn_local(async move {
+        spawn(async move {
             sleep(PATIENCE).await;
             if let Some(state) = Weak::upgrade(&waiting) {
                 Self(state).ask();

@@ -27,6 +27,7 @@ use tokio::time::Instant;
 
 use super::metrics::RouteMetrics;
 use super::route::{Route, Timeouts};
+use crate::runtime::spawn;
 use connect::{Connected, Connector};
 pub(super) use connect_error::ConnectError;
 use held::Held;
@@ -183,7 +184,7 @@ impl Upstream {
         }
         let (send, ended) = watch::channel(None);
         let (upstream, metrics) = (Rc::clone(self), metrics.clone());
-        tokio::task::spawn_local(async move {
+        spawn(async move {
             let outcome = upstream
                 .make(true, &metrics)
                 .await

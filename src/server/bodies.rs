@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 use super::activity::Activity;
 use super::exchange::Exchange;
 use super::stream::{Caller, Peer};
+use crate::runtime::spawn;
 
 /// A caller's connection, as its requests know it. Clones are the same.
 #[derive(Clone)]
@@ -142,7 +143,7 @@ impl Drop for CallerBody {
         // Over HTTP/2 its stream ends alone.
         let is_in_the_way = self.connection.activity().is_http1();
         match is_in_the_way && !self.is_held_back && rest.is_small() {
-            true => drop(tokio::task::spawn_local(rest.read_away())),
+            true => drop(spawn(rest.read_away())),
             false => rest.exchange.request_is_given_up(),
         }
     }

@@ -25,7 +25,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::backend::{Answer, Backend, Reading, StoreError, Swap};
-use crate::runtime::Disk;
+use crate::runtime::{Disk, spawn};
 use crate::wording::{Confidential, harmless};
 use access::Access;
 use news::Bells;
@@ -146,7 +146,7 @@ impl Redis {
         let mut listener = self.listener.borrow_mut();
         if listener.is_none() {
             let (calls, bells) = (Rc::clone(&self.calls), Rc::clone(&self.bells));
-            let task = tokio::task::spawn_local(async move { bells.listen(&calls).await });
+            let task = spawn(async move { bells.listen(&calls).await });
             listener.replace(AbortOnDropHandle::new(task));
         }
     }

@@ -15,9 +15,9 @@ impl Confidential {
     pub fn add(&mut self, text: impl Into<String>) {
         let text = text.into();
         if text.len() >= LEAST_SECRET && !self.0.iter().any(|known| **known == text) {
-            self.0.push(Zeroizing::new(text));
             // The longest first: blotting out a part of a longer one would leave the rest of it.
-            self.0.sort_by_key(|text| std::cmp::Reverse(text.len()));
+            let place = self.0.partition_point(|known| known.len() >= text.len());
+            self.0.insert(place, Zeroizing::new(text));
         }
     }
 

@@ -10,7 +10,9 @@ use tokio::time::{Instant, timeout};
 use crate::support::client::PATIENCE;
 use crate::support::http2::Http2Upstream;
 use crate::support::wire::{GET, Wire, read_until};
-use crate::support::{AuthorizationServer, Gatepass, Reply, Upstream, get, raw, simple_config};
+use crate::support::{
+    AuthorizationServer, Gatepass, Reply, Upstream, eventually, get, raw, simple_config,
+};
 
 const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n";
 
@@ -317,9 +319,13 @@ async fn as_many_workers_as_there_are_processors_to_use() {
     let config = simple_config(&provider, &upstream);
     let config = format!("proxy.workers = \"auto\"\n{config}");
     let all = std::thread::available_parallelism().unwrap().get();
-    assert_eq!(Gatepass::start(&config).threads("worker-"), all);
+    // Each tries at first whether there is a thread to be had, which bears its name until it has ended.
+    let on_all = Gatepass::start(&config);
+    let has_all = || async { on_all.threads("worker-") == all };
+    eventually("a worker for each processor", has_all).await;
     let on_one = Gatepass::start_after("taskset -pc 0 $$ >&2", &config);
-    assert_eq!(on_one.threads("worker-"), 1);
+    let has_one = || async { on_one.threads("worker-") == 1 };
+    eventually("one worker on one processor", has_one).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

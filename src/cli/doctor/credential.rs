@@ -20,6 +20,7 @@ use super::way::{SET_THE_CLOCK, Server, Stream, reach};
 use super::{claims, store};
 use crate::oauth::transport::bare;
 use crate::oauth::{EndpointSettings, Inquiry, Secret, Settings};
+use crate::runtime::spawn;
 use crate::store::Stores;
 use crate::token::clock;
 use crate::token::source::FetchedToken;
@@ -235,7 +236,7 @@ fn judge_date(walk: &mut Walk, fields: &HeaderMap) -> Option<()> {
 async fn head(url: &Url, stream: Box<dyn Stream>) -> Result<HeaderMap, String> {
     let said = |error: hyper::Error| innermost(&error);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(said)?;
-    tokio::task::spawn_local(connection);
+    spawn(async move { drop(connection.await) });
     let host = url.host_str().unwrap_or_default();
     let host = match url.port() {
         Some(port) => format!("{host}:{port}"),

@@ -13,7 +13,7 @@ use super::super::progress::Progress;
 use super::report::{Examination, Fault, Step, Walk};
 use super::way::{Server, Stream, reach};
 use crate::proxy::Settings;
-use crate::runtime::LocalExecutor;
+use crate::runtime::{LocalExecutor, spawn};
 use crate::token::source::FetchedToken;
 use crate::wording::{Confidential, harmless, innermost};
 
@@ -114,11 +114,11 @@ async fn send(
     let response = if route.origin.speaks_http2() {
         let (mut sender, connection) =
             http2::handshake(LocalExecutor, io).await.map_err(no_http)?;
-        tokio::task::spawn_local(connection);
+        spawn(async move { drop(connection.await) });
         sender.send_request(request).await
     } else {
         let (mut sender, connection) = http1::handshake(io).await.map_err(no_http)?;
-        tokio::task::spawn_local(connection);
+        spawn(async move { drop(connection.await) });
         sender.send_request(request).await
     };
     Ok(response.map_err(no_http)?.map(drop))

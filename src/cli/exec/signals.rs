@@ -8,6 +8,7 @@ use rustix::termios::tcgetpgrp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::runtime::spawn;
 use crate::signal::StopSignal;
 
 /// Those that a command may be sent, from now on: none ends gatepass by itself any more. What ignores
@@ -30,7 +31,7 @@ pub(super) fn caught() -> io::Result<mpsc::Receiver<Signal>> {
         }
         let mut stream = signal(kind)?;
         let sender = sender.clone();
-        tokio::task::spawn_local(async move {
+        spawn(async move {
             while stream.recv().await.is_some() {
                 let _ = sender.send(same).await;
             }

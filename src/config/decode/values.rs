@@ -136,10 +136,13 @@ impl<T: Decode> Decode for BTreeMap<String, T> {
         let Value::Dict(_, table) = value else {
             return misfit(value, "a table", path, report);
         };
-        let named = |(name, value): (&String, &Value)| {
-            Some((name.clone(), T::decode(value, &path.key(name), report)?))
-        };
-        Some(table.iter().filter_map(named).collect())
+        let mut decoded = Self::new();
+        for (name, value) in table {
+            if let Some(value) = T::decode(value, &path.key(name), report) {
+                decoded.insert(name.clone(), value);
+            }
+        }
+        Some(decoded)
     }
 }
 

@@ -13,11 +13,13 @@ use std::time::Duration;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 use tracing::debug;
 
 use super::Origin;
@@ -35,6 +37,7 @@ use super::unix;
 use crate::gathering::{Batch, Gathering};
 use crate::proxy::body::OutgoingBody;
 use crate::proxy::route::USUAL_HEADERS;
+use crate::runtime::spawn;
 use crate::tls::HTTP2;
 
 /// How connections to one upstream are made.
@@ -109,9 +112,8 @@ impl Connector {
                 let stream = connected
                     .map_err(deadline.missed(Step::Unix))?
                     .map_err(|error| ConnectError::Unix(error.to_string()))?;
-                let stream = LastWords::of(Gathering::new(stream));
-                let spoken = timeout_at(deadline.at, self.speak(stream, held)).await;
-                return spoken.map_err(deadline.missed(Step::Http))?;
+                let stream = Either::Left(heard_out(Either::Right(stream)));
+                return self.speak(stream, self.speaks_http2, held, deadline).await;
             }
             Place::Tcp(resolver) => resolver,
         };
@@ -153,11 +155,11 @@ impl Connector {
         held: &Held,
         deadline: Deadline,
     ) -> Result<Connected, ConnectError> {
-        let stream = Acknowledged::new(stream, held.allowance().clone());
-        let stream = LastWords::of(Gathering::new(stream));
+        let socket = Either::Left(Acknowledged::new(stream, held.allowance().clone()));
+        let stream = heard_out(socket);
         let Some(tls) = &self.tls else {
-            let spoken = timeout_at(deadline.at, self.speak(stream, held)).await;
-            return spoken.map_err(deadline.missed(Step::Http))?;
+            let stream = Either::Left(stream);
+            return self.speak(stream, self.speaks_http2, held, deadline).await;
         };
         let config = match http2 {
             true => &tls.either,
@@ -169,25 +171,43 @@ impl Connector {
             .await
             .map_err(deadline.missed(Step::Tls))?
             .map_err(|error| ConnectError::tls(&error))?;
-        let chosen = stream.get_ref().1.alpn_protocol();
-        match chosen {
-            Some(HTTP2) => timeout_at(deadline.at, over_http2(stream, held.counted()))
-                .await
-                .map_err(deadline.missed(Step::Http))?,
-            _ => over_http1(stream, held.counted(), self.max_headers).await,
-        }
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+        let stream = Either::Right(Box::new(stream));
+        self.speak(stream, http2, held, deadline).await
     }
 
-    /// HTTP without TLS, in the version that is known beforehand.
-    async fn speak<T>(&self, stream: T, held: &Held) -> Result<Connected, ConnectError>
-    where
-        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        match self.speaks_http2 {
-            true => over_http2(stream, held.counted()).await,
-            false => over_http1(stream, held.counted(), self.max_headers).await,
-        }
+    /// HTTP, in a version that both know.
+    async fn speak(
+        &self,
+        stream: Stream,
+        http2: bool,
+        held: &Held,
+        deadline: Deadline,
+    ) -> Result<Connected, ConnectError> {
+        let connected = async {
+            match http2 {
+                true => over_http2(stream, held.counted()).await,
+                false => over_http1(stream, held.counted(), self.max_headers).await,
+            }
+        };
+        timeout_at(deadline.at, connected)
+            .await
+            .map_err(deadline.missed(Step::Http))?
     }
+}
+
+/// What leads to an upstream.
+type Socket = Either<Acknowledged, UnixStream>;
+
+/// What is gathered is what the kernel gets: a head and a body, or a record of TLS.
+type Plain = LastWords<Gathering<Socket>>;
+
+/// What HTTP is spoken on. One type for all upstreams, so that it is compiled once; boxed, because what
+/// TLS needs is larger than all else by far.
+type Stream = Either<Plain, Box<TlsStream<Plain>>>;
+
+fn heard_out(socket: Socket) -> Plain {
+    LastWords::of(Gathering::new(socket))
 }
 
 /// By when a connection has to be there, and how long that was.
@@ -241,7 +261,7 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| ConnectError::Http(error.to_string()))?;
-    tokio::task::spawn_local(async move {
+    spawn(async move {
         let connection = pin!(connection.with_upgrades());
         if let Some(Err(error)) = counted.drive(connection).await {
             debug!(%error, "an upstream connection ended");
@@ -277,7 +297,7 @@ where
         .map_err(|error| ConnectError::Http(error.to_string()))?;
     let connection = Rc::new(RefCell::new(Some(connection)));
     let (driven, ended) = (Rc::clone(&connection), Rc::clone(&arrivals));
-    tokio::task::spawn_local(async move {
+    spawn(async move {
         let drive = poll_fn(|cx| match &mut *driven.borrow_mut() {
             Some(connection) => Pin::new(connection).poll(cx),
             None => Poll::Ready(Ok(())),

@@ -11,6 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::held::Held;
 use crate::proxy::body::OutgoingBody;
 use crate::proxy::route::Timeouts;
+use crate::runtime::spawn;
 use crate::token::heartbeat::times_asleep;
 
 /// A connection that carries one request at a time. Boxed wherever it goes, for it goes from hand to
@@ -90,7 +91,7 @@ impl IdleConnections {
         kept.held.allowance().renew();
         waiting.push((kept, now));
         if !self.reaping.replace(true) {
-            tokio::task::spawn_local(reap(Rc::downgrade(self)));
+            spawn(reap(Rc::downgrade(self)));
         }
     }
 

@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::Origin;
 use super::connect_error::ConnectError;
+use crate::runtime::spawn;
 
 /// The name of one upstream.
 ///
@@ -146,7 +147,7 @@ impl Resolver {
         let (send, outcome) = watch::channel(None);
         let (host, port) = (self.host.clone(), self.port);
         // A task of its own, so that it goes on when the caller for whom it began gives up.
-        tokio::task::spawn_local(async move {
+        spawn(async move {
             let found = look_up(&host, port).await;
             let at = Instant::now();
             send.send_replace(Some(Outcome { found, at }));

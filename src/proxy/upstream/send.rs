@@ -18,6 +18,7 @@ use super::shared::Place;
 use super::{Upstream, http2};
 use crate::proxy::body::{OutgoingBody, Progress, Sending};
 use crate::proxy::route::Timeouts;
+use crate::runtime::spawn;
 use crate::wording::without_pages;
 
 /// A connection that can take a request.
@@ -276,7 +277,7 @@ impl Lease {
         }
         // The connection's own task has yet to see that the answer is over, or the request is
         // still being sent.
-        tokio::task::spawn_local(async move {
+        spawn(async move {
             match timeout(SETTLING, kept.sender.ready()).await {
                 Ok(Ok(())) => upstream.idle.keep(kept, Instant::now()),
                 Ok(Err(_)) => {}

@@ -11,6 +11,7 @@ use super::connect::Http2;
 use super::held::Held;
 use crate::proxy::body::OutgoingBody;
 use crate::proxy::route::Timeouts;
+use crate::runtime::spawn;
 use crate::token::heartbeat::times_asleep;
 
 /// Those that are open. A request goes to the first that has room, so that there are few.
@@ -91,7 +92,7 @@ impl SharedConnections {
             _held: held,
         }));
         if !self.reaping.replace(true) {
-            tokio::task::spawn_local(reap(Rc::downgrade(self)));
+            spawn(reap(Rc::downgrade(self)));
         }
     }
 }

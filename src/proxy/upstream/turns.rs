@@ -7,10 +7,10 @@ use std::rc::Rc;
 
 use hyper::rt::Executor;
 use tokio::io::AsyncWrite;
-use tokio::task::spawn_local;
 
 use super::held::Counted;
 use crate::gathering::Batch;
+use crate::runtime::spawn;
 
 /// Runs what hyper hands over for a connection, and sends what was written after each turn of the
 /// connection's own task. hyper hands that over before anything else; the others are at work on single
@@ -41,16 +41,16 @@ impl<T> Clone for Turns<T> {
 
 impl<F, T> Executor<F> for Turns<T>
 where
-    F: Future + 'static,
+    F: Future<Output = ()> + 'static,
     T: AsyncWrite + Unpin + 'static,
 {
     fn execute(&self, task: F) {
         let Some(counted) = self.counted.take() else {
-            spawn_local(task);
+            spawn(task);
             return;
         };
         let batch = self.batch.clone();
-        spawn_local(async move {
+        spawn(async move {
             let mut connection = pin!(task);
             let turns = pin!(poll_fn(|cx| {
                 let outcome = connection.as_mut().poll(cx);
