@@ -15,19 +15,39 @@ def main():
     with tempfile.TemporaryDirectory(prefix="gatepass-drive-") as directory:
         bench = Bench(Path(directory), binary, None, ["gatepass"])
         try:
-            server = bench.start("gatepass", pinned=False)
-            try:
-                for what in LOADS.values():
-                    # Those for more workers are others over again.
-                    if what.workers == 1:
-                        print(what.title, what.drive(server, SECONDS))
-            finally:
-                server.stop()
+            # Those for more workers are others over again.
+            drive(bench, (what for what in LOADS.values() if what.workers == 1))
+            further = FURTHER.format(origin=bench.values["origin_h2c"])
+            drive(bench, [LOADS["get"], LOADS["post"], LOADS["h2c"]], further)
         finally:
             bench.origin.stop()
 
 
+def drive(bench, loads, further=""):
+    server = bench.start("gatepass", pinned=False, further=further)
+    try:
+        for what in loads:
+            print(what.title, what.drive(server, SECONDS))
+    finally:
+        server.stop()
+
+
 SECONDS = 3
+# What many turn on, and the others do not have.
+FURTHER = """
+[log.access]
+requests = "all"
+
+[[routes]]
+path = "/small"
+upstream = "h2c://127.0.0.1:{origin}"
+credential = "bench"
+
+[[routes]]
+path = "/post"
+upstream = "h2c://127.0.0.1:{origin}"
+credential = "bench"
+"""
 
 if __name__ == "__main__":
     main()

@@ -115,6 +115,7 @@ class Bench:
             "small": "x" * 1024,
             "origin": ports.one(),
             "origin_tls": ports.one(),
+            "origin_h2c": ports.one(),
             "token_endpoint": ports.one(),
             "admin": ports.one(),
         }
@@ -139,10 +140,10 @@ class Bench:
         path.write_text(text.substitute(self.values | values))
         return str(path)
 
-    def start(self, name, workers=1, pinned=True, under=()):
-        """Starts a proxy, if need be under another program."""
+    def start(self, name, workers=1, pinned=True, under=(), further=""):
+        """Starts a proxy, if need be under another program; gatepass also with further configuration."""
         ports = Ports()
-        values = {"workers": workers, "http1": ports.one(), "h2c": ports.one()}
+        values = {"workers": workers, "http1": ports.one(), "h2c": ports.one(), "further": further}
         ports.free()
         binary, template, arguments = {
             "gatepass": (self.gatepass, "gatepass.toml", ["run", "--config"]),

@@ -1,6 +1,7 @@
 """The binary that is released, on a machine that is not the one it was built on."""
 
 import pathlib
+import platform
 import subprocess
 import tempfile
 import unittest
@@ -29,6 +30,11 @@ credential = "a"
 class Binary(unittest.TestCase):
     def setUp(self):
         self.scratch = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+
+    @unittest.skipUnless(platform.machine() == "x86_64", "only here is it known what requests do not meet")
+    def test_it_is_no_larger_than_promised(self):
+        size = pathlib.Path(GATEPASS).stat().st_size
+        self.assertLessEqual(size, 10_000_000, "if much has got another name, run benches/compare/profile")
 
     def test_it_loads_no_module_of_the_machine(self):
         (self.scratch / "module.c").write_text(MODULE)
